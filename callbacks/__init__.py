@@ -1,0 +1,23 @@
+"""Callbacks: each is one line of YAML to add, swap or leave out."""
+
+if __name__ != "fgexpo.callbacks":
+    raise ImportError("import fgexpo.callbacks: a bare import would make a second copy of it")
+
+from .akl import AKLCallback, KLController
+from .export import ExportPolicy
+from .panels import TensorBoardPanels
+from .progress import RolloutProgress
+from .rollout_checkpoint import RolloutCheckpoint
+from .rollout_log import RolloutLog
+from .stop import StopAfter
+
+__all__ = [
+    "AKLCallback",
+    "ExportPolicy",
+    "KLController",
+    "RolloutCheckpoint",
+    "RolloutLog",
+    "RolloutProgress",
+    "StopAfter",
+    "TensorBoardPanels",
+]

@@ -1,0 +1,48 @@
+"""Write the policy as a Hugging Face folder when training ends, if it is good enough."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from fgexpo.errors import UserError
+
+
+class ExportPolicy(Callback):
+    """Exports at the end of the last validation, behind a gate on one of its scores.
+
+    Args:
+        out: the folder.
+        metric: a logged validation score, such as ``val/tiny/pass@1``; null for no gate.
+        low: lowest score that passes.
+        high: highest score that passes.
+    """
+
+    def __init__(
+        self, out: str, metric: str | None = None, low: float = 0.0, high: float = 1.0
+    ) -> None:
+        self.out = out
+        self.metric = metric
+        self.low = low
+        self.high = high
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Check the gate, then write.
+
+        Raises:
+            UserError: when the score is missing or outside the gate.
+        """
+        if self.metric is not None:
+            if self.metric not in trainer.callback_metrics:
+                raise UserError(f"export.metric: {self.metric!r} was never logged")
+            score = float(trainer.callback_metrics[self.metric])
+            if not self.low <= score <= self.high:
+                raise UserError(
+                    f"{self.metric} = {score:.3f} is outside [{self.low}, {self.high}], so nothing "
+                    f"was written to {self.out!r}; train longer or shorter, or with another seed"
+                )
+        if trainer.is_global_zero:
+            Path(self.out).mkdir(parents=True, exist_ok=True)
+            # The weights last: a folder with weights is complete.
+            pl_module.prompts.tokenizer.save_pretrained(self.out)
+            pl_module.policy.save_pretrained(self.out)

@@ -1,0 +1,74 @@
+"""TensorBoard panels beyond scalars: histograms of the pool, and what the policy wrote."""
+
+from html import escape
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from fgexpo.errors import UserError
+from fgexpo.types import RolloutBatch
+
+
+class TensorBoardPanels(Callback):
+    """Histograms of pass-rates and weights, and a table of graded completions.
+
+    Other loggers are left alone: they have no such panels.
+
+    Args:
+        every_steps: rollout steps between panels.
+        samples: completions a table.
+    """
+
+    def __init__(self, every_steps: int = 10, samples: int = 8) -> None:
+        if every_steps < 1:
+            raise UserError(f"panels.every_steps must be at least 1, got {every_steps}")
+        self.every_steps = every_steps
+        self.samples = samples
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the panels when the count says so."""
+        step = pl_module.rollout_step
+        if step % self.every_steps or not trainer.is_global_zero:
+            return
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                self._write(logger.experiment, trainer, batch, step)
+
+    def _write(self, writer: Any, trainer: Any, batch: RolloutBatch, step: int) -> None:
+        data = trainer.datamodule
+        table, sampler = getattr(data, "table", None), getattr(data, "sampler", None)
+        if table is not None and sampler is not None:
+            seen = table.visits > 0
+            writer.add_histogram("curriculum/pass_rates_seen", table.pass_rates[seen], step)
+            writer.add_histogram("curriculum/weights", sampler.weights, step)
+        writer.add_histogram("completions/length", batch.completions.lengths_N, step)
+        writer.add_text("completions", completions_table(batch, self.samples), step)
+
+
+def completions_table(batch: RolloutBatch, samples: int) -> str:
+    """One completion each of the first questions, as a Markdown table with all markup escaped."""
+    head = ("question", "gold", "completion", "correct", "reward", "end")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for q, question in enumerate(batch.source.questions[:samples]):
+        n = q * batch.group_size
+        cells = [
+            question.prompt,
+            question.answer,
+            batch.texts[n],
+            str(bool(batch.correct_N[n])),
+            f"{float(batch.reward_N[n]):.2f}",
+            batch.completions.finish[n],
+        ]
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _cell(text: str, longest: int = 2000) -> str:
+    # A backtick or a pipe would end the cell; a policy may write either, or HTML.
+    text = escape(text[:longest])
+    for character in "|`\\*_[]":
+        text = text.replace(character, f"&#{ord(character)};")
+    return text.replace("\n", "<br>")

@@ -1,0 +1,161 @@
+"""Progress in rollout steps, and at the end what training has changed."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from .stop import StopAfter
+
+_SHOWN = {"accuracy": "acc", "kl": "kl", "beta": "beta", "tokens_per_second": "tok/s"}
+
+
+class RolloutProgress(ProgressBar):
+    """A Rich bar with accuracy, KL, beta, tokens a second and a finish time.
+
+    Where the output is not a terminal it prints a line now and then instead.
+
+    Args:
+        every_steps: rollout steps between lines, where there is no terminal.
+    """
+
+    def __init__(self, every_steps: int = 10) -> None:
+        super().__init__()
+        self.every_steps = every_steps
+        self.console = Console()
+        self._bar: Progress | None = None
+        self._task: Any = None
+        self._started = 0.0
+        self._first_step = 0
+        self._base: dict[str, float] = {}
+        self._latest: dict[str, float] = {}
+        self._latest_step = 0
+
+    def disable(self) -> None:
+        """Called by Lightning on all processes but one."""
+        self.console = Console(quiet=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Open the bar."""
+        self._started = time.monotonic()
+        self._first_step = getattr(pl_module, "rollout_step", 0)
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=24),
+                _Values(),
+                TimeElapsedColumn(),
+                console=self.console,
+            )
+            self._task = self._bar.add_task(
+                "fit", total=run_length(trainer), completed=self._first_step, values=""
+            )
+            self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show the step just made."""
+        step = getattr(pl_module, "rollout_step", trainer.global_step)
+        total = run_length(trainer)
+        values = step_values(trainer, pl_module, batch)
+        line = "  ".join(
+            f"{label} {values[tag]:.4g}" for tag, label in _SHOWN.items() if tag in values
+        )
+        if total is not None:
+            line += f"  ends {self._finish_time(step, total)}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, values=line)
+        elif step % self.every_steps == 0 or step == total:
+            self.console.print(
+                f"step {step}/{total}  {line}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remember the scores."""
+        found = {
+            tag: float(value)
+            for tag, value in trainer.callback_metrics.items()
+            if tag.startswith("val/")
+        }
+        self._latest_step = getattr(pl_module, "rollout_step", trainer.global_step)
+        self._latest = found
+        if self._latest_step == 0:
+            self._base = found
+        shown = "  ".join(f"{tag} {x:.3f}" for tag, x in found.items() if tag.count("/") == 2)
+        self.console.print(
+            f"step {self._latest_step}: {shown}", markup=False, highlight=False, soft_wrap=True
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Close the bar and print base against final."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        if self._base and self._latest_step > 0:
+            self.console.print(comparison(self._base, self._latest, self._latest_step))
+        if trainer.log_dir:
+            self.console.print(
+                f"logs: {trainer.log_dir}", markup=False, highlight=False, soft_wrap=True
+            )
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Give the terminal back."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The base's scores, so that a resumed run can still compare with them."""
+        return {"base": self._base}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the base's scores."""
+        self._base = state_dict["base"]
+
+    def _finish_time(self, step: int, total: int) -> str:
+        done = max(1, step - self._first_step)
+        left = (time.monotonic() - self._started) / done * (total - step)
+        return time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+
+
+class _Values(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["values"])
+
+
+def run_length(trainer: Any) -> int | None:
+    """Rollout steps of the run, or optimizer steps of a supervised one; None if open-ended."""
+    for callback in trainer.callbacks:
+        if isinstance(callback, StopAfter):
+            return callback.steps
+    return trainer.max_steps if trainer.max_steps > 0 else None
+
+
+def step_values(trainer: Trainer, pl_module: Any, batch: Any) -> dict[str, float]:
+    """What the bar shows of a step, as far as it is known."""
+    values = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
+    if hasattr(pl_module, "beta"):
+        beta = pl_module.beta
+        values["beta"] = float(beta) if isinstance(beta, float | int) else float(beta.mean())
+    if "step_time" in values:
+        tokens = float(batch.completions.lengths_N.sum())
+        values["tokens_per_second"] = tokens / values["step_time"]
+    return values
+
+
+def comparison(base: dict[str, float], final: dict[str, float], step: int) -> Table:
+    """A table of every validation score: base, final, difference."""
+    table = Table(title=f"base against step {step}")
+    for column in ("score", "base", "final", "change"):
+        table.add_column(column, justify="left" if column == "score" else "right")
+    for tag in sorted(final, key=lambda tag: (tag.count("/"), tag.split("@")[0], len(tag), tag)):
+        if tag in base:
+            change = final[tag] - base[tag]
+            table.add_row(Text(tag), f"{base[tag]:.3f}", f"{final[tag]:.3f}", f"{change:+.3f}")
+    return table

@@ -1,0 +1,27 @@
+"""A run's length in rollout steps; Lightning's own max_steps counts optimizer steps."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from fgexpo.errors import UserError
+
+
+class StopAfter(Callback):
+    """Ends training after a number of rollout steps.
+
+    Args:
+        steps: rollout steps of the whole run, those before a resumption included.
+    """
+
+    def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise UserError(f"steps must be at least 1, got {steps}")
+        self.steps = steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop once the module has counted enough."""
+        if pl_module.rollout_step >= self.steps:
+            trainer.should_stop = True

@@ -1,0 +1,16 @@
+"""Data modules: what is asked in training, and what the policy is judged by."""
+
+if __name__ != "fgexpo.datamodules":
+    raise ImportError("import fgexpo.datamodules: a bare import would make a second copy of it")
+
+from .curriculum import CurriculumDataModule
+from .dataset import QuestionDataset
+from .sampler import CurriculumSampler
+from .supervised import SupervisedDataModule
+
+__all__ = [
+    "CurriculumDataModule",
+    "CurriculumSampler",
+    "QuestionDataset",
+    "SupervisedDataModule",
+]

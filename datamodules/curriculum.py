@@ -1,0 +1,208 @@
+"""The data module that owns the pass-rate table and asks questions by it."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
+from fgexpo.errors import UserError
+from fgexpo.tasks import QuestionSource
+
+from .dataset import QuestionDataset, encoder_of
+from .sampler import CurriculumSampler
+
+Refresh = Literal["epoch", "step"]
+FRONTIER = (0.2, 0.8)
+
+
+class CurriculumDataModule(LightningDataModule):
+    """Trains on a pool through a curriculum, evaluates on other questions.
+
+    Args:
+        train: the pool.
+        val: evaluation sets by name, as in ``val/<name>/pass@1``.
+        questions_per_step: questions a rollout step, over all processes.
+        curriculum: pass-rates to weights.
+        decay: of the pass-rates' moving average, alpha of the paper.
+        refresh: recompute the weights every ``epoch`` or every ``step`` (the paper's Algorithm 1).
+        steps_per_epoch: null for floor(pool / questions_per_step).
+        questions_per_eval_batch: questions that evaluation asks at once, a process.
+        warm_start: file of pass-rates by question id, as :meth:`save_pass_rates` writes it.
+        seed: of all draws.
+
+    Attributes:
+        step: rollout steps observed.
+        table: the pass-rates, once set up for training.
+        sampler: what draws, likewise.
+    """
+
+    def __init__(
+        self,
+        train: QuestionSource,
+        val: dict[str, QuestionSource] | None = None,
+        questions_per_step: int = 256,
+        curriculum: Curriculum = Gaussian(),
+        decay: float = 0.9,
+        refresh: Refresh = "epoch",
+        steps_per_epoch: int | None = None,
+        questions_per_eval_batch: int = 64,
+        warm_start: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if questions_per_step < 1:
+            raise UserError(f"data.questions_per_step must be at least 1, got {questions_per_step}")
+        if steps_per_epoch is not None and steps_per_epoch < 1:
+            raise UserError(f"data.steps_per_epoch must be at least 1, got {steps_per_epoch}")
+        if refresh not in get_args(Refresh):
+            raise UserError(f"data.refresh must be one of {get_args(Refresh)}, got {refresh!r}")
+        self.train = train
+        self.val = val or {}
+        self.questions_per_step = questions_per_step
+        self.curriculum = curriculum
+        self.decay = decay
+        self.refresh: Refresh = refresh
+        self.steps_per_epoch = steps_per_epoch
+        self.questions_per_eval_batch = questions_per_eval_batch
+        self.warm_start = warm_start
+        self.seed = seed
+        self.step = 0
+        self.pool: QuestionDataset | None = None
+        self.val_sets: list[QuestionDataset] = []
+        self.table = PassRateTable(0, decay)
+        self.sampler: CurriculumSampler | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read and encode what the stage needs."""
+        assert self.trainer is not None
+        encoder = encoder_of(self)
+        if not self.val_sets:
+            self.val_sets = [QuestionDataset(*item, encoder) for item in self.val.items()]
+        if stage != "fit" or self.pool is not None:
+            return
+        self.pool = QuestionDataset("train", self.train, encoder)
+        self.table = PassRateTable(len(self.pool), self.decay)
+        if self.warm_start is not None:
+            self._load_pass_rates(self.warm_start)
+        self.sampler = CurriculumSampler(
+            self.curriculum.weights(self.table),
+            self.questions_per_step,
+            self.steps_per_epoch or max(1, len(self.pool) // self.questions_per_step),
+            self.seed,
+            self.trainer.global_rank,
+            self.trainer.world_size,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One batch a rollout step."""
+        assert self.pool is not None and self.sampler is not None and self.trainer is not None
+        local = self.questions_per_step // self.trainer.world_size
+        return self.pool.loader(local, self.sampler)
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """A loader for each evaluation set, this process's share of it."""
+        assert self.trainer is not None
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        return [
+            dataset.loader(self.questions_per_eval_batch, range(rank, len(dataset), world_size))
+            for dataset in self.val_sets
+        ]
+
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """The evaluation sets."""
+        return self.val_dataloader()
+
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """The evaluation sets."""
+        return self.val_dataloader()
+
+    def observe(self, index: Tensor, pass_rate: Tensor) -> dict[str, float]:
+        """Learn how a step's questions went; training calls it once a step, before its update.
+
+        Args:
+            index: rows of the pool, over all processes, [Q].
+            pass_rate: mean correctness of each one's rollouts, [Q].
+
+        Returns:
+            Scalars to log.
+        """
+        assert self.sampler is not None
+        self.table.update(index, pass_rate)
+        self.curriculum.observe(index.cpu(), pass_rate.double().cpu())
+        self.step += 1
+        self.sampler.step = self.step
+        if self.refresh == "step" or self.step % self.sampler.steps_per_epoch == 0:
+            self.sampler.refresh(self.curriculum.weights(self.table))
+        seen = self.table.visits > 0
+        rates = self.table.pass_rates
+        frontier = (rates >= FRONTIER[0]) & (rates <= FRONTIER[1])
+        return {
+            "curriculum/effective_sample_size": effective_sample_size(self.sampler.weights),
+            "curriculum/frac_seen": float(seen.double().mean()),
+            # Unseen questions stand at 0.5 and would all count: only what was seen is judged.
+            "curriculum/frac_frontier": float(frontier[seen].double().mean()),
+            "curriculum/mean_pass_rate": float(rates[seen].mean()),
+        }
+
+    def save_pass_rates(self, path: str | Path) -> None:
+        """Write ``{question id: [pass-rate, visits]}`` of the questions seen, as JSON."""
+        assert self.pool is not None
+        rows = zip(
+            self.pool.questions,
+            self.table.pass_rates.tolist(),
+            self.table.visits.tolist(),
+            strict=True,
+        )
+        seen = {q.id: [rate, visits] for q, rate, visits in rows if visits}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(seen, indent=0))
+
+    def _load_pass_rates(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise UserError(f"data.warm_start: file {path!r} does not exist")
+        assert self.pool is not None
+        known = json.loads(Path(path).read_text())
+        rows = [row for row, question in enumerate(self.pool.questions) if question.id in known]
+        if not rows:
+            raise UserError(f"data.warm_start: {path!r} knows no question of this pool")
+        for row in rows:
+            rate, visits = known[self.pool.questions[row].id]
+            self.table.pass_rates[row] = rate
+            self.table.visits[row] = visits
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the run's draws depend on; empty outside training."""
+        if self.pool is None or self.sampler is None:
+            return {}
+        return {
+            "step": self.step,
+            "seed": self.seed,
+            "table": self.table.state_dict(),
+            "weights": self.sampler.weights.clone(),
+            "curriculum": self.curriculum.state_dict(),
+            "pool": self.pool.fingerprint(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the state was taken, with the seed of then.
+
+        Raises:
+            UserError: when the pool is another one.
+        """
+        if self.pool is None or self.sampler is None or not state_dict:
+            return
+        if state_dict["pool"] != self.pool.fingerprint():
+            raise UserError(
+                "data.train: the checkpoint was trained on another pool "
+                f"({len(state_dict['weights'])} questions, fingerprint {state_dict['pool']}) than "
+                f"this one ({len(self.pool)} questions, {self.pool.fingerprint()})"
+            )
+        self.step = self.sampler.step = state_dict["step"]
+        self.seed = self.sampler.seed = state_dict["seed"]
+        self.table.load_state_dict(state_dict["table"])
+        self.curriculum.load_state_dict(state_dict["curriculum"])
+        self.sampler.refresh(state_dict["weights"])

@@ -1,0 +1,110 @@
+"""Questions as a map-style dataset of prompts that fit."""
+
+import hashlib
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fgexpo.errors import UserError
+from fgexpo.tasks import QuestionSource
+from fgexpo.templates import PromptEncoder
+from fgexpo.types import Question, QuestionBatch
+
+Item = tuple[int, Question, list[int]]
+
+
+class QuestionDataset(Dataset[Item]):
+    """Encoded questions; those whose prompts are too long are dropped and counted.
+
+    Args:
+        name: as in ``val/<name>/pass@1``.
+        source: where the questions come from.
+        encoder: template and tokenizer.
+
+    Attributes:
+        questions: the M questions that are left.
+        prompts: their token ids.
+        dropped: how many were too long.
+
+    Raises:
+        UserError: for an empty answer, a repeated id, or nothing left.
+    """
+
+    def __init__(self, name: str, source: QuestionSource, encoder: PromptEncoder) -> None:
+        self.name = name
+        self.questions: list[Question] = []
+        self.prompts: list[list[int]] = []
+        found = source.questions()
+        _check(name, found)
+        for question in found:
+            prompt = encoder.encode(question.prompt)
+            if prompt is not None:
+                self.questions.append(question)
+                self.prompts.append(prompt)
+        self.dropped = len(found) - len(self.questions)
+        if self.dropped:
+            rank_zero_info(
+                f"{name}: dropped {self.dropped} of {len(found)} questions whose prompts exceed "
+                f"model.max_prompt_tokens = {encoder.max_prompt_tokens}"
+            )
+        if not self.questions:
+            raise UserError(f"data: {name} has no question that fits")
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def __getitem__(self, row: int) -> Item:
+        return row, self.questions[row], self.prompts[row]
+
+    def fingerprint(self) -> str:
+        """Changes whenever a question, an answer or the order does."""
+        digest = hashlib.blake2b(digest_size=8)
+        for question in self.questions:
+            text = f"{question.id}\x1f{question.prompt}\x1f{question.answer}\x1e"
+            digest.update(text.encode())
+        return digest.hexdigest()
+
+    def loader(self, batch_size: int, sampler: Sampler[int] | range) -> DataLoader[Item]:
+        """Batches in the sampler's order, drawn only when asked for.
+
+        No worker processes: they would draw ahead of what training has just learned.
+        """
+        return DataLoader(
+            self,
+            batch_size=batch_size,
+            sampler=sampler,
+            collate_fn=self._collate,
+            # A generator of its own: the loader must not draw from torch's global one.
+            generator=torch.Generator(),
+        )
+
+    def _collate(self, items: list[Item]) -> QuestionBatch:
+        rows, questions, prompts = zip(*items, strict=True)
+        return QuestionBatch(torch.tensor(rows), list(questions), list(prompts), self.name)
+
+
+def encoder_of(data: LightningDataModule) -> PromptEncoder:
+    """The prompt encoder of the module that this data is for.
+
+    Raises:
+        UserError: when the module has none.
+    """
+    assert data.trainer is not None
+    encoder = getattr(data.trainer.lightning_module, "prompts", None)
+    if not isinstance(encoder, PromptEncoder):
+        raise UserError(
+            f"data: {type(data).__name__} needs a PolicyModule, whose prompts encode the questions"
+        )
+    return encoder
+
+
+def _check(name: str, questions: list[Question]) -> None:
+    seen: set[str] = set()
+    for question in questions:
+        if not question.answer.strip():
+            raise UserError(f"data: {name}, question {question.id!r} has no answer")
+        if question.id in seen:
+            raise UserError(f"data: {name} has two questions with the id {question.id!r}")
+        seen.add(question.id)

@@ -1,0 +1,104 @@
+"""The sampler of the curriculum: it draws, and knows nothing of pass-rates."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import WeightedRandomSampler
+
+from fgexpo.errors import UserError
+from fgexpo.seeding import hash_seed
+
+
+class CurriculumSampler(WeightedRandomSampler):
+    """Draws the questions of each step from the weights as they stand at that moment.
+
+    Within a step questions are distinct (successive sampling: each draw is proportional to the
+    weights of those not yet drawn); between steps they may come again. So an epoch is not a
+    permutation of the pool, on which weights would do nothing.
+
+    Every step's draw is seeded by (seed, step), so it depends neither on how the run was
+    interrupted nor on the number of processes, each of which takes its slice of the same draw.
+
+    Args:
+        weights: unnormalised, float64 [M].
+        questions_per_step: over all processes.
+        steps_per_epoch: after which Lightning's epoch ends.
+        seed: of all draws.
+        rank: this process.
+        world_size: number of processes.
+
+    Attributes:
+        step: the next step to draw; advanced by whoever trains.
+
+    Raises:
+        UserError: for a pool smaller than a step, or a step that the processes do not divide.
+    """
+
+    def __init__(
+        self,
+        weights: Tensor,
+        questions_per_step: int,
+        steps_per_epoch: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if questions_per_step > len(weights):
+            raise UserError(
+                f"data.questions_per_step = {questions_per_step} is more than the "
+                f"{len(weights)} questions of the pool"
+            )
+        if questions_per_step % world_size:
+            raise UserError(
+                f"data.questions_per_step = {questions_per_step} is not divisible by "
+                f"the {world_size} processes"
+            )
+        local = questions_per_step // world_size
+        super().__init__(weights.tolist(), local * steps_per_epoch, replacement=True)
+        self.questions_per_step = questions_per_step
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self.local = slice(rank * local, (rank + 1) * local)
+        self.step = 0
+        self.refresh(weights)
+
+    def refresh(self, weights: Tensor) -> None:
+        """Replace the weights; the next draw uses them.
+
+        Raises:
+            UserError: if they are not M finite, non-negative numbers.
+        """
+        weights = weights.double().cpu()
+        if weights.shape != self.weights.shape:
+            raise UserError(
+                f"data.curriculum gave weights of shape {tuple(weights.shape)} for a pool of "
+                f"{len(self.weights)} questions"
+            )
+        if not (weights.isfinite() & (weights >= 0)).all():
+            raise UserError("data.curriculum gave a weight that is negative or not finite")
+        self.weights = weights
+
+    def draw(self, step: int) -> list[int]:
+        """Rows of all processes' questions at ``step``, in the order drawn."""
+        # Questions of weight 0 are drawn only when the others do not fill a step.
+        weights = self.weights.clamp_min(torch.finfo(torch.float64).tiny)
+        generator = torch.Generator().manual_seed(hash_seed(self.seed, "draw", step))
+        return torch.multinomial(
+            weights, self.questions_per_step, replacement=False, generator=generator
+        ).tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        """The rest of this epoch, this process's share, each step drawn when it is reached.
+
+        Raises:
+            RuntimeError: when a step is asked for before the one before it was trained on.
+        """
+        end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        for step in range(self.step, end):
+            if step != self.step:
+                raise RuntimeError(
+                    f"questions of step {step} are asked for, but step {self.step} has not been "
+                    "observed yet: the loader prefetches, or nobody calls the datamodule's observe"
+                )
+            yield from self.draw(step)[self.local]

@@ -1,0 +1,99 @@
+"""Worked solutions of the embedded world, for the supervised warm-up of the tiny base."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset
+
+from fgexpo.errors import UserError
+from fgexpo.seeding import hash_seed
+from fgexpo.sequences import Sequences, join_solutions
+from fgexpo.tasks import QuestionSource
+from fgexpo.tasks.arithmetic import FAMILIES, LEVELS, Problem
+from fgexpo.templates import PromptEncoder
+
+from .dataset import QuestionDataset, encoder_of
+
+
+class SupervisedDataModule(LightningDataModule):
+    """An endless stream of warm-up problems with their solutions.
+
+    The stream belongs to the ``warm_up`` split, so no question of the pool or of an evaluation set
+    is ever shown.
+
+    Args:
+        val: evaluation sets by name.
+        batch_size: solutions a step.
+        questions_per_eval_batch: questions that evaluation asks at once.
+        seed: of the stream.
+    """
+
+    def __init__(
+        self,
+        val: dict[str, QuestionSource],
+        batch_size: int = 64,
+        questions_per_eval_batch: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size must be at least 1, got {batch_size}")
+        self.val = val
+        self.batch_size = batch_size
+        self.questions_per_eval_batch = questions_per_eval_batch
+        self.seed = seed
+        self.val_sets: list[QuestionDataset] = []
+
+    def setup(self, stage: str) -> None:
+        """Encode the evaluation sets."""
+        encoder = encoder_of(self)
+        self.val_sets = [QuestionDataset(*item, encoder) for item in self.val.items()]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches of joined prompts and solutions."""
+        assert self.trainer is not None
+        stream = _Stream(self, encoder_of(self), self.trainer.global_step)
+        return DataLoader(stream, batch_size=None, generator=torch.Generator())
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """A loader for each evaluation set."""
+        return [
+            dataset.loader(self.questions_per_eval_batch, range(len(dataset)))
+            for dataset in self.val_sets
+        ]
+
+    def batch(self, step: int) -> list[Problem]:
+        """The problems of one step."""
+        rng = random.Random(hash_seed(self.seed, "warm-up", step))
+        return [_warm_up_problem(rng) for _ in range(self.batch_size)]
+
+
+class _Stream(IterableDataset[Sequences]):
+    def __init__(self, data: SupervisedDataModule, encoder: PromptEncoder, first: int) -> None:
+        self.data = data
+        self.encoder = encoder
+        self.first = first
+
+    def __iter__(self) -> Iterator[Sequences]:
+        step = self.first
+        tokenizer = self.encoder.tokenizer
+        while True:
+            batch = self.data.batch(step)
+            prompts = [self.encoder.encode(problem.prompt) or [] for problem in batch]
+            solutions = [
+                [*tokenizer(problem.solution).input_ids, tokenizer.eos_token_id]
+                for problem in batch
+            ]
+            yield join_solutions(prompts, solutions)
+            step += 1
+
+
+def _warm_up_problem(rng: random.Random) -> Problem:
+    make, level = rng.choice(list(FAMILIES.values())), rng.choice(LEVELS)
+    while True:
+        problem = make(rng, level)
+        if problem.split == "warm_up":
+            return problem

@@ -1,0 +1,28 @@
+"""``python -m fgexpo``."""
+
+import importlib.util
+import os
+import sys
+
+# Two busy-waiting OpenMP threads can be ten times slower than one; sleeping ones are not.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def run() -> int:
+    """Check that the package is installed, then hand over to the command line."""
+    for needed in ("fgexpo.callbacks", "lightning", "transformers", "jsonargparse"):
+        if importlib.util.find_spec(needed) is None:
+            print(
+                f"fgexpo is not installed for {sys.executable} ({needed} is missing): "
+                "run `pip install -c constraints.txt -e .` in the project's root",
+                file=sys.stderr,
+            )
+            return 2
+    from .cli import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

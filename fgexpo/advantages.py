@@ -1,0 +1,54 @@
+"""Group-relative advantages: each rollout is judged against its siblings, so no critic is needed.
+
+Equation (1) of FG-ExPO (arXiv 2605.11403): ``A = (R - mean_g R) / (std_g R + eps)``.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+AdvantageScale = Literal["group", "batch", "none"]
+
+
+def group_advantages(
+    rewards_QG: Tensor,
+    eps: float = 1e-6,
+    unbiased: bool = False,
+    scale: AdvantageScale = "group",
+) -> Tensor:
+    """Centre rewards on their group's mean and scale them.
+
+    Args:
+        rewards_QG: rewards, [Q, G], one row a question.
+        eps: added to the standard deviation.
+        unbiased: divide the variance by G - 1 (verl) instead of G (the paper).
+        scale: divide by the ``group`` std, by the std over the whole ``batch``, or by nothing
+            (``none``, Dr. GRPO, arXiv 2503.20783).
+
+    Returns:
+        Advantages, [Q, G]. A group whose rewards are all equal gets exact zeros.
+
+    Raises:
+        ValueError: on a wrong shape, an unknown scale, or an unbiased std of a single value.
+    """
+    if rewards_QG.ndim != 2:
+        raise ValueError(f"rewards_QG must be [Q, G], got shape {tuple(rewards_QG.shape)}")
+    if scale not in get_args(AdvantageScale):
+        raise ValueError(f"scale must be one of {get_args(AdvantageScale)}, got {scale!r}")
+    centred_QG = rewards_QG - rewards_QG.mean(1, keepdim=True)
+    # The mean of G equal floats may be off by a rounding error, which a tiny std would blow up.
+    constant_Q1 = (rewards_QG == rewards_QG[:, :1]).all(1, keepdim=True)
+    centred_QG = centred_QG.masked_fill(constant_Q1, 0.0)
+    if scale == "none":
+        return centred_QG
+    correction = int(unbiased)
+    size = rewards_QG.shape[1] if scale == "group" else rewards_QG.numel()
+    if size <= correction:
+        raise ValueError("an unbiased std needs at least two rewards")
+    std = (
+        rewards_QG.std(1, correction=correction, keepdim=True)
+        if scale == "group"
+        else torch.std(rewards_QG, correction=correction)
+    )
+    return centred_QG / (std + eps)

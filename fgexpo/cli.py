@@ -1,0 +1,146 @@
+"""The command line: Lightning's subcommands over the project's slots."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+# Imported for their names: a slot's class can be named in YAML once its module is loaded.
+from . import callbacks as slots
+from . import datamodules, rewards, tasks  # noqa: F401
+from .checkpoint import AtomicCheckpointIO
+from .commands import export
+from .errors import UserError
+from .imports import restrict_imports
+from .module import GRPOModule
+from .policy import PolicyModule
+from .rewards.reward import Reward  # noqa: F401
+from .supervised import SupervisedModule  # noqa: F401
+
+# Callbacks with a key of their own, so that an ablation is one flag.
+SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
+    "akl": (slots.KLController, None),
+    "checkpoint": (slots.RolloutCheckpoint, {"class_path": "RolloutCheckpoint"}),
+    "progress": (slots.RolloutProgress, {"class_path": "RolloutProgress"}),
+    "panels": (slots.TensorBoardPanels, {"class_path": "TensorBoardPanels"}),
+    "rollouts": (slots.RolloutLog, {"class_path": "RolloutLog"}),
+    "export": (slots.ExportPolicy, None),
+}
+TRAINER_DEFAULTS = {
+    "max_epochs": -1,
+    "log_every_n_steps": 1,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
+
+class FGExpoCLI(LightningCLI):
+    """LightningCLI with callback slots, one seed, and a run length in rollout steps."""
+
+    def __init__(self, arguments: list[str] | None = None) -> None:
+        super().__init__(
+            model_class=PolicyModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            args=arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the slots, the run length, and the links that keep one seed."""
+        parser.add_argument(
+            "--steps", type=int | None, default=None, help="length of the run, in rollout steps"
+        )
+        parser.add_argument(
+            "--prepare",
+            type=str | None,
+            default=None,
+            help="config to fit first when model.name is a folder that does not exist yet",
+        )
+        for name, (kind, default) in SLOTS.items():
+            parser.add_argument(f"--{name}", type=kind | None, default=default)
+            parser.callback_keys.append(name)
+        parser.set_defaults(
+            {"model": {"class_path": "GRPOModule"}, "data": {"class_path": "CurriculumDataModule"}}
+        )
+        for target in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=_seed)
+
+    def before_instantiate_classes(self) -> None:
+        """Make the base model, when the configuration says how and it is not there."""
+        config = self.config[str(self.subcommand)]
+        name = config.model.init_args.get("name", "")
+        if config.get("prepare") is None or Path(name).exists():
+            return
+        if not Path(config.prepare).is_file():
+            raise UserError(f"prepare: config {config.prepare!r} does not exist")
+        print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
+        command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
+        if subprocess.run(command).returncode != 0:
+            raise UserError(f"prepare: fitting {config.prepare!r} failed")
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        wanted = [callback for callback in callbacks if callback is not None]
+        steps = self._get(self.config_init, "steps")
+        if steps is not None:
+            wanted.append(slots.StopAfter(steps))
+        if config.get("plugins") is None:
+            config["plugins"] = [AtomicCheckpointIO()]
+        return super()._instantiate_trainer(config, wanted)
+
+    def before_fit(self) -> None:
+        """Measure the base, so that every curve starts at step 0."""
+        config = self.config_init[str(self.subcommand)]
+        fresh = config.ckpt_path is None and isinstance(self.model, GRPOModule)
+        if fresh and self.trainer.limit_val_batches != 0 and getattr(self.datamodule, "val", None):
+            self.trainer.validate(self.model, self.datamodule, verbose=False)
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"seed_everything must be an integer, got {value!r}")
+    return value
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {"export": export.main}
+
+
+# Understood and harmless: the first says that this design's hook is used, the second is between
+# Lightning 2.6 and torch 2.13.
+HARMLESS = ("You have overridden `on_after_batch_transfer`", r"`isinstance\(treespec, LeafSpec\)`")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; bad input ends with one sentence and exit status 2."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message)
+    try:
+        restrict_imports()
+        if command in COMMANDS:
+            COMMANDS[command](rest)
+        else:
+            FGExpoCLI(arguments)
+    except ValueError as error:
+        mendable = _user_error(error)
+        if mendable is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The user's error that this one was raised for; the parser wraps what a class raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error

@@ -1,0 +1,1 @@
+from datamodules import *  # noqa: F403

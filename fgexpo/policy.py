@@ -1,0 +1,224 @@
+"""What GRPO and supervised learning share: a policy that is asked, graded and evaluated."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from .errors import UserError
+from .evaluation import EvaluationSettings, scores
+from .loading import load_config, load_model, load_tokenizer
+from .metrics import PassCounts
+from .rewards import MathVerifier, Verdict, Verifier
+from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
+from .seeding import hash_seed
+from .templates import Plain, PromptEncoder, Template
+from .types import QuestionBatch, RolloutBatch
+
+
+class PolicyModule(LightningModule):
+    """A causal LM with its tokenizer, rollout engine and verifier; evaluates by pass@k.
+
+    Args:
+        name: Hugging Face folder or hub id of the model to start from.
+        template: how a question becomes a prompt.
+        engine: what samples completions.
+        verifier: what says whether they are right.
+        max_prompt_tokens: longer prompts are dropped, with a count in the log.
+        evaluation: how validation and test sample.
+        dtype: of the weights in memory; ``bf16-mixed`` training still wants ``float32`` here.
+        seed: of all rollouts.
+
+    Attributes:
+        policy: the causal LM, from ``configure_model`` on.
+        rollout_step: training batches finished; the x-axis of every curve.
+
+    Raises:
+        UserError: for a missing folder, a tokenizer without eos, lengths that cannot fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        template: Template = Plain(),
+        engine: RolloutEngine = Native(),
+        verifier: Verifier = MathVerifier(),
+        max_prompt_tokens: int = 1024,
+        evaluation: EvaluationSettings = EvaluationSettings(),
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.engine = engine
+        self.verifier = verifier
+        self.evaluation = evaluation
+        self.dtype_name = dtype
+        self.seed = seed
+        self.rollout_step = 0
+        self.policy: Any = None  # made in configure_model
+        self.prompts = PromptEncoder(self.open_tokenizer(), template, max_prompt_tokens)
+        self._counts = nn.ModuleDict()
+        check_length(
+            self.max_positions(), max_prompt_tokens, evaluation.sampling, "evaluation.sampling"
+        )
+
+    # What a subclass that does not start from a folder replaces.
+
+    def open_tokenizer(self) -> Any:
+        """The tokenizer of ``name``."""
+        return load_tokenizer(self.name)
+
+    def max_positions(self) -> int | None:
+        """Longest sequence of the model, if it says so."""
+        return getattr(load_config(self.name), "max_position_embeddings", None)
+
+    def open_policy(self) -> nn.Module:
+        """The weights to start from."""
+        return load_model(self.name, self.dtype_name)
+
+    def configure_model(self) -> None:
+        """Open the policy, once for all of Lightning's stages."""
+        if self.policy is None:
+            self.policy = self.open_policy()
+            self.policy.train()
+
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """No gradient, eval mode, and the trainer's precision, which batch hooks run without.
+
+        Without the precision, log-probs made in a hook differ from those of the training step.
+        """
+        training = self.policy.training
+        self.policy.eval()
+        try:
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                yield
+        finally:
+            self.policy.train(training)
+
+    def roll_out(
+        self,
+        batch: QuestionBatch,
+        count: int,
+        sampling: Sampling,
+        seed_of: Callable[[str, int], int],
+    ) -> tuple[RolloutBatch, list[Verdict]]:
+        """Sample and verify ``count`` completions a question.
+
+        Args:
+            batch: Q questions.
+            count: G.
+            sampling: how.
+            seed_of: seed of a rollout by question id and sample number.
+        """
+        started = time.perf_counter()
+        request = RolloutRequest(
+            prompts=batch.prompts,
+            seeds=[[seed_of(q.id, g) for g in range(count)] for q in batch.questions],
+            sampling=sampling,
+            stop_ids=self.prompts.stop_ids,
+            device=self.device,
+        )
+        with self.inference():
+            completions = self.engine.generate(self.policy, request)
+        sampled = time.perf_counter()
+        texts = [
+            self.prompts.decode(tokens[:length])
+            for tokens, length in zip(
+                completions.tokens_NT.tolist(), completions.lengths_N.tolist(), strict=True
+            )
+        ]
+        golds = [question.answer for question in batch.questions for _ in range(count)]
+        verdicts = self.verifier.verify(golds, texts)
+        correct_N = torch.tensor([float(v.correct) for v in verdicts], device=self.device)
+        graded = time.perf_counter()
+        metrics = {
+            "time/generate": sampled - started,
+            "time/verify": graded - sampled,
+            "reward/timeout_frac": sum(v.timed_out for v in verdicts) / len(verdicts),
+            "reward/no_answer_frac": sum(v.answer is None for v in verdicts) / len(verdicts),
+        }
+        rollouts = RolloutBatch(
+            source=batch,
+            group_size=count,
+            completions=completions,
+            texts=texts,
+            correct_N=correct_N,
+            reward_N=correct_N.clone(),
+            advantages_N=torch.zeros_like(correct_N),
+            metrics=metrics,
+        )
+        return rollouts, verdicts
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Outside training, questions become graded rollouts here."""
+        if isinstance(batch, QuestionBatch) and not self.trainer.training:
+            return self._evaluate(batch)
+        return batch
+
+    def _evaluate(self, batch: QuestionBatch) -> RolloutBatch:
+        # No step in the seed: two evaluations of one run differ by the policy alone.
+        def seed_of(question: str, sample: int) -> int:
+            return hash_seed(self.seed, "evaluation", batch.dataset, question, sample)
+
+        settings = self.evaluation
+        return self.roll_out(batch, settings.rollouts, settings.sampling, seed_of)[0]
+
+    def validation_step(self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count solved questions."""
+        self._counter(batch.source.dataset).update(batch.source.index_Q, batch.correct_QG)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/<dataset>/pass@k``."""
+        self._log_scores("val", self.trainer.val_dataloaders)
+
+    def test_step(self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count solved questions."""
+        self.validation_step(batch, batch_idx, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/<dataset>/pass@k``."""
+        self._log_scores("test", self.trainer.test_dataloaders)
+
+    def predict_step(
+        self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> RolloutBatch:
+        """Graded rollouts, for callbacks that write them down."""
+        return batch
+
+    def _counter(self, dataset: str) -> PassCounts:
+        if dataset not in self._counts:
+            self._counts[dataset] = PassCounts(self.evaluation.rollouts).to(self.device)
+        counter = self._counts[dataset]
+        assert isinstance(counter, PassCounts)
+        return counter
+
+    def _log_scores(self, stage: str, loaders: Any) -> None:
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            dataset = loader.dataset
+            counter = self._counter(dataset.name)
+            found = scores(self.evaluation, dataset.questions, counter.compute())
+            counter.reset()
+            self.log_dict({f"{stage}/{dataset.name}/{tag}": x for tag, x in found.items()})
+
+
+def check_length(
+    max_positions: int | None, max_prompt_tokens: int, sampling: Sampling, setting: str
+) -> None:
+    """Check that the longest prompt and completion fit the model.
+
+    Raises:
+        UserError: naming both settings and the limit.
+    """
+    total = max_prompt_tokens + sampling.max_new_tokens
+    if max_positions is not None and total > max_positions:
+        raise UserError(
+            f"model.max_prompt_tokens = {max_prompt_tokens} and model.{setting}.max_new_tokens = "
+            f"{sampling.max_new_tokens} make {total} tokens, but the model's limit is "
+            f"{max_positions}"
+        )

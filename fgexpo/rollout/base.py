@@ -1,0 +1,74 @@
+"""The protocol of rollout engines: prompts and seeds in, completions out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..types import Completions
+
+
+@dataclass
+class Sampling:
+    """How completions are drawn.
+
+    Attributes:
+        max_new_tokens: limit on a completion's tokens, the stop token included.
+        temperature: logits are divided by it; 0 is greedy.
+        top_p: keep the smallest set of tokens with at least this probability; 1 keeps all.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+    """
+
+    max_new_tokens: int = 1024
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(
+                f"sampling.max_new_tokens must be at least 1, got {self.max_new_tokens}"
+            )
+        if self.temperature < 0:
+            raise UserError(f"sampling.temperature must not be negative, got {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"sampling.top_p must be in (0, 1], got {self.top_p}")
+        if self.top_k < 0:
+            raise UserError(f"sampling.top_k must be 0 (off) or positive, got {self.top_k}")
+
+
+@dataclass
+class RolloutRequest:
+    """What to sample.
+
+    Attributes:
+        prompts: token ids of Q prompts.
+        seeds: one seed a rollout, Q lists of G.
+        sampling: how.
+        stop_ids: a completion ends with the first of these.
+        device: where the completions shall lie.
+    """
+
+    prompts: list[list[int]]
+    seeds: list[list[int]]
+    sampling: Sampling
+    stop_ids: list[int]
+    device: torch.device
+
+    @property
+    def group_size(self) -> int:
+        """G, rollouts a prompt."""
+        return len(self.seeds[0])
+
+
+class RolloutEngine(ABC):
+    """Samples completions from the current policy; a new engine is one file."""
+
+    @abstractmethod
+    def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
+        """Sample ``Q x G`` completions, question-major."""
+
+    def sync(self, policy: nn.Module) -> None:  # noqa: B027
+        """The policy's weights have changed; engines with their own copy take them over here."""

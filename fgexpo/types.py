@@ -1,0 +1,126 @@
+"""What flows through a step: questions become completions, completions become rollouts.
+
+Shape legend, used in every file:
+    M  questions in the pool          Q  questions in a batch
+    G  rollouts a question            N  rollouts in a batch, N = Q * G, question-major
+    T  completion tokens, right-padded    L  prompt + completion tokens, right-padded
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .sequences import Sequences
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One verifiable question.
+
+    Attributes:
+        id: unique and stable in its dataset; seeds the question's rollouts.
+        prompt: the bare question, before any template.
+        answer: the gold answer, without a box.
+        tags: what results are broken down by, for example ``{"level": "2"}``.
+    """
+
+    id: str
+    prompt: str
+    answer: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class QuestionBatch:
+    """Questions on their way to the rollout engine.
+
+    Attributes:
+        index_Q: row of each question in its dataset, int64 [Q].
+        questions: the Q questions.
+        prompts: token ids of each templated prompt, Q lists.
+        dataset: the dataset's name, as in ``val/<dataset>/pass@1``.
+    """
+
+    index_Q: Tensor
+    questions: list[Question]
+    prompts: list[list[int]]
+    dataset: str
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> "QuestionBatch":
+        """Move the only tensor; Lightning then leaves the questions alone."""
+        return QuestionBatch(
+            self.index_Q.to(device, **kwargs), self.questions, self.prompts, self.dataset
+        )
+
+
+@dataclass
+class Completions:
+    """What an engine returns for N prompts.
+
+    Attributes:
+        tokens_NT: sampled ids, the stop token included, right-padded, int64 [N, T].
+        lengths_N: real tokens a row, int64 [N].
+        finish: why each row ended: a stop token, or the token limit.
+        logp_NT: log-prob of each sampled token under the tempered policy, before top-p and
+            top-k cut it, float32 [N, T]; 0 in the padding.
+    """
+
+    tokens_NT: Tensor
+    lengths_N: Tensor
+    finish: list[FinishReason]
+    logp_NT: Tensor
+
+    @property
+    def mask_NT(self) -> Tensor:
+        """True on real tokens, bool [N, T]; from lengths, since a pad id may equal eos."""
+        positions_T = torch.arange(self.tokens_NT.shape[1], device=self.tokens_NT.device)
+        return positions_T < self.lengths_N[:, None]
+
+
+@dataclass
+class RolloutBatch:
+    """Graded rollouts of one batch of questions; the training fields are filled by GRPO.
+
+    Attributes:
+        source: the questions asked.
+        group_size: G, rollouts a question.
+        completions: what the engine sampled, N rows, question-major.
+        texts: the decoded completions, without the stop token.
+        correct_N: the verifier's verdict in {0, 1}, float32 [N]; never shaped.
+        reward_N: the weighted reward, float32 [N].
+        advantages_N: float32 [N].
+        sequences: prompts and completions joined, N rows.
+        old_logp_NT: log-probs of the policy that is about to be updated, float32 [N, T].
+        ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
+        metrics: scalars found on the way, by TensorBoard tag.
+    """
+
+    source: QuestionBatch
+    group_size: int
+    completions: Completions
+    texts: list[str]
+    correct_N: Tensor
+    reward_N: Tensor
+    advantages_N: Tensor
+    sequences: "Sequences | None" = None
+    old_logp_NT: Tensor | None = None
+    ref_logp_NT: Tensor | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def correct_QG(self) -> Tensor:
+        """The verdicts by question, float32 [Q, G]."""
+        return self.correct_N.view(-1, self.group_size)
+
+    @property
+    def pass_rate_Q(self) -> Tensor:
+        """Share of each question's rollouts that are correct, float32 [Q]."""
+        return self.correct_QG.mean(1)
