@@ -1,0 +1,36 @@
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from fgexpo.tasks.tiny_model import TinyQwen2
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """A Hugging Face folder with a small random Qwen2; big initial weights, so that it is opinionated."""
+    folder = tmp_path_factory.mktemp("model")
+    shape = TinyQwen2(hidden_size=32, layers=2, intermediate_size=64, initializer_range=0.3)
+    torch.manual_seed(0)
+    shape.model().save_pretrained(folder)
+    shape.tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def model(model_folder):
+    from fgexpo.loading import load_model
+
+    return load_model(model_folder)
+
+
+@pytest.fixture
+def tokenizer(model_folder):
+    from fgexpo.loading import load_tokenizer
+
+    return load_tokenizer(model_folder)
