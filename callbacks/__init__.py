@@ -10,6 +10,7 @@ from .progress import RolloutProgress
 from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
 from .stop import StopAfter
+from .validate_first import ValidateFirst
 
 __all__ = [
     "AKLCallback",
@@ -20,4 +21,5 @@ __all__ = [
     "RolloutProgress",
     "StopAfter",
     "TensorBoardPanels",
+    "ValidateFirst",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -17,7 +18,7 @@ from .checkpoint import AtomicCheckpointIO
 from .commands import export
 from .errors import UserError
 from .imports import restrict_imports
-from .module import GRPOModule
+from .module import GRPOModule  # noqa: F401
 from .policy import PolicyModule
 from .rewards.reward import Reward  # noqa: F401
 from .supervised import SupervisedModule  # noqa: F401
@@ -79,10 +80,8 @@ class FGExpoCLI(LightningCLI):
         """Make the base model, when the configuration says how and it is not there."""
         config = self.config[str(self.subcommand)]
         name = config.model.init_args.get("name", "")
-        if config.get("prepare") is None or Path(name).exists():
+        if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
             return
-        if not Path(config.prepare).is_file():
-            raise UserError(f"prepare: config {config.prepare!r} does not exist")
         print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
@@ -92,17 +91,19 @@ class FGExpoCLI(LightningCLI):
         wanted = [callback for callback in callbacks if callback is not None]
         steps = self._get(self.config_init, "steps")
         if steps is not None:
-            wanted.append(slots.StopAfter(steps))
+            wanted += [slots.ValidateFirst(), slots.StopAfter(steps)]
         if config.get("plugins") is None:
             config["plugins"] = [AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, wanted)
 
-    def before_fit(self) -> None:
-        """Measure the base, so that every curve starts at step 0."""
-        config = self.config_init[str(self.subcommand)]
-        fresh = config.ckpt_path is None and isinstance(self.model, GRPOModule)
-        if fresh and self.trainer.limit_val_batches != 0 and getattr(self.datamodule, "val", None):
-            self.trainer.validate(self.model, self.datamodule, verbose=False)
+
+def _makes(recipe: str, folder: str) -> bool:
+    """Whether fitting this config writes that folder; a mistyped model is not worth a fit."""
+    if not Path(recipe).is_file():
+        return False
+    settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
+    out = settings.get("init_args", settings).get("out")
+    return out is not None and Path(out) == Path(folder)
 
 
 def _seed(value: Any) -> int:
@@ -116,7 +117,11 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {"export": export.main}
 
 # Understood and harmless: the first says that this design's hook is used, the second is between
 # Lightning 2.6 and torch 2.13.
-HARMLESS = ("You have overridden `on_after_batch_transfer`", r"`isinstance\(treespec, LeafSpec\)`")
+HARMLESS = (
+    "LightningCLI's args parameter",
+    "You have overridden `on_after_batch_transfer`",
+    r"`isinstance\(treespec, LeafSpec\)`",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

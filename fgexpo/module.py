@@ -218,6 +218,7 @@ class GRPOModule(PolicyModule):
         scheduler.step()
         self.engine.sync(self.policy)
         self.rollout_step += 1
+        self.log("step", float(self.rollout_step))  # the loggers' x-axis
         now = time.perf_counter()
         self.log_dict({"time/update": now - started, "step_time": now - self._step_started})
 

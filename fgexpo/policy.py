@@ -204,6 +204,7 @@ class PolicyModule(LightningModule):
             counter = self._counter(dataset.name)
             found = scores(self.evaluation, dataset.questions, counter.compute())
             counter.reset()
+            self.log("step", float(self.rollout_step))  # the loggers' x-axis
             self.log_dict({f"{stage}/{dataset.name}/{tag}": x for tag, x in found.items()})
 
 

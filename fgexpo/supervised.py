@@ -83,4 +83,5 @@ class SupervisedModule(PolicyModule):
         loss = -logp_NT.sum() / batch.completion_lengths_N.sum()
         self.log("loss", loss)
         self.rollout_step += 1
+        self.log("step", float(self.rollout_step))  # the loggers' x-axis
         return loss

@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
-    """A Hugging Face folder with a small random Qwen2; big initial weights, so that it is opinionated."""
+    """A folder with a small random Qwen2; its big initial weights make it opinionated."""
     folder = tmp_path_factory.mktemp("model")
     shape = TinyQwen2(hidden_size=32, layers=2, intermediate_size=64, initializer_range=0.3)
     torch.manual_seed(0)

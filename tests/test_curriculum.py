@@ -53,7 +53,9 @@ def test_table_round_trip():
 def test_slots():
     table = PassRateTable(3)
     table.update(torch.tensor([0]), torch.tensor([0.0]))
-    assert torch.equal(Gaussian(0.4, 0.2).weights(table), gaussian_weights(table.pass_rates, 0.4, 0.2))
+    assert torch.equal(
+        Gaussian(0.4, 0.2).weights(table), gaussian_weights(table.pass_rates, 0.4, 0.2)
+    )
     assert Uniform().weights(table).tolist() == [1.0, 1.0, 1.0]
 
 
@@ -65,7 +67,11 @@ def test_effective_sample_size():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: PassRateTable(3, decay=1.0), lambda: PassRateTable(3, initial=2), lambda: Gaussian(std=0)],
+    [
+        lambda: PassRateTable(3, decay=1.0),
+        lambda: PassRateTable(3, initial=2),
+        lambda: Gaussian(std=0),
+    ],
 )
 def test_bad_settings(make):
     with pytest.raises(ValueError):

@@ -101,17 +101,32 @@ def test_gradient_of_the_unclipped_token_is_minus_advantage():
     # At ratio 1 the surrogate's gradient with respect to logp is -A / denominator.
     logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     out = grpo_loss(
-        logp, logp.detach(), None, torch.tensor([0.5]), torch.tensor([[True, True]]), kl_coef=0.0, **CLIP
+        logp,
+        logp.detach(),
+        None,
+        torch.tensor([0.5]),
+        torch.tensor([[True, True]]),
+        kl_coef=0.0,
+        **CLIP,
     )
     out.loss.backward()
     assert logp.grad.tolist() == [[-0.25, -0.25]]
 
 
-@pytest.mark.parametrize(("advantage", "ratio", "cut"), [(1.0, 1.5, True), (1.0, 0.5, False), (-1.0, 0.5, True), (-1.0, 1.5, False)])
+@pytest.mark.parametrize(
+    ("advantage", "ratio", "cut"),
+    [(1.0, 1.5, True), (1.0, 0.5, False), (-1.0, 0.5, True), (-1.0, 1.5, False)],
+)
 def test_the_clip_stops_the_gradient_only_where_it_should(advantage, ratio, cut):
     logp = torch.tensor([[math.log(ratio)]], requires_grad=True)
     out = grpo_loss(
-        logp, torch.zeros(1, 1), None, torch.tensor([advantage]), torch.tensor([[True]]), kl_coef=0.0, **CLIP
+        logp,
+        torch.zeros(1, 1),
+        None,
+        torch.tensor([advantage]),
+        torch.tensor([[True]]),
+        kl_coef=0.0,
+        **CLIP,
     )
     out.loss.backward()
     assert (logp.grad.item() == 0) == cut
@@ -123,7 +138,14 @@ def test_the_clip_stops_the_gradient_only_where_it_should(advantage, ratio, cut)
 def test_the_dual_clip_caps_a_negative_advantage():
     logp = torch.tensor([[math.log(50.0)]], requires_grad=True)
     out = grpo_loss(
-        logp, torch.zeros(1, 1), None, torch.tensor([-2.0]), torch.tensor([[True]]), kl_coef=0.0, dual_clip=10.0, **CLIP
+        logp,
+        torch.zeros(1, 1),
+        None,
+        torch.tensor([-2.0]),
+        torch.tensor([[True]]),
+        kl_coef=0.0,
+        dual_clip=10.0,
+        **CLIP,
     )
     out.loss.backward()
     assert out.loss.item() == 20.0
@@ -166,7 +188,13 @@ def test_k3_keeps_its_digits_near_zero():
 
 @pytest.mark.parametrize(
     "options",
-    [{"clip_low": 1.0}, {"clip_high": 0.0}, {"dual_clip": 1.0}, {"kl_estimator": "k4"}, {"aggregation": "mean"}],
+    [
+        {"clip_low": 1.0},
+        {"clip_high": 0.0},
+        {"dual_clip": 1.0},
+        {"kl_estimator": "k4"},
+        {"aggregation": "mean"},
+    ],
 )
 def test_bad_settings(options):
     with pytest.raises(ValueError, match=next(iter(options))):

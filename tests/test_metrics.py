@@ -8,7 +8,9 @@ from fgexpo.metrics import PassCounts, pass_at_k
 from fgexpo.types import Question
 
 
-@pytest.mark.parametrize(("n", "c", "k"), [(5, 2, 1), (5, 2, 3), (6, 1, 6), (4, 0, 2), (4, 4, 2), (7, 6, 3)])
+@pytest.mark.parametrize(
+    ("n", "c", "k"), [(5, 2, 1), (5, 2, 3), (6, 1, 6), (4, 0, 2), (4, 4, 2), (7, 6, 3)]
+)
 def test_against_all_subsets(n, c, k):
     subsets = list(combinations([True] * c + [False] * (n - c), k))
     expected = sum(any(subset) for subset in subsets) / len(subsets)
@@ -39,5 +41,5 @@ def test_scores_by_tag():
 
 
 def test_k_beyond_n_is_refused():
-    with pytest.raises(ValueError, match="evaluation.ks"):
+    with pytest.raises(ValueError, match=r"evaluation\.ks"):
         EvaluationSettings(rollouts=4, ks=[8])

@@ -16,6 +16,7 @@ from ..types import Question
 
 Split = Literal["held_out", "validation", "pool", "warm_up"]
 LEVELS = (1, 2, 3, 4)
+_EXHAUSTED = 2_000  # repetitions in a row after which a split is taken to hold no more
 
 # Sixteenths of all questions: two held out, one to tune on, five to train by RL, eight to warm up.
 _SHARES: dict[Split, int] = {"held_out": 2, "validation": 1, "pool": 5, "warm_up": 8}
@@ -172,22 +173,20 @@ def problems(split: Split, seed: int, family: str, level: int) -> Iterator[Probl
             yield problem
 
 
-def distinct(
-    split: Split, count: int, seed: int, family: str, level: int, max_draws: int = 1_000_000
-) -> list[Problem]:
+def distinct(split: Split, count: int, seed: int, family: str, level: int) -> list[Problem]:
     """The first ``count`` different problems of :func:`problems`.
 
     Raises:
         UserError: when the split holds fewer.
     """
     found: dict[str, Problem] = {}
-    # Stop when new problems have become rare: the split is (nearly) exhausted.
-    draws = problems(split, seed, family, level)
-    for i, problem in enumerate(draws):
+    repeated = 0
+    for problem in problems(split, seed, family, level):
+        repeated = repeated + 1 if problem.key in found else 0
         found.setdefault(problem.key, problem)
         if len(found) == count:
             return list(found.values())
-        if i > 100 * count or i > max_draws:
+        if repeated == _EXHAUSTED:
             break
     raise UserError(
         f"split {split!r} holds about {len(found)} problems of {family} at level {level}, "

@@ -1,0 +1,67 @@
+"""A few lines that many tests need: a tiny trainer, module and data."""
+
+import torch
+from lightning.pytorch import Trainer
+
+from fgexpo.callbacks import StopAfter
+from fgexpo.datamodules import CurriculumDataModule
+from fgexpo.evaluation import EvaluationSettings
+from fgexpo.module import GRPOModule
+from fgexpo.rewards.reward import Reward
+from fgexpo.rollout import Sampling
+from fgexpo.tasks import TinyArithmetic
+
+
+class Parity(Reward):
+    """Rewards completions of even length: random models earn it half of the time."""
+
+    def score(self, rollouts):
+        return [float(rollout.length % 2 == 0) for rollout in rollouts]
+
+
+def sgd(params):
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def make_module(folder, **options):
+    defaults = {
+        "group_size": 4,
+        "mini_batch_questions": 2,
+        "rewards": [Parity()],
+        "optimizer": sgd,
+        "sampling": Sampling(max_new_tokens=8),
+        "evaluation": EvaluationSettings(2, [1, 2], Sampling(max_new_tokens=8)),
+        "max_prompt_tokens": 32,
+    }
+    return GRPOModule(folder, **{**defaults, **options})
+
+
+def make_data(**options):
+    defaults = {
+        "train": TinyArithmetic("pool", 1),
+        "val": {"tiny": TinyArithmetic("held_out", 1, levels=[1])},
+        "questions_per_step": 4,
+    }
+    return CurriculumDataModule(**{**defaults, **options})
+
+
+def make_trainer(tmp_path, steps, callbacks=(), **options):
+    defaults = {
+        "accelerator": "cpu",
+        "max_epochs": -1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "limit_val_batches": 0,
+        "use_distributed_sampler": False,
+    }
+    return Trainer(
+        default_root_dir=tmp_path,
+        callbacks=[*callbacks, StopAfter(steps)],
+        **{**defaults, **options},
+    )
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.policy.parameters()])

@@ -1,0 +1,234 @@
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHORT = [
+    "--steps=2",
+    "--data.questions_per_step=4",
+    "--model.mini_batch_questions=2",
+    "--model.group_size=2",
+    "--model.evaluation.rollouts=2",
+    "--model.evaluation.ks=[1,2]",
+    "--data.train.per_cell=1",
+    "--data.val.tiny.init_args.per_cell=1",
+]
+
+
+def run(arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fgexpo", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+        check=False,
+    )
+
+
+def tiny(model_folder, *more):
+    return [
+        "--config",
+        str(ROOT / "configs/tiny.yaml"),
+        f"--model.name={model_folder}",
+        *SHORT,
+        *more,
+    ]
+
+
+def csv_logger(name):
+    return [
+        "--trainer.logger=CSVLogger",
+        "--trainer.logger.save_dir=.",
+        f"--trainer.logger.name={name}",
+    ]
+
+
+def read_losses(folder):
+    rows = csv.DictReader((folder / "version_0" / "metrics.csv").open())
+    return [row["loss"] for row in rows if row.get("loss")]
+
+
+def test_fit_end_to_end(model_folder, tmp_path):
+    """fit, then validate, predict and export its checkpoint; every product is there."""
+    done = run(
+        ["fit", *tiny(model_folder, "--rollouts.save=true", "--panels.every_steps=1")], tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "base against step 2" in done.stdout and "val/tiny/pass@1" in done.stdout
+    version = tmp_path / "runs" / "tiny" / "version_0"
+    assert "logs: runs/tiny/version_0" in done.stdout
+    last = version / "checkpoints" / "last.ckpt"
+    assert last.samefile(version / "checkpoints" / "step=000002.ckpt")
+    names = {path.name for path in (version / "rollouts").iterdir()}
+    assert {"train-step=000000-rank=0.parquet", "train-step=000001-rank=0.parquet"} < names
+    assert any(name.startswith("val-step=000000") for name in names)
+    assert any(name.startswith("val-step=000002") for name in names)
+    check_tensorboard(version)
+
+    tested = run(["test", *tiny(model_folder), f"--ckpt_path={last}"], tmp_path)
+    assert tested.returncode == 0 and "test/tiny/pass@1" in tested.stdout, tested.stderr
+    predicted = run(
+        ["predict", *tiny(model_folder, "--rollouts.save=true"), f"--ckpt_path={last}"], tmp_path
+    )
+    assert predicted.returncode == 0, predicted.stderr
+    assert list(tmp_path.glob("runs/tiny/version_*/rollouts/predict-0-0000-rank=0.parquet"))
+    check_export(last, tmp_path, version)
+
+
+def check_tensorboard(version):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(version), size_guidance={"tensors": 0, "histograms": 0}).Reload()
+    tags = events.Tags()
+    # The x-axis counts rollout steps: two training points, and scores at 0 and at the end.
+    assert [event.step for event in events.Scalars("reward")] == [1, 2]
+    assert len(events.Scalars("akl/kl_coef")) == 2
+    assert [event.step for event in events.Scalars("val/tiny/pass@2")] == [0, 2]
+    assert "val/tiny/level_1/pass@1" in tags["scalars"]
+    assert {"curriculum/weights", "curriculum/pass_rates_seen"} <= set(tags["histograms"])
+    assert "completions/text_summary" in tags["tensors"]
+
+
+def check_export(last, tmp_path, version):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    done = run(["export", f"--ckpt_path={last}", "--out=exported"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")
+    saved = torch.load(last, weights_only=True)["state_dict"]
+    assert set(saved) == {f"policy.{name}" for name in model.state_dict()}
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, saved[f"policy.{name}"])
+    assert (tmp_path / "exported" / "model.safetensors").exists()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "exported")
+    assert tokenizer.decode(tokenizer(r"12\boxed{3}").input_ids) == r"12\boxed{3}"
+    again = run(["export", f"--ckpt_path={last}", "--out=exported"], tmp_path)
+    assert again.returncode == 2 and "not empty" in again.stderr
+
+
+def test_the_grpo_overlay_and_the_flags_give_the_same_losses(model_folder, tmp_path):
+    overlay = ["--config", str(ROOT / "configs/ablations/grpo.yaml")]
+    base = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
+    rest = [f"--model.name={model_folder}", *SHORT]
+    for name, choice in (("one", overlay), ("two", ["--akl=null", "--data.curriculum=Uniform"])):
+        done = run([*base, *choice, *rest, *csv_logger(name)], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "Unable" not in done.stderr
+    one, two = (read_losses(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 2 and one == two
+
+
+BAD = [
+    (["--model.name=checkpoints/nope"], "model.name: folder 'checkpoints/nope' does not exist"),
+    (["--data.curriculum=Gausian"], "Gausian"),
+    (["--akl.rho=Tan"], "Tan"),
+    (["--akl.rhoo=Tanh"], "rhoo"),
+    (["--data.questions_per_step=25"], "more than the 24 questions"),
+    (["--model.mini_batch_questions=3"], "model.mini_batch_questions = 3 does not divide"),
+    (["--model.sampling.max_new_tokens=300"], "the model's limit is 256"),
+    (["--model.evaluation.ks=[64]"], "model.evaluation.ks: 64"),
+    (["--model.max_prompt_tokens=3"], "has no question that fits"),
+    (["--steps=0"], "steps must be at least 1"),
+    (["--trainer.max_steps=7"], "--steps"),
+    (["--data.train.split=train"], "split"),
+    (["--data.curriculum.std=0"], "data.curriculum.std"),
+    (["--model.rewards=[os.system]"], "os.system"),
+    (["--akl=evil.Callback"], "evil"),
+    (["--data.warm_start=nowhere.json"], "nowhere.json"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("flags", "words"), BAD, ids=[flags[0] for flags, _ in BAD])
+def test_bad_input_gets_a_sentence(model_folder, tmp_path, flags, words):
+    (tmp_path / "evil.py").write_text("open('imported', 'w')")
+    done = run(["fit", *tiny(model_folder), *flags], tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "imported").exists()
+    assert "val/tiny" not in done.stdout, "no work may start"
+
+
+PLUGIN = """
+from fgexpo.curriculum import Curriculum
+from fgexpo.kl import Rho
+from fgexpo.rewards.reward import Reward
+from fgexpo.rollout import Native
+from fgexpo.templates import Template
+
+class Half(Rho):
+    def __call__(self, accuracy):
+        return 0.5
+
+class First(Curriculum):
+    def weights(self, table):
+        weights = table.pass_rates * 0
+        weights[:4] = 1
+        return weights
+
+class Short(Reward):
+    def score(self, rollouts):
+        return [-rollout.length for rollout in rollouts]
+
+class Loud(Native):
+    def generate(self, policy, request):
+        print("my engine")
+        return super().generate(policy, request)
+
+class Twice(Template):
+    def render(self, question, tokenizer):
+        return question + question
+"""
+
+
+def test_an_outside_package_fills_every_slot(model_folder, tmp_path):
+    (tmp_path / "my_pkg.py").write_text(PLUGIN)
+    flags = [
+        "--akl.rho=my_pkg.Half",
+        "--data.curriculum=First",
+        "--model.rewards=[my_pkg.Short]",
+        "--model.engine=my_pkg.Loud",
+        "--model.template=Twice",
+        *csv_logger("plug"),
+    ]
+    path = {"PYTHONPATH": str(tmp_path)}
+    done = run(["fit", *tiny(model_folder, *flags)], tmp_path, FGEXPO_PLUGINS="my_pkg", **path)
+    assert done.returncode == 0, done.stderr
+    assert "my engine" in done.stdout
+    rows = list(csv.DictReader((tmp_path / "plug/version_0/metrics.csv").open()))
+    steps = [row for row in rows if row["loss"]]
+    betas = [float(row["akl/kl_coef"]) for row in rows if row["akl/kl_coef"]]
+    assert betas == pytest.approx([0.01, 0.01])
+    assert all(float(row["rewards/short/mean"]) < 0 for row in rows if row["rewards/short/mean"])
+    assert len(steps) == 2
+    refused = run(["fit", *tiny(model_folder, "--akl.rho=my_pkg.Half")], tmp_path, **path)
+    assert refused.returncode == 2 and "my_pkg" in refused.stderr
+
+
+def test_the_tree_without_an_install_says_so():
+    code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)];"
+    code += "import runpy; runpy.run_module('fgexpo', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "pip install -c constraints.txt -e ." in done.stderr
+
+
+def test_bare_imports_are_refused():
+    for name in ("callbacks", "datamodules"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {name}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"import fgexpo.{name}" in done.stderr

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgexpo.cli import FGExpoCLI, main
+from fgexpo.imports import restrict_imports
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml"))
+ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.yaml"))
+
+
+def parsed(arguments, capsys):
+    """The configuration that the command line prints for these arguments."""
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--print_config"])
+    assert end.value.code == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=str)
+def test_every_config_parses_and_survives_a_round_trip(path, capsys, tmp_path):
+    config = parsed(["fit", "--config", str(ROOT / path)], capsys)
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(yaml.safe_dump(config))
+    assert parsed(["fit", "--config", str(copy)], capsys) == config
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
+def test_every_ablation_is_a_small_overlay(path, capsys):
+    arguments = ["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(path)]
+    config = parsed(arguments, capsys)
+    assert len(path.read_text().splitlines()) <= 5
+    curriculum = config["data"]["init_args"]["curriculum"]["class_path"].split(".")[-1]
+    found = (config["akl"] is not None, curriculum)
+    assert (
+        found
+        == {
+            "grpo": (False, "Uniform"),
+            "akl_only": (True, "Uniform"),
+            "gcs_only": (False, "Gaussian"),
+        }[path.stem]
+    )
+
+
+def test_full_size_configs_hold_the_papers_values(capsys):
+    for name in ("r1_1p5b", "qwen3_8b"):
+        config = parsed(["fit", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        assert (model["kl_coef"], data["decay"]) == (0.02, 0.9)
+        assert data["curriculum"]["init_args"] == {"mean": 0.5, "std": 0.35}
+        assert (model["group_size"], data["questions_per_step"]) == (8, 256)
+        assert (model["max_prompt_tokens"], model["sampling"]["max_new_tokens"]) == (1024, 3072)
+        assert data["refresh"] == "step"
+        assert config["steps"] == 30 * (17_398 // 256) == 2010
+        assert config["akl"]["init_args"]["rho"]["class_path"].endswith("Tanh")
+
+
+def test_flags_are_as_good_as_overlays(capsys):
+    tiny = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
+    overlay = parsed([*tiny, "--config", str(ROOT / "configs/ablations/grpo.yaml")], capsys)
+    flags = parsed([*tiny, "--akl=null", "--data.curriculum=Uniform"], capsys)
+    assert overlay == flags
+    changed = parsed(
+        [*tiny, "--akl.rho=Linear", "--akl.rho.high=2", "--data.curriculum.std=.2"], capsys
+    )
+    assert changed["akl"]["init_args"]["rho"]["init_args"] == {"low": 0.5, "high": 2.0}
+    assert changed["data"]["init_args"]["curriculum"]["init_args"] == {"mean": 0.5, "std": 0.2}
+
+
+def test_one_seed_reaches_model_and_data(model_folder):
+    restrict_imports()
+    arguments = ["fit", "--config", str(ROOT / "configs/tiny.yaml"), f"--model.name={model_folder}"]
+    cli = type("Cli", (FGExpoCLI,), {"_run_subcommand": lambda self, subcommand: None})(
+        [*arguments, "--seed_everything=7"]
+    )
+    assert cli.model.seed == cli.datamodule.seed == 7

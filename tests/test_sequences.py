@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from fgexpo.sequences import join, join_solutions, micro_batches, mini_batches
+from fgexpo.types import Completions
+
+
+def test_join_puts_each_prompt_before_its_group():
+    completions = Completions(
+        torch.tensor([[7, 8], [9, 0], [10, 11], [12, 0]]),
+        torch.tensor([2, 1, 2, 1]),
+        [],
+        torch.zeros(4, 2),
+    )
+    found = join([[1, 2, 3], [4]], completions, group_size=2)
+    rows = [
+        row[:length]
+        for row, length in zip(found.tokens_NL.tolist(), found.lengths_N.tolist(), strict=True)
+    ]
+    assert rows == [[1, 2, 3, 7, 8], [1, 2, 3, 9], [4, 10, 11], [4, 12]]
+    assert found.mask_NT.tolist() == [[True, True], [True, False], [True, True], [True, False]]
+
+
+def test_select_cuts_to_the_longest():
+    found = join_solutions([[1, 2, 3, 4], [5]], [[6, 7], [8]]).select(torch.tensor([1]))
+    assert found.tokens_NL.tolist() == [[5, 8]]
+    assert found.width == 2
+
+
+def test_mini_batches_are_contiguous_and_must_divide():
+    assert [x.tolist() for x in mini_batches(6, 2)] == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError):
+        mini_batches(6, 4)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 12, 100])
+def test_micro_batches_hold_every_row_once_within_the_limit(limit):
+    lengths = torch.tensor([3, 9, 1, 4, 4, 2, 7])
+    rows = torch.tensor([6, 0, 2, 3, 5])
+    found = micro_batches(rows, lengths, limit)
+    assert sorted(torch.cat(found).tolist()) == sorted(rows.tolist())
+    for group in found:
+        assert len(group) == 1 or len(group) * int(lengths[group].max()) <= limit
+
+
+def test_micro_batches_fill_the_limit():
+    found = micro_batches(torch.arange(4), torch.tensor([4, 4, 4, 4]), 8)
+    assert [len(group) for group in found] == [2, 2]
