@@ -148,6 +148,13 @@ class CurriculumDataModule(LightningDataModule):
             "curriculum/mean_pass_rate": float(rates[seen].mean()),
         }
 
+    def teardown(self, stage: str) -> None:
+        """Leave the pass-rates beside the logs, where the next run may start from them."""
+        trainer = self.trainer
+        assert trainer is not None
+        if stage == "fit" and trainer.is_global_zero and trainer.loggers and trainer.log_dir:
+            self.save_pass_rates(Path(trainer.log_dir) / "pass_rates.json")
+
     def save_pass_rates(self, path: str | Path) -> None:
         """Write ``{question id: [pass-rate, visits]}`` of the questions seen, as JSON."""
         assert self.pool is not None

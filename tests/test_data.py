@@ -1,0 +1,208 @@
+import json
+
+import pytest
+import torch
+from helpers import make_data, make_module, make_trainer
+from lightning.pytorch import Callback
+
+from fgexpo.datamodules import QuestionDataset, SupervisedDataModule
+from fgexpo.evaluation import EvaluationSettings
+from fgexpo.rollout import Sampling
+from fgexpo.sequences import Sequences
+from fgexpo.supervised import SupervisedModule
+from fgexpo.tasks import QuestionFile, QuestionSource
+from fgexpo.tasks.tiny_model import TinyQwen2
+from fgexpo.templates import R1, ChatMLBox, Plain, PromptEncoder
+from fgexpo.types import Question
+
+
+class Given(QuestionSource):
+    def __init__(self, *questions):
+        self.given = list(questions)
+
+    def questions(self):
+        return self.given
+
+
+@pytest.fixture
+def encoder(tokenizer):
+    return PromptEncoder(tokenizer, Plain(), 8)
+
+
+def test_long_prompts_are_dropped_and_counted(encoder):
+    source = Given(
+        Question("a", "1" * 8, "1"), Question("b", "1" * 9, "1"), Question("c", "1", "1")
+    )
+    data = QuestionDataset("x", source, encoder)
+    assert [question.id for question in data.questions] == ["a", "c"]
+    assert data.dropped == 1
+    assert [len(prompt) for prompt in data.prompts] == [8, 1]
+
+
+@pytest.mark.parametrize(
+    ("questions", "words"),
+    [
+        ([Question("a", "1", " ")], "'a' has no answer"),
+        ([Question("a", "1", "1"), Question("a", "2", "2")], "two questions with the id 'a'"),
+        ([Question("a", "1" * 9, "1")], "no question that fits"),
+    ],
+)
+def test_bad_questions(encoder, questions, words):
+    with pytest.raises(ValueError, match=words):
+        QuestionDataset("x", Given(*questions), encoder)
+
+
+def test_fingerprint_follows_content_and_order(encoder):
+    a, b = Question("a", "1", "1"), Question("b", "2", "2")
+    prints = {
+        QuestionDataset("x", Given(*questions), encoder).fingerprint()
+        for questions in ([a, b], [b, a], [a], [a, Question("b", "2", "3")])
+    }
+    assert len(prints) == 4
+
+
+def write(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def test_question_files_in_three_formats(tmp_path):
+    from pyarrow import Table, csv, parquet
+
+    rows = [{"q": "1+1", "a": "2", "key": "x"}, {"q": "2+2", "a": "4", "key": "y"}]
+    table = Table.from_pylist(rows)
+    parquet.write_table(table, tmp_path / "f.parquet")
+    csv.write_csv(table, tmp_path / "f.csv")
+    paths = [
+        write(tmp_path / "f.jsonl", rows),
+        str(tmp_path / "f.parquet"),
+        str(tmp_path / "f.csv"),
+    ]
+    expected = [Question("x", "1+1", "2"), Question("y", "2+2", "4")]
+    for path in paths:
+        assert QuestionFile(path, "q", "a", "key").questions() == expected
+    assert [q.id for q in QuestionFile(paths[0], "q", "a").questions()] == ["0", "1"]
+
+
+def test_a_column_inside_a_struct(tmp_path):
+    path = write(tmp_path / "f.jsonl", [{"prompt": "1", "reward_model": {"ground_truth": "34"}}])
+    assert (
+        QuestionFile(path, answer_column="reward_model.ground_truth").questions()[0].answer == "34"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ([{"prompt": "1"}], {}, "no column 'answer'; it has prompt"),
+        ([{"prompt": "1", "answer": "2"}, {"prompt": "1", "answer": ""}], {}, "row 1 has an empty"),
+        (
+            [{"prompt": "1", "answer": "2", "k": "z"}] * 2,
+            {"id_column": "k"},
+            "rows 0 and 1 have the same 'k', 'z'",
+        ),
+    ],
+)
+def test_bad_question_files_name_file_row_and_column(tmp_path, rows, options, words):
+    path = write(tmp_path / "f.jsonl", rows)
+    with pytest.raises(ValueError, match=words) as error:
+        QuestionFile(path, **options).questions()
+    assert path in str(error.value)
+
+
+def test_missing_and_unknown_files(tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        QuestionFile(str(tmp_path / "f.jsonl")).questions()
+    (tmp_path / "f.txt").write_text("x")
+    with pytest.raises(ValueError, match="expected a"):
+        QuestionFile(str(tmp_path / "f.txt")).questions()
+
+
+def test_templates(tokenizer):
+    text = ChatMLBox().render("1+1?", tokenizer)
+    assert text.startswith("<|im_start|>user\n1+1?\n") and text.endswith("<|im_start|>assistant\n")
+    assert r"\boxed{}" in text
+    with pytest.raises(ValueError, match="does not have"):
+        PromptEncoder(tokenizer, ChatMLBox(), 8)
+    with pytest.raises(ValueError, match="chat template"):
+        R1().render("1+1?", tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    assert R1().render("1+1?", tokenizer).startswith("[user]1+1?\n")
+
+
+def test_both_stop_tokens_stop():
+    tokenizer = TinyQwen2().tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>", "<|endoftext|>"]})
+    encoder = PromptEncoder(tokenizer, ChatMLBox(), 8)
+    names = tokenizer.convert_ids_to_tokens(encoder.stop_ids)
+    assert set(names) == {"<|im_end|>", "<|endoftext|>", "<eos>"}
+
+
+def test_a_tokenizer_without_eos_is_refused():
+    tokenizer = TinyQwen2().tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="has no eos token"):
+        PromptEncoder(tokenizer, Plain(), 8)
+
+
+def test_pass_rates_are_a_warm_start(model_folder, tmp_path):
+    from fgexpo.rewards import Verdict, Verifier
+
+    class EvenIsRight(Verifier):
+        def verify(self, golds, texts):
+            return [Verdict(len(text) % 2 == 0, text) for text in texts]
+
+    data = make_data()
+    make_trainer(tmp_path, 4).fit(make_module(model_folder, verifier=EvenIsRight()), data)
+    data.save_pass_rates(tmp_path / "rates.json")
+    saved = json.loads((tmp_path / "rates.json").read_text())
+    assert len(saved) == int((data.table.visits > 0).sum()) > 4
+    again = make_data(warm_start=str(tmp_path / "rates.json"))
+    again.trainer = data.trainer
+    again.setup("fit")
+    assert torch.equal(again.table.pass_rates, data.table.pass_rates)
+    assert torch.equal(again.sampler.weights, again.curriculum.weights(data.table))
+    other = make_data(warm_start=str(tmp_path / "rates.json"))
+    (tmp_path / "rates.json").write_text('{"nobody": [0.5, 1]}')
+    other.trainer = data.trainer
+    with pytest.raises(ValueError, match="knows no question"):
+        other.setup("fit")
+
+
+def test_state_round_trip_and_another_pool(model_folder, tmp_path):
+    data = make_data(refresh="step")
+    make_trainer(tmp_path, 3).fit(make_module(model_folder), data)
+    state = data.state_dict()
+    other = make_data(refresh="step", seed=5)
+    other.trainer = data.trainer
+    other.setup("fit")
+    other.load_state_dict(state)
+    assert (other.step, other.sampler.step, other.seed) == (3, 3, 0)
+    assert torch.equal(other.sampler.weights, data.sampler.weights)
+    assert other.sampler.draw(3) == data.sampler.draw(3)
+    stranger = make_data()
+    stranger.train.per_cell = 2
+    stranger.trainer = data.trainer
+    stranger.setup("fit")
+    with pytest.raises(ValueError, match="another pool"):
+        stranger.load_state_dict(state)
+
+
+def test_supervised_learning_learns(tmp_path):
+    shape = TinyQwen2(hidden_size=32, layers=1, intermediate_size=64)
+    settings = EvaluationSettings(2, [1], Sampling(max_new_tokens=8))
+    module = SupervisedModule(
+        from_scratch=shape, max_prompt_tokens=32, warmup_steps=5, evaluation=settings
+    )
+    data = SupervisedDataModule(val={}, batch_size=8)
+    losses = []
+
+    class Losses(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            assert isinstance(batch, Sequences)
+            losses.append(float(outputs["loss"]))
+
+    trainer = make_trainer(tmp_path, 40, [Losses()], max_steps=40)
+    trainer.fit(module, data)
+    assert losses[0] == pytest.approx(torch.tensor(21.0).log().item(), abs=0.1)  # 21 tokens
+    assert sum(losses[-5:]) / 5 < 0.75 * losses[0]

@@ -1,0 +1,54 @@
+import io
+
+import torch
+from fgexpo.callbacks.panels import completions_table
+from fgexpo.callbacks.progress import RolloutProgress, comparison
+from fgexpo.callbacks.rollout_log import rollout_columns
+from rich.console import Console
+
+from fgexpo.types import Completions, Question, QuestionBatch, RolloutBatch
+
+HOSTILE = "<script>alert(1)</script> [red]x[/red] | `a` **b** \\boxed{1}\n![i](http://x)"
+
+
+def batch(text=HOSTILE):
+    questions = [Question("q1", "1+1", "2"), Question("q2", "2+2", "4")]
+    source = QuestionBatch(torch.tensor([0, 1]), questions, [[1], [2]], "tiny")
+    done = Completions(
+        torch.ones(4, 2, dtype=torch.int64),
+        torch.tensor([2, 1, 2, 2]),
+        ["stop"] * 4,
+        torch.zeros(4, 2),
+    )
+    ones = torch.ones(4)
+    return RolloutBatch(source, 2, done, [text] * 4, ones, ones, torch.zeros(4))
+
+
+def test_markup_in_completions_is_escaped():
+    table = completions_table(batch(), samples=5)
+    lines = table.splitlines()
+    assert len(lines) == 4, "a newline or a pipe in a completion must not break the table"
+    assert all(line.count("|") == 7 for line in lines)
+    for markup in ("<script", "`", "**", "](", "\\"):
+        assert markup not in "".join(lines[2:])
+
+
+def test_rollout_columns_are_one_row_a_rollout():
+    columns = rollout_columns(batch("x"))
+    assert {len(column) for column in columns.values()} == {4}
+    assert columns["question_id"] == ["q1", "q1", "q2", "q2"]
+    assert columns["sample"] == [0, 1, 0, 1]
+
+
+def test_the_comparison_shows_the_change():
+    base, final = {"val/a[b]/pass@1": 0.25}, {"val/a[b]/pass@1": 0.5, "val/new/pass@1": 1.0}
+    text = io.StringIO()
+    Console(file=text, width=80).print(comparison(base, final, 10))
+    assert "val/a[b]/pass@1" in text.getvalue() and "+0.250" in text.getvalue()
+
+
+def test_progress_remembers_the_base():
+    one, two = RolloutProgress(), RolloutProgress()
+    one._base = {"val/tiny/pass@1": 0.3}
+    two.load_state_dict(one.state_dict())
+    assert two._base == one._base
