@@ -78,6 +78,8 @@ class RolloutProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Remember the scores."""
+        if trainer.sanity_checking:
+            return
         found = {
             tag: float(value)
             for tag, value in trainer.callback_metrics.items()

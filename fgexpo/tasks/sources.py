@@ -30,7 +30,7 @@ class TinyArithmetic(QuestionSource):
     def __init__(
         self,
         split: Split = "pool",
-        per_cell: int = 80,
+        per_cell: int = 70,
         levels: list[int] | None = None,
         seed: int = 0,
     ) -> None:
