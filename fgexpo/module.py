@@ -253,12 +253,14 @@ class GRPOModule(PolicyModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the counters, and what an export needs besides the weights."""
         checkpoint["fgexpo"] = {
+            "seed": self.seed,
             "rollout_step": self.rollout_step,
             "num_tokens": self.num_tokens,
             "files": self.archive.files(self.policy, self.prompts.tokenizer),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters."""
+        """Restore the counters, and the seed: a resumed run keeps the one it began with."""
+        self.seed = checkpoint["fgexpo"]["seed"]
         self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
         self.num_tokens = checkpoint["fgexpo"]["num_tokens"]
