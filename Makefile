@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-all lint wheel-check tensorboard clean
+.PHONY: setup demo test test-slow test-all lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -22,9 +22,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# Everything, the slower suites and the wheel included.
-test-all: setup lint wheel-check
-	$(BIN)/python -m pytest -m 'slow or not slow'
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+# Everything: fast tests first, the wheel included.
+test-all: test lint wheel-check test-slow
 
 lint: setup
 	$(BIN)/ruff check .
