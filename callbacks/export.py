@@ -1,5 +1,7 @@
 """Write the policy as a Hugging Face folder when training ends, if it is good enough."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,14 @@ class ExportPolicy(Callback):
                     f"was written to {self.out!r}; train longer or shorter, or with another seed"
                 )
         if trainer.is_global_zero:
-            Path(self.out).mkdir(parents=True, exist_ok=True)
-            # The weights last: a folder with weights is complete.
-            pl_module.prompts.tokenizer.save_pretrained(self.out)
-            pl_module.policy.save_pretrained(self.out)
+            self._write(pl_module)
+
+    def _write(self, pl_module: Any) -> None:
+        out = Path(self.out)
+        # Renamed when complete: a folder of this name is never half of a model.
+        partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+        pl_module.prompts.tokenizer.save_pretrained(partial)
+        pl_module.policy.save_pretrained(partial)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)

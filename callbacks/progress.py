@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -43,10 +43,10 @@ class RolloutProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Open the bar."""
         self._started = time.monotonic()
-        self._first_step = getattr(pl_module, "rollout_step", 0)
+        self._first_step = pl_module.rollout_step
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+                _Steps(),
                 BarColumn(bar_width=24),
                 _Values(),
                 TimeElapsedColumn(),
@@ -61,7 +61,7 @@ class RolloutProgress(ProgressBar):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Show the step just made."""
-        step = getattr(pl_module, "rollout_step", trainer.global_step)
+        step = pl_module.rollout_step
         total = run_length(trainer)
         values = step_values(trainer, pl_module, batch)
         line = "  ".join(
@@ -85,7 +85,7 @@ class RolloutProgress(ProgressBar):
             for tag, value in trainer.callback_metrics.items()
             if tag.startswith("val/")
         }
-        self._latest_step = getattr(pl_module, "rollout_step", trainer.global_step)
+        self._latest_step = pl_module.rollout_step
         self._latest = found
         if self._latest_step == 0:
             self._base = found
@@ -124,6 +124,12 @@ class RolloutProgress(ProgressBar):
         done = max(1, step - self._first_step)
         left = (time.monotonic() - self._started) / done * (total - step)
         return time.strftime("%H:%M:%S", time.localtime(time.time() + left))
+
+
+class _Steps(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        total = "?" if task.total is None else f"{task.total:.0f}"
+        return Text(f"step {task.completed:.0f}/{total}")
 
 
 class _Values(ProgressColumn):

@@ -36,7 +36,7 @@ class RolloutLog(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a validation batch's rollouts."""
-        step = getattr(pl_module, "rollout_step", trainer.global_step)
+        step = pl_module.rollout_step
         self._write(trainer, batch, f"val-step={step:06d}-{dataloader_idx}-{batch_idx:04d}")
 
     def on_test_batch_end(

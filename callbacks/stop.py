@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from fgexpo.errors import UserError
 
@@ -18,6 +19,12 @@ class StopAfter(Callback):
         if steps < 1:
             raise UserError(f"steps must be at least 1, got {steps}")
         self.steps = steps
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """A finished run that is resumed does nothing, and says so."""
+        if pl_module.rollout_step >= self.steps:
+            rank_zero_info(f"the run has made its {self.steps} rollout steps already")
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

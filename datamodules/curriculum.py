@@ -85,6 +85,7 @@ class CurriculumDataModule(LightningDataModule):
         if stage != "fit" or self.pool is not None:
             return
         self.pool = QuestionDataset("train", self.train, encoder)
+        self.check_pool(len(self.pool))
         self.table = PassRateTable(len(self.pool), self.decay)
         if self.warm_start is not None:
             self._load_pass_rates(self.warm_start)
@@ -96,6 +97,18 @@ class CurriculumDataModule(LightningDataModule):
             self.trainer.global_rank,
             self.trainer.world_size,
         )
+
+    def check_pool(self, size: int) -> None:
+        """Check that a pool of this size can fill a step.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if self.questions_per_step > size:
+            raise UserError(
+                f"data.questions_per_step = {self.questions_per_step} is more than the "
+                f"{size} questions of the pool"
+            )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """One batch a rollout step."""

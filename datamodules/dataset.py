@@ -40,6 +40,11 @@ class QuestionDataset(Dataset[Item]):
         _check(name, found)
         for question in found:
             prompt = encoder.encode(question.prompt)
+            if prompt is not None and not prompt:
+                raise UserError(
+                    f"data: {name}, question {question.id!r} has no prompt tokens; is the question "
+                    "empty, or the tokenizer of model.name?"
+                )
             if prompt is not None:
                 self.questions.append(question)
                 self.prompts.append(prompt)

@@ -82,13 +82,23 @@ class _Stream(IterableDataset[Sequences]):
         tokenizer = self.encoder.tokenizer
         while True:
             batch = self.data.batch(step)
-            prompts = [self.encoder.encode(problem.prompt) or [] for problem in batch]
+            prompts = [_fitting(self.encoder, problem.prompt) for problem in batch]
             solutions = [
                 [*tokenizer(problem.solution).input_ids, tokenizer.eos_token_id]
                 for problem in batch
             ]
             yield join_solutions(prompts, solutions)
             step += 1
+
+
+def _fitting(encoder: PromptEncoder, prompt: str) -> list[int]:
+    tokens = encoder.encode(prompt)
+    if tokens is None:
+        raise UserError(
+            f"model.max_prompt_tokens = {encoder.max_prompt_tokens} is too short for the warm-up's "
+            f"{prompt!r}"
+        )
+    return tokens
 
 
 def _warm_up_problem(rng: random.Random) -> Problem:

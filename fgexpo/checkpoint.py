@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if "fgexpo" not in checkpoint:
         raise UserError(f"--ckpt_path: {str(path)!r} is not a checkpoint of fgexpo")
     return checkpoint

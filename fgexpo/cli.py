@@ -14,11 +14,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 # Imported for their names: a slot's class can be named in YAML once its module is loaded.
 from . import callbacks as slots
 from . import datamodules, rewards, tasks  # noqa: F401
-from .checkpoint import AtomicCheckpointIO
+from .checkpoint import AtomicCheckpointIO, read_checkpoint
 from .commands import export
 from .errors import UserError
 from .imports import restrict_imports
-from .module import GRPOModule  # noqa: F401
+from .module import check_mini_batches
 from .policy import PolicyModule
 from .rewards.reward import Reward  # noqa: F401
 from .supervised import SupervisedModule  # noqa: F401
@@ -77,15 +77,30 @@ class FGExpoCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=_seed)
 
     def before_instantiate_classes(self) -> None:
-        """Make the base model, when the configuration says how and it is not there."""
+        """Check what needs no model; then make the base, if it is not there and a recipe is."""
         config = self.config[str(self.subcommand)]
+        if config.get("ckpt_path"):
+            read_checkpoint(config.ckpt_path)
         name = config.model.init_args.get("name", "")
         if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
             return
+        self._check_without_model()
         print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
+
+    def _check_without_model(self) -> None:
+        """Find bad data and callback settings before a base model is fitted for them."""
+        trial = self.config.clone()
+        config = trial[str(self.subcommand)]
+        settings = config.pop("model").init_args
+        made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        if made.steps is not None:
+            slots.StopAfter(made.steps)
+        if isinstance(made.data, datamodules.CurriculumDataModule):
+            made.data.check_pool(len(made.data.train.questions()))
+            check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         wanted = [callback for callback in callbacks if callback is not None]

@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .errors import UserError
+
 KLEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token_mean", "sequence_mean", "dr_grpo"]
 
@@ -152,7 +154,7 @@ def grpo_loss(
         denominator: see :func:`aggregate`.
 
     Raises:
-        ValueError: on settings out of range.
+        UserError: on settings out of range.
     """
     _check(clip_low, clip_high, dual_clip, kl_estimator, aggregation)
     mask_NT = mask_NT.bool()
@@ -190,16 +192,16 @@ def _check(
     aggregation: str,
 ) -> None:
     if not 0 < clip_low < 1:
-        raise ValueError(f"loss.clip_low must be in (0, 1), got {clip_low}")
+        raise UserError(f"model.loss.clip_low must be in (0, 1), got {clip_low}")
     if clip_high <= 0:
-        raise ValueError(f"loss.clip_high must be above 0, got {clip_high}")
+        raise UserError(f"model.loss.clip_high must be above 0, got {clip_high}")
     if dual_clip is not None and dual_clip <= 1:
-        raise ValueError(f"loss.dual_clip must be above 1 or null, got {dual_clip}")
+        raise UserError(f"model.loss.dual_clip must be above 1 or null, got {dual_clip}")
     if kl_estimator not in get_args(KLEstimator):
-        raise ValueError(
-            f"loss.kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}"
+        raise UserError(
+            f"model.loss.kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}"
         )
     if aggregation not in get_args(Aggregation):
-        raise ValueError(
-            f"loss.aggregation must be one of {get_args(Aggregation)}, got {aggregation!r}"
+        raise UserError(
+            f"model.loss.aggregation must be one of {get_args(Aggregation)}, got {aggregation!r}"
         )

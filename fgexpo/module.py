@@ -5,6 +5,7 @@ One step: questions become graded rollouts in ``on_after_batch_transfer``; callb
 callback this is plain GRPO with a constant KL coefficient.
 """
 
+import math
 import time
 from collections import defaultdict
 from typing import Any
@@ -15,7 +16,6 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from .advantages import AdvantageScale, group_advantages
-from .archive import ModelArchive
 from .errors import UserError
 from .losses import LossSettings
 from .policy import PolicyModule, check_length
@@ -89,15 +89,18 @@ class GRPOModule(PolicyModule):
         self.max_grad_norm = max_grad_norm
         self._check_settings()
         self.reference: FrozenReference | None = None
-        self.archive = ModelArchive()
         self.beta: float | Tensor = kl_coef
         self.num_tokens = 0
         self._step_started = 0.0
 
     def _check_settings(self) -> None:
-        for setting in ("group_size", "inner_epochs", "micro_batch_tokens"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"model.{setting} must be at least 1, got {getattr(self, setting)}")
+        counts = ("group_size", "inner_epochs", "micro_batch_tokens", "mini_batch_questions")
+        for setting in counts:
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise UserError(f"model.{setting} must be at least 1, got {value}")
+        if self.advantage_unbiased and self.group_size < 2:
+            raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
         if self.kl_coef < 0:
             raise UserError(f"model.kl_coef must not be negative, got {self.kl_coef}")
         if self.sampling.temperature == 0:
@@ -123,13 +126,14 @@ class GRPOModule(PolicyModule):
                 f"trainer.max_steps = {self.trainer.max_steps} would count optimizer steps; "
                 "leave it at -1 and give the run's length in rollout steps, --steps"
             )
-        questions = getattr(self.trainer.datamodule, "questions_per_step", None)  # pyright: ignore[reportAttributeAccessIssue]
-        size = self.mini_batch_questions
-        if questions is not None and size is not None and questions % size:
+        if self.trainer.world_size > 1:
             raise UserError(
-                f"model.mini_batch_questions = {size} does not divide "
-                f"data.questions_per_step = {questions}"
+                f"trainer.devices and trainer.num_nodes make {self.trainer.world_size} processes; "
+                "training on more than one is not supported yet, set --trainer.devices=1"
             )
+        questions = getattr(self.trainer.datamodule, "questions_per_step", None)  # pyright: ignore[reportAttributeAccessIssue]
+        if questions is not None:
+            check_mini_batches(questions, self.mini_batch_questions)
 
     def configure_model(self) -> None:
         """Open the policy and, only where a KL term will need it, the reference."""
@@ -245,22 +249,33 @@ class GRPOModule(PolicyModule):
                 totals[tag] += value
         limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
+        if not math.isfinite(norm):
+            raise RuntimeError(
+                f"rollout step {self.rollout_step + 1}: the gradient's norm is {float(norm)}, so "
+                "this update is not made; the last checkpoint is from before it"
+            )
         optimizer.step()
         return {**totals, "grad_norm": float(norm)}
 
-    # Checkpoints
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the counters, and what an export needs besides the weights."""
-        checkpoint["fgexpo"] = {
-            "seed": self.seed,
-            "rollout_step": self.rollout_step,
-            "num_tokens": self.num_tokens,
-            "files": self.archive.files(self.policy, self.prompts.tokenizer),
-        }
+        """Add the token counter to what every policy saves."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["fgexpo"]["num_tokens"] = self.num_tokens
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters, and the seed: a resumed run keeps the one it began with."""
-        self.seed = checkpoint["fgexpo"]["seed"]
-        self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
-        self.num_tokens = checkpoint["fgexpo"]["num_tokens"]
+        """Restore the token counter too."""
+        super().on_load_checkpoint(checkpoint)
+        self.num_tokens = checkpoint["fgexpo"].get("num_tokens", 0)
+
+
+def check_mini_batches(questions_per_step: int, size: int | None) -> None:
+    """Check that mini-batches of ``size`` questions make up a step; None is the whole step.
+
+    Raises:
+        UserError: naming both settings.
+    """
+    if size is not None and questions_per_step % size:
+        raise UserError(
+            f"model.mini_batch_questions = {size} does not divide "
+            f"data.questions_per_step = {questions_per_step}"
+        )

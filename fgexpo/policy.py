@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from .archive import ModelArchive
 from .errors import UserError
 from .evaluation import EvaluationSettings, scores
 from .loading import load_config, load_model, load_tokenizer
@@ -62,7 +63,8 @@ class PolicyModule(LightningModule):
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
         self.prompts = PromptEncoder(self.open_tokenizer(), template, max_prompt_tokens)
-        self._counts = nn.ModuleDict()
+        self.archive = ModelArchive()
+        self._counts: dict[str, PassCounts] = {}
         check_length(
             self.max_positions(), max_prompt_tokens, evaluation.sampling, "evaluation.sampling"
         )
@@ -194,9 +196,7 @@ class PolicyModule(LightningModule):
     def _counter(self, dataset: str) -> PassCounts:
         if dataset not in self._counts:
             self._counts[dataset] = PassCounts(self.evaluation.rollouts).to(self.device)
-        counter = self._counts[dataset]
-        assert isinstance(counter, PassCounts)
-        return counter
+        return self._counts[dataset]
 
     def _log_scores(self, stage: str, loaders: Any) -> None:
         for loader in loaders if isinstance(loaders, list) else [loaders]:
@@ -206,6 +206,19 @@ class PolicyModule(LightningModule):
             counter.reset()
             self.log("step", float(self.rollout_step))  # the loggers' x-axis
             self.log_dict({f"{stage}/{dataset.name}/{tag}": x for tag, x in found.items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the counter and the seed, and what an export needs besides the weights."""
+        checkpoint["fgexpo"] = {
+            "seed": self.seed,
+            "rollout_step": self.rollout_step,
+            "files": self.archive.files(self.policy, self.prompts.tokenizer),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counter, and the seed: a resumed run keeps the one it began with."""
+        self.seed = checkpoint["fgexpo"]["seed"]
+        self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
 
 
 def check_length(

@@ -27,6 +27,10 @@ def apply_rewards(rollouts: RolloutBatch, verdicts: list[Verdict], rewards: list
                 f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "
                 f"for {len(graded)} rollouts"
             )
+        if not score_N.isfinite().all():
+            raise UserError(
+                f"model.rewards: {type(reward).__name__} gave a score that is not finite"
+            )
         rollouts.metrics[f"rewards/{reward.name}/mean"] = float(score_N.mean())
         rollouts.reward_N += reward.weight * score_N
 
@@ -64,4 +68,6 @@ def apply_logprobs(
             rollouts.ref_logp_NT[rows], _ = completion_logprobs(reference, part, temperature)
     rollouts.metrics |= rollout_stats(rollouts)
     rollouts.metrics |= mismatch_stats(rollouts.old_logp_NT, done.logp_NT, done.mask_NT)
+    kl_only = rollouts.metrics["frac_reward_zero_std"] if reference is not None else 0.0
+    rollouts.metrics["frac_kl_only"] = kl_only
     rollouts.metrics["entropy"] = entropy_sum / float(done.lengths_N.sum())

@@ -77,7 +77,7 @@ def test_fit_end_to_end(model_folder, tmp_path):
     )
     assert predicted.returncode == 0, predicted.stderr
     assert list(tmp_path.glob("runs/tiny/version_*/rollouts/predict-0-0000-rank=0.parquet"))
-    check_export(last, tmp_path, version)
+    check_export(last, tmp_path, model_folder)
 
 
 def check_tensorboard(version):
@@ -94,7 +94,7 @@ def check_tensorboard(version):
     assert "completions/text_summary" in tags["tensors"]
 
 
-def check_export(last, tmp_path, version):
+def check_export(last, tmp_path, model_folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -106,6 +106,10 @@ def check_export(last, tmp_path, version):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, saved[f"policy.{name}"])
     assert (tmp_path / "exported" / "model.safetensors").exists()
+    trained = AutoModelForCausalLM.from_pretrained(model_folder)
+    trained.load_state_dict({name.removeprefix("policy."): x for name, x in saved.items()})
+    tokens = torch.arange(20)[None]
+    assert torch.equal(model(tokens).logits, trained(tokens).logits)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "exported")
     assert tokenizer.decode(tokenizer(r"12\boxed{3}").input_ids) == r"12\boxed{3}"
     again = run(["export", f"--ckpt_path={last}", "--out=exported"], tmp_path)
@@ -141,6 +145,9 @@ BAD = [
     (["--model.rewards=[os.system]"], "os.system"),
     (["--akl=evil.Callback"], "evil"),
     (["--data.warm_start=nowhere.json"], "nowhere.json"),
+    (["--model.mini_batch_questions=0"], "model.mini_batch_questions must be at least 1"),
+    (["--model.loss.clip_low=1.5"], "model.loss.clip_low"),
+    (["--ckpt_path=nowhere.ckpt"], "checkpoint 'nowhere.ckpt' does not exist"),
 ]
 
 
@@ -154,6 +161,25 @@ def test_bad_input_gets_a_sentence(model_folder, tmp_path, flags, words):
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "imported").exists()
     assert "val/tiny" not in done.stdout, "no work may start"
+
+
+BEFORE_THE_BASE = [
+    (["--data.questions_per_step=100000"], "more than the 1680 questions"),
+    (["--model.mini_batch_questions=5"], "does not divide"),
+    (["--steps=0"], "steps must be at least 1"),
+    (["--akl.rho=Linear", "--akl.rho.high=0.1"], "non-decreasing"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "words"), BEFORE_THE_BASE, ids=[f[-1] for f, _ in BEFORE_THE_BASE]
+)
+def test_bad_input_is_found_before_the_base_is_made(tmp_path, flags, words):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    done = run(["fit", "--config", "configs/tiny.yaml", *flags], tmp_path)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert "making it by" not in done.stdout
 
 
 PLUGIN = """

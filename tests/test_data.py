@@ -45,6 +45,7 @@ def test_long_prompts_are_dropped_and_counted(encoder):
         ([Question("a", "1", " ")], "'a' has no answer"),
         ([Question("a", "1", "1"), Question("a", "2", "2")], "two questions with the id 'a'"),
         ([Question("a", "1" * 9, "1")], "no question that fits"),
+        ([Question("a", "", "1")], "has no prompt tokens"),
     ],
 )
 def test_bad_questions(encoder, questions, words):

@@ -5,12 +5,16 @@ import torch
 from helpers import Parity, make_data, make_module, make_trainer, sgd, weights
 from lightning.pytorch import Callback
 
+from fgexpo import update
 from fgexpo.callbacks import AKLCallback, KLController
 from fgexpo.curriculum import Gaussian, Uniform, gaussian_weights
 from fgexpo.kl import Linear
+from fgexpo.loading import load_model
 from fgexpo.losses import LossSettings
 from fgexpo.rewards import MathVerifier, Verdict, Verifier
-from fgexpo.rewards.reward import Accuracy
+from fgexpo.rewards.reward import Accuracy, Reward
+from fgexpo.rollout import Sampling
+from fgexpo.tasks import TinyArithmetic
 
 
 class Recorder(Callback):
@@ -61,61 +65,124 @@ def test_gradients_do_not_depend_on_micro_batches(model_folder, tmp_path):
     assert not torch.allclose(found[0], found[1]), "the aggregations must differ"
 
 
-class FirstRatio(Callback):
-    """Ratio of the policy to the recorded old log-probs, before any update of the batch."""
+@pytest.mark.parametrize(
+    ("precision", "temperature"), [("32-true", 1.0), ("32-true", 0.7), ("bf16-mixed", 1.0)]
+)
+def test_the_first_ratio_is_exactly_one(
+    model_folder, tmp_path, monkeypatch, precision, temperature
+):
+    """Seen by the loss itself, with gradient, over several micro-batches of the first update."""
+    ratios = []
+    original = update.grpo_loss
 
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        from fgexpo.logprobs import completion_logprobs
-        from fgexpo.sequences import micro_batches
+    def spy(logp, old, ref, advantages, mask, **options):
+        ratios.append((logp - old)[mask].exp().detach())
+        return original(logp, old, ref, advantages, mask, **options)
 
-        rows = pl_module._mini_batches(batch)[0]
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for micro in micro_batches(
-                rows, batch.sequences.lengths_N, pl_module.micro_batch_tokens
-            ):
-                logp, _ = completion_logprobs(pl_module.policy, batch.sequences.select(micro))
-                mask = batch.sequences.mask_NT[micro]
-                self.ratio = (logp - batch.old_logp_NT[micro])[mask].exp()
-
-
-def test_the_first_ratio_is_exactly_one(model_folder, tmp_path):
-    for precision, tolerance in (("32-true", 0.0), ("bf16-mixed", 0.0)):
-        ratio = FirstRatio()
-        fit(model_folder, tmp_path, 1, [ratio], trainer={"precision": precision})
-        assert (ratio.ratio - 1).abs().max() <= tolerance
+    monkeypatch.setattr(update, "grpo_loss", spy)
+    fit(
+        model_folder,
+        tmp_path,
+        1,
+        micro_batch_tokens=60,
+        sampling=Sampling(max_new_tokens=8, temperature=temperature),
+        mini_batch_questions=None,
+        trainer={"precision": precision},
+    )
+    assert len(ratios) > 2
+    assert (torch.cat(ratios) == 1).all()
 
 
-def test_one_update_against_the_formula(model_folder, tmp_path):
-    """One mini-batch, plain SGD: the step is -lr times the gradient of equations (1) to (5)."""
-    from fgexpo.loading import load_model
+SHAPES = {
+    "paper": {},
+    "clipped": {"loss": LossSettings(clip_low=0.01, clip_high=0.01, dual_clip=None)},
+    "dual": {"loss": LossSettings(dual_clip=1.001)},
+    "k1": {"loss": LossSettings(kl_estimator="k1")},
+    "hot": {"sampling": Sampling(max_new_tokens=8, temperature=1.7)},
+    "unbiased": {"advantage_unbiased": True},
+    "batch": {"advantage_scale": "batch"},
+    "unscaled": {"advantage_scale": "none"},
+    "short steps": {"max_grad_norm": 0.05},
+}
 
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_two_updates_against_the_formula(model_folder, tmp_path, shape):
+    """Plain SGD on equations (1) to (5); at the second update the ratio has moved."""
+    options = SHAPES[shape]
     module, _, recorder = fit(
-        model_folder, tmp_path, 1, mini_batch_questions=None, kl_coef=0.3, max_grad_norm=None
+        model_folder,
+        tmp_path,
+        1,
+        **{
+            "mini_batch_questions": None,
+            "inner_epochs": 2,
+            "kl_coef": 0.3,
+            "warmup_steps": 0,
+            "max_grad_norm": None,
+            **options,
+        },
     )
-    batch = recorder.batches[0]
-    model = load_model(model_folder)
+    batch, settings = recorder.batches[0], module.loss
+    model, start = load_model(model_folder), load_model(model_folder)
     reward = batch.reward_N.view(4, 4)
-    advantage = (reward - reward.mean(1, keepdim=True)) / (
-        reward.std(1, correction=0, keepdim=True) + 1e-6
-    )
-    advantage = advantage.flatten()
-    assert advantage.abs().max() > 0.5, "the example must have something to learn"
-    total, tokens = 0.0, 0
-    for n in range(16):
+    centred = reward - reward.mean(1, keepdim=True)
+    scale = options.get("advantage_scale", "group")
+    if scale == "group":
+        std = reward.std(1, correction=int("advantage_unbiased" in options), keepdim=True)
+    else:
+        std = reward.std(correction=0) if scale == "batch" else 1 - 1e-6
+    advantage = (centred / (std + 1e-6)).flatten().tolist()
+    assert max(map(abs, advantage)) > 0.3, "the example must have something to learn"
+
+    def logps(model, n):
         prompt = batch.source.prompts[n // 4]
-        length = int(batch.completions.lengths_N[n])
-        row = batch.completions.tokens_NT[n, :length]
+        row = batch.completions.tokens_NT[n, : int(batch.completions.lengths_N[n])]
         logits = model(torch.tensor([prompt + row.tolist()])).logits[0, len(prompt) - 1 : -1]
-        logp = logits.log_softmax(-1).gather(1, row[:, None])[:, 0]
-        ratio = (logp - logp.detach()).exp()
-        ref = logp.detach()  # the reference is the policy itself at the first step
-        k3 = (ref - logp).exp() - (ref - logp) - 1
-        total = total - (ratio * advantage[n]).sum() + 0.3 * k3.sum()
-        tokens += length
-    (total / tokens).backward()
-    expected = torch.cat([(p - 0.1 * 0.1 * p.grad).detach().flatten() for p in model.parameters()])
-    # The first of ten warm-up steps: a tenth of the rate.
-    torch.testing.assert_close(weights(module), expected, atol=1e-6, rtol=0)
+        return (logits / module.sampling.temperature).log_softmax(-1).gather(1, row[:, None])[:, 0]
+
+    old = [logps(start, n).detach() for n in range(16)]  # the reference is the same model
+    moved = 0.0
+    for _ in range(2):
+        total = 0.0
+        for n, a in enumerate(advantage):
+            logp = logps(model, n)
+            ratio = (logp - old[n]).exp()
+            moved = max(moved, float((ratio - 1).detach().abs().max()))
+            clipped = ratio.clamp(1 - settings.clip_low, 1 + settings.clip_high)
+            objective = torch.minimum(ratio * a, clipped * a)
+            if settings.dual_clip is not None and a < 0:
+                objective = objective.clamp_min(settings.dual_clip * a)
+            kl = logp - old[n]
+            if settings.kl_estimator == "k3":
+                kl = (-kl).exp() + kl - 1
+            total = total + (0.3 * kl - objective).sum()
+        model.zero_grad()
+        (total / sum(map(len, old))).backward()
+        if module.max_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), module.max_grad_norm)
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.1 * p.grad
+    assert moved > 0.002
+    expected = torch.cat([p.detach().flatten() for p in model.parameters()])
+    torch.testing.assert_close(weights(module), expected, atol=2e-6, rtol=0)
+
+
+def test_a_question_seen_again_gets_new_noise(model_folder, tmp_path):
+    data = make_data(train=TinyArithmetic("pool", 1, levels=[1]), questions_per_step=6)
+    frozen = {"optimizer": lambda params: torch.optim.SGD(params, lr=0.0)}
+    recorder = fit(model_folder, tmp_path, 2, data=data, **frozen)[2]
+    first, second = (
+        dict(zip(b.source.index_Q.tolist(), texts_by_question(b), strict=True))
+        for b in recorder.batches
+    )
+    assert first.keys() == second.keys()
+    assert all(first[row] != second[row] for row in first)
+
+
+def texts_by_question(batch):
+    return [batch.texts[q * 4 : q * 4 + 4] for q in range(len(batch.source))]
 
 
 def test_akl_uses_this_batchs_accuracy(model_folder, tmp_path):
@@ -251,7 +318,7 @@ completions/mean_terminated_length reward/no_answer_frac reward/timeout_frac
 sampling/sampling_logp_difference/mean sampling/sampling_logp_difference/max
 sampling/importance_sampling_ratio/min sampling/importance_sampling_ratio/mean
 sampling/importance_sampling_ratio/max akl/kl_coef akl/batch_accuracy
-curriculum/effective_sample_size curriculum/frac_seen curriculum/frac_frontier
+curriculum/effective_sample_size curriculum/frac_seen curriculum/frac_frontier frac_kl_only
 """
 
 
@@ -277,6 +344,8 @@ def test_updates_and_learning_rate_count_as_they_should(model_folder, tmp_path):
         ({"kl_coef": -1.0}, "kl_coef"),
         ({"group_size": 0}, "group_size"),
         ({"rewards": []}, "rewards"),
+        ({"mini_batch_questions": 0}, "mini_batch_questions must be at least 1"),
+        ({"group_size": 1, "advantage_unbiased": True}, "advantage_unbiased needs"),
         ({"max_prompt_tokens": 255}, "the model's limit is 256"),
     ],
 )
@@ -313,3 +382,33 @@ def test_validation_scores(model_folder, tmp_path):
     )[0]
     assert 0 < scores["val/tiny/pass@1"] <= scores["val/tiny/pass@2"] <= 1
     assert scores == again, "the same policy must get the same score"
+
+
+class NotANumber(Reward):
+    def score(self, rollouts):
+        return [float("nan")] * len(rollouts)
+
+
+def test_a_reward_that_is_not_finite_is_named(model_folder, tmp_path):
+    with pytest.raises(ValueError, match="NotANumber gave a score that is not finite"):
+        fit(model_folder, tmp_path, 1, rewards=[NotANumber()])
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(model_folder, tmp_path):
+    class Blow(KLController):
+        def factor(self, batch, accuracy):
+            self.before = weights(batch_module[0])
+            return float("nan")
+
+    batch_module = [make_module(model_folder)]
+    blow = Blow()
+    with pytest.raises(RuntimeError, match="rollout step 1: the gradient's norm is nan"):
+        make_trainer(tmp_path, 1, [blow]).fit(batch_module[0], make_data())
+    assert torch.equal(weights(batch_module[0]), blow.before)
+
+
+def test_several_processes_are_refused_for_now(model_folder, tmp_path):
+    module = make_module(model_folder)
+    module.trainer = type("Two", (), {"max_steps": -1, "world_size": 2, "datamodule": None})()
+    with pytest.raises(ValueError, match="2 processes"):
+        module.setup("fit")

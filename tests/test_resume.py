@@ -58,3 +58,11 @@ def test_a_resumed_run_equals_an_undisturbed_one(model_folder, tmp_path, refresh
         assert torch.equal(data.table.pass_rates, table.table.pass_rates)
         assert (module.rollout_step, data.step) == (8, 8)
         assert module.num_tokens == whole.num_tokens
+
+
+def test_resuming_a_finished_run_does_nothing(model_folder, tmp_path):
+    module, _, _ = run(model_folder, tmp_path, 2, "epoch")
+    path = str(tmp_path / "checkpoints" / "step=000002.ckpt")
+    again, data, rows = run(model_folder, tmp_path / "again", 2, "epoch", path)
+    assert rows == [] and (again.rollout_step, data.step) == (2, 2)
+    assert torch.equal(weights(again), weights(module))

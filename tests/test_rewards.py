@@ -22,10 +22,19 @@ from fgexpo.rewards.compare import fast_equal
         (r"\boxed{2", None),
         ("42", None),
         (r"\boxed{}", ""),
+        (r"\boxed{\boxed{5}}", "5"),
+        (r"\boxed{1}} {\boxed{2}", "2"),
     ],
 )
 def test_last_balanced_box(text, answer):
     assert last_boxed(text) == answer
+
+
+def test_extraction_takes_one_pass():
+    started = time.monotonic()
+    assert last_boxed(r"\boxed{" * 50_000) is None
+    assert last_boxed(r"\boxed{7}" + r"\boxed{{" * 50_000) == "7"
+    assert time.monotonic() - started < 2  # the quadratic way takes minutes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import torch
 from fgexpo.callbacks.panels import completions_table
@@ -6,6 +7,7 @@ from fgexpo.callbacks.progress import RolloutProgress, comparison
 from fgexpo.callbacks.rollout_log import rollout_columns
 from rich.console import Console
 
+from fgexpo.callbacks import StopAfter
 from fgexpo.types import Completions, Question, QuestionBatch, RolloutBatch
 
 HOSTILE = "<script>alert(1)</script> [red]x[/red] | `a` **b** \\boxed{1}\n![i](http://x)"
@@ -52,3 +54,16 @@ def test_progress_remembers_the_base():
     one._base = {"val/tiny/pass@1": 0.3}
     two.load_state_dict(one.state_dict())
     assert two._base == one._base
+
+
+def test_the_bar_shows_runs_of_any_length():
+    trainer = SimpleNamespace(callbacks=[], max_steps=-1, callback_metrics={}, log_dir=None)
+    module = SimpleNamespace(rollout_step=3, beta=0.5)
+    for callbacks, shown in (([], "step 3/?"), ([StopAfter(9)], "step 3/9")):
+        progress, text = RolloutProgress(), io.StringIO()
+        trainer.callbacks = callbacks
+        progress.console = Console(file=text, width=120, force_terminal=True)
+        progress.on_train_start(trainer, module)
+        progress.on_train_batch_end(trainer, module, None, batch("x"), 0)
+        progress.on_train_end(trainer, module)
+        assert shown in text.getvalue() and "beta 0.5" in text.getvalue()

@@ -40,7 +40,7 @@ class MathVerifier(Verifier):
         timeout: seconds a single answer may cost; then it counts as wrong.
     """
 
-    def __init__(self, timeout: float = 1.5) -> None:
+    def __init__(self, timeout: float = 1.0) -> None:
         if timeout <= 0:
             raise UserError(f"model.verifier.timeout must be above 0 seconds, got {timeout}")
         self.timeout = timeout
