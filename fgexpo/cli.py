@@ -15,10 +15,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from . import callbacks as slots
 from . import datamodules, rewards, tasks  # noqa: F401
 from .checkpoint import AtomicCheckpointIO, read_checkpoint
+from .checks import check_mini_batches
 from .commands import export
 from .errors import UserError
 from .imports import restrict_imports
-from .module import check_mini_batches
+from .module import GRPOModule  # noqa: F401
 from .policy import PolicyModule
 from .rewards.reward import Reward  # noqa: F401
 from .supervised import SupervisedModule  # noqa: F401

@@ -16,9 +16,10 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
 from .advantages import AdvantageScale, group_advantages
+from .checks import check_counts, check_length, check_mini_batches
 from .errors import UserError
 from .losses import LossSettings
-from .policy import PolicyModule, check_length
+from .policy import PolicyModule
 from .reference import FrozenReference
 from .rewards.reward import Accuracy, Reward
 from .rollout import Sampling
@@ -94,11 +95,12 @@ class GRPOModule(PolicyModule):
         self._step_started = 0.0
 
     def _check_settings(self) -> None:
-        counts = ("group_size", "inner_epochs", "micro_batch_tokens", "mini_batch_questions")
-        for setting in counts:
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"model.{setting} must be at least 1, got {value}")
+        check_counts(
+            group_size=self.group_size,
+            inner_epochs=self.inner_epochs,
+            micro_batch_tokens=self.micro_batch_tokens,
+            mini_batch_questions=self.mini_batch_questions,
+        )
         if self.advantage_unbiased and self.group_size < 2:
             raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
         if self.kl_coef < 0:
@@ -266,16 +268,3 @@ class GRPOModule(PolicyModule):
         """Restore the token counter too."""
         super().on_load_checkpoint(checkpoint)
         self.num_tokens = checkpoint["fgexpo"].get("num_tokens", 0)
-
-
-def check_mini_batches(questions_per_step: int, size: int | None) -> None:
-    """Check that mini-batches of ``size`` questions make up a step; None is the whole step.
-
-    Raises:
-        UserError: naming both settings.
-    """
-    if size is not None and questions_per_step % size:
-        raise UserError(
-            f"model.mini_batch_questions = {size} does not divide "
-            f"data.questions_per_step = {questions_per_step}"
-        )

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from .archive import ModelArchive
-from .errors import UserError
+from .checks import check_length
 from .evaluation import EvaluationSettings, scores
 from .loading import load_config, load_model, load_tokenizer
 from .metrics import PassCounts
@@ -219,20 +219,3 @@ class PolicyModule(LightningModule):
         """Restore the counter, and the seed: a resumed run keeps the one it began with."""
         self.seed = checkpoint["fgexpo"]["seed"]
         self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
-
-
-def check_length(
-    max_positions: int | None, max_prompt_tokens: int, sampling: Sampling, setting: str
-) -> None:
-    """Check that the longest prompt and completion fit the model.
-
-    Raises:
-        UserError: naming both settings and the limit.
-    """
-    total = max_prompt_tokens + sampling.max_new_tokens
-    if max_positions is not None and total > max_positions:
-        raise UserError(
-            f"model.max_prompt_tokens = {max_prompt_tokens} and model.{setting}.max_new_tokens = "
-            f"{sampling.max_new_tokens} make {total} tokens, but the model's limit is "
-            f"{max_positions}"
-        )

@@ -1,12 +1,13 @@
 """A few lines that many tests need: a tiny trainer, module and data."""
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from fgexpo.callbacks import StopAfter
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.evaluation import EvaluationSettings
 from fgexpo.module import GRPOModule
+from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Reward
 from fgexpo.rollout import Sampling
 from fgexpo.tasks import TinyArithmetic
@@ -65,3 +66,31 @@ def make_trainer(tmp_path, steps, callbacks=(), **options):
 
 def weights(module):
     return torch.cat([p.detach().flatten() for p in module.policy.parameters()])
+
+
+class Recorder(Callback):
+    """Keeps every batch, beta and metric as training saw them."""
+
+    def __init__(self):
+        self.batches, self.betas, self.metrics, self.ratios = [], [], [], []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.batches.append(batch)
+        self.betas.append(pl_module.beta)
+        self.metrics.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+
+
+class EvenIsRight(Verifier):
+    """Calls completions of an even number of characters right: a random model earns some."""
+
+    def verify(self, golds, texts):
+        return [Verdict(len(text) % 2 == 0, text) for text in texts]
+
+
+def fit(folder, tmp_path, steps=2, callbacks=(), data=None, trainer=None, **options):
+    recorder = Recorder()
+    module = make_module(folder, **options)
+    data = data or make_data()
+    trainer = make_trainer(tmp_path, steps, [*callbacks, recorder], **(trainer or {}))
+    trainer.fit(module, data)
+    return module, data, recorder

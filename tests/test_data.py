@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from helpers import make_data, make_module, make_trainer
+from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
 
 from fgexpo.datamodules import QuestionDataset, SupervisedDataModule
@@ -147,12 +147,6 @@ def test_a_tokenizer_without_eos_is_refused():
 
 
 def test_pass_rates_are_a_warm_start(model_folder, tmp_path):
-    from fgexpo.rewards import Verdict, Verifier
-
-    class EvenIsRight(Verifier):
-        def verify(self, golds, texts):
-            return [Verdict(len(text) % 2 == 0, text) for text in texts]
-
     data = make_data()
     make_trainer(tmp_path, 4).fit(make_module(model_folder, verifier=EvenIsRight()), data)
     data.save_pass_rates(tmp_path / "rates.json")

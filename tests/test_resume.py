@@ -1,16 +1,10 @@
 import pytest
 import torch
-from helpers import make_data, make_module, make_trainer, weights
+from helpers import EvenIsRight, make_data, make_module, make_trainer, weights
 from lightning.pytorch import Callback
 
 from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
 from fgexpo.checkpoint import AtomicCheckpointIO
-from fgexpo.rewards import Verdict, Verifier
-
-
-class EvenIsRight(Verifier):
-    def verify(self, golds, texts):
-        return [Verdict(len(text) % 2 == 0, text) for text in texts]
 
 
 class Trace(Callback):
