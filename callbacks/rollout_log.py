@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from fgexpo.folders import run_folder
 from fgexpo.types import RolloutBatch
 
 
@@ -19,6 +20,11 @@ class RolloutLog(Callback):
     def __init__(self, save: bool = False, dirpath: str | None = None) -> None:
         self.save = save
         self.dirpath = dirpath
+        self._folder = Path()
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Agree on the folder."""
+        self._folder = Path(self.dirpath) if self.dirpath else run_folder(trainer) / "rollouts"
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -68,10 +74,8 @@ class RolloutLog(Callback):
             return
         from pyarrow import Table, parquet
 
-        root = Path(trainer.log_dir or trainer.default_root_dir)
-        folder = Path(self.dirpath) if self.dirpath else root / "rollouts"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}-rank={trainer.global_rank}.parquet"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{name}-rank={trainer.global_rank}.parquet"
         partial = path.with_suffix(".partial")
         parquet.write_table(Table.from_pydict(rollout_columns(batch)), partial)
         partial.replace(path)

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
 from fgexpo.errors import UserError
+from fgexpo.folders import run_folder
 from fgexpo.tasks import QuestionSource
 
 from .dataset import QuestionDataset, encoder_of
@@ -75,6 +76,7 @@ class CurriculumDataModule(LightningDataModule):
         self.val_sets: list[QuestionDataset] = []
         self.table = PassRateTable(0, decay)
         self.sampler: CurriculumSampler | None = None
+        self._folder = Path()
 
     def setup(self, stage: str) -> None:
         """Read and encode what the stage needs."""
@@ -84,6 +86,7 @@ class CurriculumDataModule(LightningDataModule):
             self.val_sets = [QuestionDataset(*item, encoder) for item in self.val.items()]
         if stage != "fit" or self.pool is not None:
             return
+        self._folder = run_folder(self.trainer)
         self.pool = QuestionDataset("train", self.train, encoder)
         self.check_pool(len(self.pool))
         self.table = PassRateTable(len(self.pool), self.decay)
@@ -121,7 +124,7 @@ class CurriculumDataModule(LightningDataModule):
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         return [
-            dataset.loader(self.questions_per_eval_batch, range(rank, len(dataset), world_size))
+            dataset.loader(self.questions_per_eval_batch, dataset.share(rank, world_size))
             for dataset in self.val_sets
         ]
 
@@ -165,8 +168,8 @@ class CurriculumDataModule(LightningDataModule):
         """Leave the pass-rates beside the logs, where the next run may start from them."""
         trainer = self.trainer
         assert trainer is not None
-        if stage == "fit" and trainer.is_global_zero and trainer.loggers and trainer.log_dir:
-            self.save_pass_rates(Path(trainer.log_dir) / "pass_rates.json")
+        if stage == "fit" and trainer.is_global_zero and trainer.loggers:
+            self.save_pass_rates(self._folder / "pass_rates.json")
 
     def save_pass_rates(self, path: str | Path) -> None:
         """Write ``{question id: [pass-rate, visits]}`` of the questions seen, as JSON."""

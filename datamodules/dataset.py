@@ -1,6 +1,7 @@
 """Questions as a map-style dataset of prompts that fit."""
 
 import hashlib
+import math
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -63,6 +64,14 @@ class QuestionDataset(Dataset[Item]):
     def __getitem__(self, row: int) -> Item:
         return row, self.questions[row], self.prompts[row]
 
+    def share(self, rank: int, world_size: int) -> list[int]:
+        """Rows that one of several processes evaluates, as many as each of the others.
+
+        The last ones wrap around to the first rows; who counts must count a row once.
+        """
+        size = math.ceil(len(self) / world_size)
+        return [row % len(self) for row in range(rank, size * world_size, world_size)]
+
     def fingerprint(self) -> str:
         """Changes whenever a question, an answer or the order does."""
         digest = hashlib.blake2b(digest_size=8)
@@ -71,7 +80,7 @@ class QuestionDataset(Dataset[Item]):
             digest.update(text.encode())
         return digest.hexdigest()
 
-    def loader(self, batch_size: int, sampler: Sampler[int] | range) -> DataLoader[Item]:
+    def loader(self, batch_size: int, sampler: Sampler[int] | list[int]) -> DataLoader[Item]:
         """Batches in the sampler's order, drawn only when asked for.
 
         No worker processes: they would draw ahead of what training has just learned.

@@ -18,7 +18,7 @@ class CurriculumSampler(WeightedRandomSampler):
     permutation of the pool, on which weights would do nothing.
 
     Every step's draw is seeded by (seed, step), so it depends neither on how the run was
-    interrupted nor on the number of processes, each of which takes its slice of the same draw.
+    interrupted nor on the number of processes, each of which takes its share of the same draw.
 
     Args:
         weights: unnormalised, float64 [M].
@@ -59,7 +59,8 @@ class CurriculumSampler(WeightedRandomSampler):
         self.questions_per_step = questions_per_step
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self.local = slice(rank * local, (rank + 1) * local)
+        # Every W-th: the processes' k-th mini-batches then make up the k-th mini-batch of the draw.
+        self.own = slice(rank, None, world_size)
         self.step = 0
         self.refresh(weights)
 
@@ -101,4 +102,4 @@ class CurriculumSampler(WeightedRandomSampler):
                     f"questions of step {step} are asked for, but step {self.step} has not been "
                     "observed yet: the loader prefetches, or nobody calls the datamodule's observe"
                 )
-            yield from self.draw(step)[self.local]
+            yield from self.draw(step)[self.own]

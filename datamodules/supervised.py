@@ -61,7 +61,7 @@ class SupervisedDataModule(LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """A loader for each evaluation set."""
         return [
-            dataset.loader(self.questions_per_eval_batch, range(len(dataset)))
+            dataset.loader(self.questions_per_eval_batch, dataset.share(0, 1))
             for dataset in self.val_sets
         ]
 

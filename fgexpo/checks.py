@@ -1,7 +1,16 @@
 """Checks of settings against each other, made before any weight is loaded."""
 
+from typing import TYPE_CHECKING
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
 from .errors import UserError
+from .identity import check_changes
 from .rollout import Sampling
+
+if TYPE_CHECKING:
+    from .module import GRPOModule
 
 
 def check_length(
@@ -21,7 +30,7 @@ def check_length(
         )
 
 
-def check_mini_batches(questions_per_step: int, size: int | None) -> None:
+def check_mini_batches(questions_per_step: int, size: int | None, world_size: int = 1) -> None:
     """Check that mini-batches of ``size`` questions make up a step; None is the whole step.
 
     Raises:
@@ -31,6 +40,35 @@ def check_mini_batches(questions_per_step: int, size: int | None) -> None:
         raise UserError(
             f"model.mini_batch_questions = {size} does not divide "
             f"data.questions_per_step = {questions_per_step}"
+        )
+    if size is not None and size % world_size:
+        raise UserError(
+            f"model.mini_batch_questions = {size} is not divisible by the {world_size} processes"
+        )
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Check that the trainer counts, draws and synchronises as the module needs it to.
+
+    Raises:
+        UserError: for a run length in optimizer steps, Lightning's own distributed sampler, or a
+            strategy that is not supported.
+    """
+    if trainer.max_steps != -1:
+        raise UserError(
+            f"trainer.max_steps = {trainer.max_steps} would count optimizer steps; "
+            "leave it at -1 and give the run's length in rollout steps, --steps"
+        )
+    # Lightning has no public name for it.
+    if trainer._accelerator_connector.use_distributed_sampler:
+        raise UserError(
+            "trainer.use_distributed_sampler must be false: it would replace the curriculum's "
+            "sampler by one that draws for each process on its own"
+        )
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
+        raise UserError(
+            f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "
+            f"{trainer.world_size} processes; use --trainer.strategy=ddp"
         )
 
 
@@ -43,3 +81,30 @@ def check_counts(**counts: int | None) -> None:
     for setting, value in counts.items():
         if value is not None and value < 1:
             raise UserError(f"model.{setting} must be at least 1, got {value}")
+
+
+def check_settings(module: "GRPOModule") -> None:
+    """Check a module's settings against each other.
+
+    Raises:
+        UserError: naming the first that is out of range.
+    """
+    check_counts(
+        group_size=module.group_size,
+        inner_epochs=module.inner_epochs,
+        micro_batch_tokens=module.micro_batch_tokens,
+        mini_batch_questions=module.mini_batch_questions,
+        max_nonfinite_updates=module.nonfinite.limit,
+    )
+    check_changes(module.allow_changes)
+    if module.advantage_unbiased and module.group_size < 2:
+        raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
+    if module.kl_coef < 0:
+        raise UserError(f"model.kl_coef must not be negative, got {module.kl_coef}")
+    if module.sampling.temperature == 0:
+        raise UserError("model.sampling.temperature must be above 0 to train: greedy rollouts")
+    if not module.rewards:
+        raise UserError("model.rewards must name at least one reward")
+    check_length(
+        module.max_positions(), module.prompts.max_prompt_tokens, module.sampling, "sampling"
+    )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 # Imported for their names: a slot's class can be named in YAML once its module is loaded.
 from . import callbacks as slots
@@ -40,6 +42,7 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
     "use_distributed_sampler": False,
 }
+PREPARE_HOURS = 6.0
 
 
 class FGExpoCLI(LightningCLI):
@@ -86,6 +89,10 @@ class FGExpoCLI(LightningCLI):
         if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
             return
         self._check_without_model()
+        if rank_zero_only.rank:
+            # Under torchrun or SLURM every process gets here; the folder appears when complete.
+            wait_for(Path(name), PREPARE_HOURS)
+            return
         print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
@@ -111,6 +118,19 @@ class FGExpoCLI(LightningCLI):
         if config.get("plugins") is None:
             config["plugins"] = [AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, wanted)
+
+
+def wait_for(folder: Path, hours: float) -> None:
+    """Wait until another process has made the folder.
+
+    Raises:
+        UserError: when it does not come.
+    """
+    end = time.monotonic() + hours * 3600
+    while not folder.exists():
+        if time.monotonic() > end:
+            raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
+        time.sleep(1)
 
 
 def _makes(recipe: str, folder: str) -> bool:

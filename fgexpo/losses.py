@@ -52,6 +52,7 @@ class LossOutput:
         clip_fraction: share of tokens whose gradient the ratio clip cuts.
         clip_low_fraction: those cut at the lower bound (negative advantage).
         clip_high_fraction: those cut at the upper bound (positive advantage).
+        nonfinite_tokens: tokens that count and have a log-prob that is not finite; a count.
     """
 
     loss: Tensor
@@ -60,6 +61,7 @@ class LossOutput:
     clip_fraction: Tensor
     clip_low_fraction: Tensor
     clip_high_fraction: Tensor
+    nonfinite_tokens: Tensor
 
 
 def kl_estimate(logp_NT: Tensor, ref_logp_NT: Tensor, estimator: KLEstimator = "k3") -> Tensor:
@@ -181,7 +183,11 @@ def grpo_loss(
     low, high = (
         aggregate(x.detach(), mask_NT, aggregation, denominator) for x in (low_NT, high_NT)
     )
-    return LossOutput(loss, policy_loss.detach(), kl.detach(), low + high, low, high)
+    # The clip can hide them: an infinite ratio's gradient may be cut to zero.
+    given = [logp_NT, old_logp_NT] + ([] if ref_logp_NT is None else [ref_logp_NT])
+    finite_NT = torch.stack([x.detach().isfinite() for x in given]).all(0)
+    nonfinite = (mask_NT & ~finite_NT).sum()
+    return LossOutput(loss, policy_loss.detach(), kl.detach(), low + high, low, high, nonfinite)
 
 
 def _check(

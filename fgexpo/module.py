@@ -5,29 +5,39 @@ One step: questions become graded rollouts in ``on_after_batch_transfer``; callb
 callback this is plain GRPO with a constant KL coefficient.
 """
 
-import math
 import time
-from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 
-from .advantages import AdvantageScale, group_advantages
-from .checks import check_counts, check_length, check_mini_batches
-from .errors import UserError
+from .advantages import AdvantageScale
+from .checks import check_mini_batches, check_settings, check_trainer
+from .distributed import gather_columns, gather_questions
+from .folders import run_folder
+from .heartbeat import phase
+from .identity import (
+    Change,
+    Fact,
+    check_same_run,
+    fingerprint_model,
+    fingerprint_template,
+)
 from .losses import LossSettings
+from .memory import explain_micro_batches
+from .nonfinite import NonFiniteUpdates
 from .policy import PolicyModule
 from .reference import FrozenReference
 from .rewards.reward import Accuracy, Reward
 from .rollout import Sampling
-from .scoring import apply_logprobs, apply_rewards
+from .scoring import score_rollouts
 from .seeding import hash_seed
-from .sequences import join, micro_batches, mini_batches
+from .sequences import pack, split
+from .stats import summarise
 from .types import QuestionBatch, RolloutBatch
-from .update import loss_metrics, rollout_loss, update_denominator
+from .update import make_updates
 
 
 class GRPOModule(PolicyModule):
@@ -48,6 +58,10 @@ class GRPOModule(PolicyModule):
         optimizer: makes the optimizer from the parameters.
         warmup_steps: rollout steps over which the learning rate rises to its constant value.
         max_grad_norm: gradient norm limit of an update; null for none.
+        max_nonfinite_updates: updates in a row that are left out because a loss, gradient or
+            log-prob is not finite, before the run stops.
+        allow_changes: differences from the run that a checkpoint comes from which are meant:
+            ``model``, ``template``, ``group_size``, ``pool``, ``questions_per_step``.
         **policy: the rest goes to :class:`PolicyModule`.
 
     Attributes:
@@ -71,6 +85,8 @@ class GRPOModule(PolicyModule):
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-6),
         warmup_steps: int = 10,
         max_grad_norm: float | None = 1.0,
+        max_nonfinite_updates: int = 3,
+        allow_changes: list[Change] | None = None,
         **policy: Any,
     ) -> None:
         super().__init__(name, **policy)
@@ -88,30 +104,15 @@ class GRPOModule(PolicyModule):
         self.make_optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
-        self._check_settings()
+        self.nonfinite = NonFiniteUpdates(max_nonfinite_updates)
+        self.allow_changes: list[Change] = allow_changes or []
+        check_settings(self)
         self.reference: FrozenReference | None = None
         self.beta: float | Tensor = kl_coef
         self.num_tokens = 0
         self._step_started = 0.0
-
-    def _check_settings(self) -> None:
-        check_counts(
-            group_size=self.group_size,
-            inner_epochs=self.inner_epochs,
-            micro_batch_tokens=self.micro_batch_tokens,
-            mini_batch_questions=self.mini_batch_questions,
-        )
-        if self.advantage_unbiased and self.group_size < 2:
-            raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
-        if self.kl_coef < 0:
-            raise UserError(f"model.kl_coef must not be negative, got {self.kl_coef}")
-        if self.sampling.temperature == 0:
-            raise UserError("model.sampling.temperature must be above 0 to train: greedy rollouts")
-        if not self.rewards:
-            raise UserError("model.rewards must name at least one reward")
-        check_length(
-            self.max_positions(), self.prompts.max_prompt_tokens, self.sampling, "sampling"
-        )
+        self._folder = Path()
+        self._facts: dict[str, Fact] = {}
 
     # Set-up
 
@@ -119,27 +120,26 @@ class GRPOModule(PolicyModule):
         """Check, before any weight is loaded, what depends on trainer and data.
 
         Raises:
-            UserError: for a run length in optimizer steps, or mini-batches that do not fit.
+            UserError: for a trainer that would not do, or mini-batches that do not fit.
         """
         if stage != "fit":
             return
-        if self.trainer.max_steps != -1:
-            raise UserError(
-                f"trainer.max_steps = {self.trainer.max_steps} would count optimizer steps; "
-                "leave it at -1 and give the run's length in rollout steps, --steps"
-            )
-        if self.trainer.world_size > 1:
-            raise UserError(
-                f"trainer.devices and trainer.num_nodes make {self.trainer.world_size} processes; "
-                "training on more than one is not supported yet, set --trainer.devices=1"
-            )
+        check_trainer(self.trainer)
         questions = getattr(self.trainer.datamodule, "questions_per_step", None)  # pyright: ignore[reportAttributeAccessIssue]
         if questions is not None:
-            check_mini_batches(questions, self.mini_batch_questions)
+            check_mini_batches(questions, self.mini_batch_questions, self.trainer.world_size)
+        self._folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:
         """Open the policy and, only where a KL term will need it, the reference."""
         super().configure_model()
+        if not self._facts:
+            # Taken before a checkpoint's weights replace those that the run begins with.
+            self._facts = {
+                "model": fingerprint_model(self.policy),
+                "template": fingerprint_template(self.prompts),
+                "group_size": self.group_size,
+            }
         if self.kl_coef > 0 and self.reference is None and self.trainer.state.fn == "fit":
             self.reference = FrozenReference(self.open_policy())
 
@@ -170,101 +170,80 @@ class GRPOModule(PolicyModule):
             return hash_seed(self.seed, self.rollout_step, question, sample)
 
         rollouts, verdicts = self.roll_out(batch, self.group_size, self.sampling, seed_of)
-        apply_rewards(rollouts, verdicts, self.rewards)
-        rollouts.advantages_N = group_advantages(
-            rollouts.reward_N.view(-1, self.group_size),
-            unbiased=self.advantage_unbiased,
-            scale=self.advantage_scale,
-        ).flatten()
         started = time.perf_counter()
-        rollouts.sequences = join(batch.prompts, rollouts.completions, self.group_size)
-        with self.inference():
-            apply_logprobs(
-                rollouts,
-                self.policy,
-                self.reference.model if self.reference else None,
-                self.sampling.temperature,
-                [m for rows in self._mini_batches(rollouts) for m in self._micro(rollouts, rows)],
-            )
-        rollouts.metrics["time/score"] = time.perf_counter() - started
+        score_rollouts(self, rollouts, verdicts)
+        rollouts.seconds["time/score"] = time.perf_counter() - started
         return rollouts
 
-    def _mini_batches(self, rollouts: RolloutBatch) -> list[Tensor]:
-        size = self.mini_batch_questions or len(rollouts.source)
-        return mini_batches(len(rollouts.texts), size * self.group_size)
+    def mini_batches(self, rollouts: RolloutBatch) -> list[Tensor]:
+        """This process's rows of each optimizer step."""
+        size = self.mini_batch_questions
+        own = len(rollouts.source) if size is None else size // self.trainer.world_size
+        return split(len(rollouts.texts), own * self.group_size)
 
-    def _micro(self, rollouts: RolloutBatch, rows: Tensor) -> list[Tensor]:
+    def micro_batches(self, rollouts: RolloutBatch, rows: Tensor) -> list[Tensor]:
+        """The rows of an optimizer step, cut up for one forward pass each."""
         assert rollouts.sequences is not None
-        return micro_batches(rows, rollouts.sequences.lengths_N, self.micro_batch_tokens)
+        return pack(rows, rollouts.sequences.lengths_N, self.micro_batch_tokens)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Tell the curriculum what it has just learned about these questions, and log the batch."""
         observe = getattr(self.trainer.datamodule, "observe", None)  # pyright: ignore[reportAttributeAccessIssue]
         if observe is not None:
-            self.log_dict(observe(batch.source.index_Q, batch.pass_rate_Q))
-        self.num_tokens += int(batch.completions.lengths_N.sum())
-        self.log_dict({**batch.metrics, "num_tokens": float(self.num_tokens)})
+            asked = (batch.source.index_Q, batch.pass_rate_Q)
+            self.log_dict(observe(*(gather_questions(self.trainer, x) for x in asked)))
+        columns = gather_columns(self.trainer, batch.columns, self.group_size)
+        metrics = summarise(columns, self.group_size)
+        kl_only = metrics["frac_reward_zero_std"] if self.reference else 0.0
+        self.num_tokens += int(columns["length"].double().sum())
+        counted = {"frac_kl_only": kl_only, "num_tokens": float(self.num_tokens)}
+        self.log_dict({**metrics, **counted, **batch.seconds})
 
     # From rollouts to updates
 
     def training_step(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""
         started = time.perf_counter()
-        totals: dict[str, float] = defaultdict(float)
-        updates = 0
-        for _ in range(self.inner_epochs):
-            for rows in self._mini_batches(batch):
-                for tag, value in self._update(batch, rows).items():
-                    totals[tag] += value
-                updates += 1
-        self.log_dict({tag: total / updates for tag, total in totals.items()})
+        with phase("update"), explain_micro_batches("updating on", self.micro_batch_tokens):
+            self.log_dict(make_updates(self, batch))
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
         self.log("learning_rate", scheduler.get_last_lr()[0])
         scheduler.step()
-        self.engine.sync(self.policy)
+        with phase("sync"):
+            self.engine.sync(self.policy)
         self.rollout_step += 1
         self.log("step", float(self.rollout_step))  # the loggers' x-axis
         now = time.perf_counter()
         self.log_dict({"time/update": now - started, "step_time": now - self._step_started})
 
-    def _update(self, batch: RolloutBatch, rows: Tensor) -> dict[str, float]:
-        """One optimizer step on some of the rollouts; the sums run over its micro-batches."""
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        optimizer.zero_grad()
-        lengths_n = batch.completions.lengths_N[rows]
-        denominator = update_denominator(self.loss, lengths_n, self.sampling.max_new_tokens)
-        totals: dict[str, float] = defaultdict(float)
-        for micro in self._micro(batch, rows):
-            out = rollout_loss(
-                self.policy,
-                batch,
-                micro,
-                beta=self.beta,
-                settings=self.loss,
-                temperature=self.sampling.temperature,
-                denominator=denominator,
-            )
-            self.manual_backward(out.loss)
-            for tag, value in loss_metrics(out).items():
-                totals[tag] += value
-        limit = float("inf") if self.max_grad_norm is None else self.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), limit)
-        if not math.isfinite(norm):
-            raise RuntimeError(
-                f"rollout step {self.rollout_step + 1}: the gradient's norm is {float(norm)}, so "
-                "this update is not made; the last checkpoint is from before it"
-            )
-        optimizer.step()
-        return {**totals, "grad_norm": float(norm)}
+    def leave_out(self, record: dict[str, Any], update: int) -> None:
+        """Keep the batch of an update that was not made, and count it."""
+        step = self.rollout_step + 1
+        name = f"step={step:06d}-update={update}-rank={self.global_rank}.pt"
+        record |= {"beta": self.beta, "rollout_step": step}
+        self.nonfinite.leave_out(record, self._folder / name)
+
+    # State
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the token counter to what every policy saves."""
+        """Add the counters and what the run is made of to what every policy saves."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["fgexpo"]["num_tokens"] = self.num_tokens
+        checkpoint["fgexpo"] |= {
+            "num_tokens": self.num_tokens,
+            "nonfinite_in_a_row": self.nonfinite.in_a_row,
+            "facts": self._facts,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the token counter too."""
+        """Restore the counters too, once this is known to be the same run.
+
+        Raises:
+            UserError: when the checkpoint's run had another model, template or group size.
+        """
         super().on_load_checkpoint(checkpoint)
-        self.num_tokens = checkpoint["fgexpo"].get("num_tokens", 0)
+        saved = checkpoint["fgexpo"]
+        if self.trainer.state.fn == "fit":
+            check_same_run(saved.get("facts", {}), self._facts, self.allow_changes)
+        self.num_tokens = saved.get("num_tokens", 0)
+        self.nonfinite.in_a_row = saved.get("nonfinite_in_a_row", 0)

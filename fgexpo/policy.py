@@ -12,8 +12,11 @@ from torch import nn
 from .archive import ModelArchive
 from .checks import check_length
 from .evaluation import EvaluationSettings, scores
+from .heartbeat import phase
 from .loading import load_config, load_model, load_tokenizer
+from .memory import explain_memory
 from .metrics import PassCounts
+from .nonfinite import check_weights
 from .rewards import MathVerifier, Verdict, Verifier
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
@@ -126,7 +129,16 @@ class PolicyModule(LightningModule):
             stop_ids=self.prompts.stop_ids,
             device=self.device,
         )
-        with self.inference():
+        with (
+            phase("generate"),
+            explain_memory(
+                f"sampling {len(batch)} x {count} rollouts of up to {sampling.max_new_tokens} "
+                "tokens",
+                "model.engine.max_rows",
+                "sampling.max_new_tokens",
+            ),
+            self.inference(),
+        ):
             completions = self.engine.generate(self.policy, request)
         sampled = time.perf_counter()
         texts = [
@@ -136,14 +148,13 @@ class PolicyModule(LightningModule):
             )
         ]
         golds = [question.answer for question in batch.questions for _ in range(count)]
-        verdicts = self.verifier.verify(golds, texts)
+        with phase("verify"):
+            verdicts = self.verifier.verify(golds, texts)
         correct_N = torch.tensor([float(v.correct) for v in verdicts], device=self.device)
         graded = time.perf_counter()
-        metrics = {
-            "time/generate": sampled - started,
-            "time/verify": graded - sampled,
-            "reward/timeout_frac": sum(v.timed_out for v in verdicts) / len(verdicts),
-            "reward/no_answer_frac": sum(v.answer is None for v in verdicts) / len(verdicts),
+        flags = {
+            "timed_out": [verdict.timed_out for verdict in verdicts],
+            "unanswered": [verdict.answer is None for verdict in verdicts],
         }
         rollouts = RolloutBatch(
             source=batch,
@@ -153,7 +164,8 @@ class PolicyModule(LightningModule):
             correct_N=correct_N,
             reward_N=correct_N.clone(),
             advantages_N=torch.zeros_like(correct_N),
-            metrics=metrics,
+            columns={name: torch.tensor(up).to(correct_N) for name, up in flags.items()},
+            seconds={"time/generate": sampled - started, "time/verify": graded - sampled},
         )
         return rollouts, verdicts
 
@@ -204,11 +216,18 @@ class PolicyModule(LightningModule):
             counter = self._counter(dataset.name)
             found = scores(self.evaluation, dataset.questions, counter.compute())
             counter.reset()
-            self.log("step", float(self.rollout_step))  # the loggers' x-axis
-            self.log_dict({f"{stage}/{dataset.name}/{tag}": x for tag, x in found.items()})
+            tagged = {f"{stage}/{dataset.name}/{tag}": x for tag, x in found.items()}
+            # All processes have the same scores; sync_dist says so to Lightning.
+            self.log("step", float(self.rollout_step), sync_dist=True)  # the loggers' x-axis
+            self.log_dict(tagged, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the counter and the seed, and what an export needs besides the weights."""
+        """Add the counter and the seed, and what an export needs besides the weights.
+
+        Raises:
+            RuntimeError: when a weight is not finite; nothing is saved then.
+        """
+        check_weights(self.policy, f"rollout step {self.rollout_step}")
         checkpoint["fgexpo"] = {
             "seed": self.seed,
             "rollout_step": self.rollout_step,

@@ -1,20 +1,58 @@
 """Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from .advantages import group_advantages
+from .distributed import gather_questions, own_questions
 from .errors import UserError
+from .heartbeat import beat, phase
 from .logprobs import completion_logprobs
+from .memory import explain_micro_batches
 from .rewards.reward import Graded, Reward
 from .rewards.verifier import Verdict
-from .stats import mismatch_stats, rollout_stats
+from .sequences import join
+from .stats import REWARD_PREFIX, mismatch_columns, rollout_columns
 from .types import RolloutBatch
+
+if TYPE_CHECKING:
+    from .module import GRPOModule
+
+
+def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch, verdicts: list[Verdict]) -> None:
+    """Add everything that the updates need: rewards, advantages and log-probs."""
+    apply_rewards(rollouts, verdicts, module.rewards)
+    # Over all processes: a scale may be that of the whole batch.
+    advantages_QG = group_advantages(
+        gather_questions(module.trainer, rollouts.reward_N.view(-1, module.group_size)),
+        unbiased=module.advantage_unbiased,
+        scale=module.advantage_scale,
+    )
+    rollouts.advantages_N = own_questions(module.trainer, advantages_QG).flatten()
+    rollouts.sequences = join(rollouts.source.prompts, rollouts.completions, module.group_size)
+    with (
+        phase("score"),
+        explain_micro_batches("scoring", module.micro_batch_tokens),
+        module.inference(),
+    ):
+        apply_logprobs(
+            rollouts,
+            module.policy,
+            module.reference.model if module.reference else None,
+            module.sampling.temperature,
+            [
+                micro
+                for rows in module.mini_batches(rollouts)
+                for micro in module.micro_batches(rollouts, rows)
+            ],
+        )
 
 
 def apply_rewards(rollouts: RolloutBatch, verdicts: list[Verdict], rewards: list[Reward]) -> None:
-    """Set ``reward_N`` to the weighted sum of the rewards, and log each one's mean."""
+    """Set ``reward_N`` to the weighted sum of the rewards, and keep each one's scores."""
     done = rollouts.completions
     questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
     columns = (questions, rollouts.texts, done.lengths_N.tolist(), done.finish, verdicts)
@@ -31,7 +69,7 @@ def apply_rewards(rollouts: RolloutBatch, verdicts: list[Verdict], rewards: list
             raise UserError(
                 f"model.rewards: {type(reward).__name__} gave a score that is not finite"
             )
-        rollouts.metrics[f"rewards/{reward.name}/mean"] = float(score_N.mean())
+        rollouts.columns[REWARD_PREFIX + reward.name] = score_N
         rollouts.reward_N += reward.weight * score_N
 
 
@@ -56,18 +94,17 @@ def apply_logprobs(
     assert sequences is not None
     rollouts.old_logp_NT = torch.zeros_like(done.logp_NT)
     rollouts.ref_logp_NT = torch.zeros_like(done.logp_NT) if reference is not None else None
-    entropy_sum = 0.0
+    entropy_N = torch.zeros_like(rollouts.reward_N)
     for rows in micro_batches:
+        beat()
         part = sequences.select(rows)
         rollouts.old_logp_NT[rows], entropy_nT = completion_logprobs(
             policy, part, temperature, entropy=True
         )
         assert entropy_nT is not None
-        entropy_sum += float(entropy_nT.sum())
+        entropy_N[rows] = entropy_nT.sum(1)
         if reference is not None and rollouts.ref_logp_NT is not None:
             rollouts.ref_logp_NT[rows], _ = completion_logprobs(reference, part, temperature)
-    rollouts.metrics |= rollout_stats(rollouts)
-    rollouts.metrics |= mismatch_stats(rollouts.old_logp_NT, done.logp_NT, done.mask_NT)
-    kl_only = rollouts.metrics["frac_reward_zero_std"] if reference is not None else 0.0
-    rollouts.metrics["frac_kl_only"] = kl_only
-    rollouts.metrics["entropy"] = entropy_sum / float(done.lengths_N.sum())
+    rollouts.columns |= rollout_columns(rollouts)
+    rollouts.columns |= mismatch_columns(rollouts.old_logp_NT, done.logp_NT, done.mask_NT)
+    rollouts.columns["entropy"] = entropy_N

@@ -85,7 +85,7 @@ def join_solutions(prompts: list[list[int]], solutions: list[list[int]]) -> Sequ
     return join(prompts, given, group_size=1)
 
 
-def mini_batches(count: int, size: int) -> list[Tensor]:
+def split(count: int, size: int) -> list[Tensor]:
     """Contiguous slices of ``size`` rows.
 
     Raises:
@@ -96,7 +96,7 @@ def mini_batches(count: int, size: int) -> list[Tensor]:
     return list(torch.arange(count).split(size))
 
 
-def micro_batches(rows: Tensor, lengths_N: Tensor, max_tokens: int) -> list[Tensor]:
+def pack(rows: Tensor, lengths_N: Tensor, max_tokens: int) -> list[Tensor]:
     """Cut rows into groups whose padded size, rows x longest, stays within ``max_tokens``.
 
     Rows are sorted by length, so that padding stays small; a row longer than the limit goes alone.

@@ -1,44 +1,81 @@
-"""Scalars that describe a rollout batch, under the tags that TRL's users know."""
+"""Scalars that describe a step's rollouts, under the tags that TRL's users know.
 
+Every process writes numbers a rollout; those of all processes are put together before anything is
+averaged, so that a tag means the same on any number of processes.
+"""
+
+import torch
 from torch import Tensor
 
 from .types import RolloutBatch
 
+REWARD_PREFIX = "rewards/"
 
-def rollout_stats(batch: RolloutBatch) -> dict[str, float]:
-    """Rewards, groups and lengths of a graded batch.
+
+def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
+    """Grades and lengths a rollout, float32 [N] each."""
+    lengths_N = batch.completions.lengths_N.float()
+    ended = [float(reason == "stop") for reason in batch.completions.finish]
+    return {
+        "correct": batch.correct_N,
+        "reward": batch.reward_N,
+        "length": lengths_N,
+        "ended": torch.tensor(ended, device=lengths_N.device),
+    }
+
+
+def mismatch_columns(
+    trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor
+) -> dict[str, Tensor]:
+    """How far the engine's log-probs of its own samples are from the trainer's, [N] each."""
+    difference_NT = trainer_logp_NT - engine_logp_NT
+    distance_NT = torch.where(mask_NT, difference_NT.abs(), 0.0)
+    ratio_NT = difference_NT.exp()
+    infinity = float("inf")
+    return {
+        "difference_sum": distance_NT.sum(1),
+        "difference_max": distance_NT.amax(1),
+        "ratio_sum": torch.where(mask_NT, ratio_NT, 0.0).sum(1),
+        "ratio_min": torch.where(mask_NT, ratio_NT, infinity).amin(1),
+        "ratio_max": torch.where(mask_NT, ratio_NT, -infinity).amax(1),
+    }
+
+
+def summarise(columns: dict[str, Tensor], group_size: int) -> dict[str, float]:
+    """Tags and values of one step, from the columns of all of its rollouts.
 
     ``frac_reward_zero_std`` is the share of groups whose rewards are all equal: their advantages
     are zero, so with a reference the KL alone moves the policy on them.
     """
-    reward_QG = batch.reward_N.view(-1, batch.group_size)
+    reward_QG = columns["reward"].view(-1, group_size)
     zero_std_Q = (reward_QG == reward_QG[:, :1]).all(1).float()
-    lengths_N = batch.completions.lengths_N.float()
-    ended = [reason == "stop" for reason in batch.completions.finish]
-    terminated = lengths_N[[i for i, end in enumerate(ended) if end]]
-    return {
-        "accuracy": float(batch.correct_N.mean()),
-        "reward": float(batch.reward_N.mean()),
-        "reward_std": float(reward_QG.std(1, correction=0).mean()),
-        "frac_reward_zero_std": float(zero_std_Q.mean()),
-        "completions/mean_length": float(lengths_N.mean()),
-        "completions/min_length": float(lengths_N.min()),
-        "completions/max_length": float(lengths_N.max()),
-        "completions/clipped_ratio": 1.0 - sum(ended) / len(ended),
-        "completions/mean_terminated_length": float(terminated.mean()) if any(ended) else 0.0,
+    lengths_N, ended_N = columns["length"], columns["ended"]
+    # Sums of lengths pass float32's exact integers in a large step.
+    tokens = lengths_N.double().sum()
+    terminated = lengths_N[ended_N > 0]
+    means = {
+        name + "/mean": column.mean()
+        for name, column in columns.items()
+        if name.startswith(REWARD_PREFIX)
     }
-
-
-def mismatch_stats(
-    trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor
-) -> dict[str, float]:
-    """How far the engine's log-probs of its own samples are from the trainer's."""
-    difference_M = (trainer_logp_NT - engine_logp_NT)[mask_NT]
-    ratio_M = difference_M.exp()
-    return {
-        "sampling/sampling_logp_difference/mean": float(difference_M.abs().mean()),
-        "sampling/sampling_logp_difference/max": float(difference_M.abs().max()),
-        "sampling/importance_sampling_ratio/min": float(ratio_M.min()),
-        "sampling/importance_sampling_ratio/mean": float(ratio_M.mean()),
-        "sampling/importance_sampling_ratio/max": float(ratio_M.max()),
+    found = {
+        **means,
+        "accuracy": columns["correct"].mean(),
+        "reward": columns["reward"].mean(),
+        "reward_std": reward_QG.std(1, correction=0).mean(),
+        "frac_reward_zero_std": zero_std_Q.mean(),
+        "reward/timeout_frac": columns["timed_out"].mean(),
+        "reward/no_answer_frac": columns["unanswered"].mean(),
+        "completions/mean_length": lengths_N.mean(),
+        "completions/min_length": lengths_N.min(),
+        "completions/max_length": lengths_N.max(),
+        "completions/clipped_ratio": 1.0 - ended_N.mean(),
+        "completions/mean_terminated_length": terminated.mean() if len(terminated) else 0.0,
+        "entropy": columns["entropy"].double().sum() / tokens,
+        "sampling/sampling_logp_difference/mean": columns["difference_sum"].double().sum() / tokens,
+        "sampling/sampling_logp_difference/max": columns["difference_max"].max(),
+        "sampling/importance_sampling_ratio/min": columns["ratio_min"].min(),
+        "sampling/importance_sampling_ratio/mean": columns["ratio_sum"].double().sum() / tokens,
+        "sampling/importance_sampling_ratio/max": columns["ratio_max"].max(),
     }
+    return {tag: float(value) for tag, value in found.items()}

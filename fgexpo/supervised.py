@@ -57,11 +57,16 @@ class SupervisedModule(PolicyModule):
             return self.from_scratch.model()
 
     def setup(self, stage: str) -> None:
-        """Check that a falling learning rate has an end.
+        """Check that a falling learning rate has an end, and that there is one process.
 
         Raises:
-            UserError: when ``trainer.max_steps`` is not set.
+            UserError: when ``trainer.max_steps`` is not set, or for several processes.
         """
+        if stage == "fit" and self.trainer.world_size > 1:
+            raise UserError(
+                f"trainer.devices and trainer.num_nodes make {self.trainer.world_size} processes; "
+                "supervised learning runs on one, set --trainer.devices=1"
+            )
         if stage == "fit" and self.cooldown_steps and self.trainer.max_steps < 1:
             raise UserError("model.cooldown_steps needs trainer.max_steps, where the rate is zero")
 

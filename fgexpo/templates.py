@@ -96,9 +96,13 @@ class PromptEncoder:
 
     def encode(self, question: str) -> list[int] | None:
         """Token ids of the prompt; None when it is longer than ``max_prompt_tokens``."""
-        text = self.template.render(question, self.tokenizer)
-        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        tokens = self.tokens(question)
         return tokens if len(tokens) <= self.max_prompt_tokens else None
+
+    def tokens(self, question: str) -> list[int]:
+        """Token ids of the prompt, however many."""
+        text = self.template.render(question, self.tokenizer)
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def decode(self, tokens: list[int]) -> str:
         """Completion text without special tokens."""

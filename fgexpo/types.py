@@ -100,7 +100,8 @@ class RolloutBatch:
         sequences: prompts and completions joined, N rows.
         old_logp_NT: log-probs of the policy that is about to be updated, float32 [N, T].
         ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
-        metrics: scalars found on the way, by TensorBoard tag.
+        columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
+        seconds: time spent on this process, by TensorBoard tag.
     """
 
     source: QuestionBatch
@@ -113,7 +114,8 @@ class RolloutBatch:
     sequences: "Sequences | None" = None
     old_logp_NT: Tensor | None = None
     ref_logp_NT: Tensor | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, Tensor] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def correct_QG(self) -> Tensor:

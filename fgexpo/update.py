@@ -1,10 +1,29 @@
-"""The loss of some rows of a rollout batch, with the normalisation of their whole mini-batch."""
+"""The optimizer steps of a rollout batch.
 
+A mini-batch's loss is normalised by a number of its own, over all processes, so that neither the
+cut into micro-batches nor the number of processes changes a gradient.
+"""
+
+import math
+from collections import defaultdict
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
+from .distributed import any_process, mean_over_processes, without_gradient_sync
+from .heartbeat import beat
 from .logprobs import completion_logprobs
 from .losses import LossOutput, LossSettings, grpo_loss
+from .nonfinite import batch_record
 from .types import RolloutBatch
+
+if TYPE_CHECKING:
+    from .module import GRPOModule
+
+NONFINITE = "nonfinite/tokens"
 
 
 def update_denominator(settings: LossSettings, lengths_n: Tensor, max_new_tokens: int) -> float:
@@ -71,4 +90,85 @@ def loss_metrics(out: LossOutput) -> dict[str, float]:
         "clip_ratio/low_mean": float(out.clip_low_fraction),
         "clip_ratio/high_mean": float(out.clip_high_fraction),
         "clip_ratio/region_mean": float(out.clip_fraction),
+        NONFINITE: float(out.nonfinite_tokens),
     }
+
+
+def accumulate_gradients(
+    module: "GRPOModule", batch: RolloutBatch, rows: Tensor
+) -> dict[str, float]:
+    """Leave an update's gradient, averaged over the processes, in the policy's parameters.
+
+    Args:
+        module: policy, settings and the KL coefficient in force.
+        batch: this process's rollouts.
+        rows: those of the mini-batch.
+
+    Returns:
+        The loss's parts. Their mean over the processes is that of the whole mini-batch.
+    """
+    own = update_denominator(
+        module.loss, batch.completions.lengths_N[rows], module.sampling.max_new_tokens
+    )
+    # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
+    mean = module.trainer.strategy.reduce(torch.tensor(own, device=module.device), reduce_op="mean")
+    totals: dict[str, float] = defaultdict(float)
+    micro_batches = module.micro_batches(batch, rows)
+    for number, micro in enumerate(micro_batches, start=1):
+        last = number == len(micro_batches)
+        with nullcontext() if last else without_gradient_sync(module.trainer):
+            out = rollout_loss(
+                module.policy,
+                batch,
+                micro,
+                beta=module.beta,
+                settings=module.loss,
+                temperature=module.sampling.temperature,
+                denominator=float(mean),
+            )
+            module.manual_backward(out.loss)
+        beat()
+        for tag, value in loss_metrics(out).items():
+            totals[tag] += value
+    return totals
+
+
+def make_updates(module: "GRPOModule", batch: RolloutBatch) -> dict[str, float]:
+    """Make the optimizer steps of one rollout batch.
+
+    Returns:
+        Means over the updates that were made, and the number of those that were not.
+    """
+    totals: dict[str, float] = defaultdict(float)
+    passes = [rows for _ in range(module.inner_epochs) for rows in module.mini_batches(batch)]
+    made = 0
+    for number, rows in enumerate(passes):
+        metrics = _make_update(module, batch, rows, number)
+        if metrics is not None:
+            made += 1
+            for tag, value in metrics.items():
+                totals[tag] += value
+    means = {tag: total / made for tag, total in totals.items()}
+    left_out = {"nonfinite/updates": float(len(passes) - made)}
+    return mean_over_processes(module.trainer, means, module.device) | left_out
+
+
+def _make_update(
+    module: "GRPOModule", batch: RolloutBatch, rows: Tensor, number: int
+) -> dict[str, float] | None:
+    """One optimizer step; None if its numbers were not finite on some process."""
+    optimizer = module.optimizers()
+    assert isinstance(optimizer, LightningOptimizer)
+    optimizer.zero_grad()
+    metrics = accumulate_gradients(module, batch, rows)
+    limit = float("inf") if module.max_grad_norm is None else module.max_grad_norm
+    norm = torch.nn.utils.clip_grad_norm_(module.policy.parameters(), limit)
+    metrics["grad_norm"] = float(norm)
+    fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
+    if any_process(module.trainer, not fine):
+        optimizer.zero_grad()
+        module.leave_out({**batch_record(batch, rows), **metrics}, number)
+        return None
+    optimizer.step()
+    module.nonfinite.in_a_row = 0
+    return metrics

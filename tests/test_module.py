@@ -256,23 +256,3 @@ class NotANumber(Reward):
 def test_a_reward_that_is_not_finite_is_named(model_folder, tmp_path):
     with pytest.raises(ValueError, match="NotANumber gave a score that is not finite"):
         fit(model_folder, tmp_path, 1, rewards=[NotANumber()])
-
-
-def test_a_gradient_that_is_not_finite_stops_before_the_update(model_folder, tmp_path):
-    class Blow(KLController):
-        def factor(self, batch, accuracy):
-            self.before = weights(batch_module[0])
-            return float("nan")
-
-    batch_module = [make_module(model_folder)]
-    blow = Blow()
-    with pytest.raises(RuntimeError, match="rollout step 1: the gradient's norm is nan"):
-        make_trainer(tmp_path, 1, [blow]).fit(batch_module[0], make_data())
-    assert torch.equal(weights(batch_module[0]), blow.before)
-
-
-def test_several_processes_are_refused_for_now(model_folder, tmp_path):
-    module = make_module(model_folder)
-    module.trainer = type("Two", (), {"max_steps": -1, "world_size": 2, "datamodule": None})()
-    with pytest.raises(ValueError, match="2 processes"):
-        module.setup("fit")

@@ -67,7 +67,8 @@ def test_ranks_slice_one_draw():
     whole = make([1.0] * 20, batch=6, steps=2)
     parts = [make([1.0] * 20, batch=6, steps=2, rank=rank, world_size=3) for rank in range(3)]
     for step in range(5):
-        assert [row for part in parts for row in part.draw(step)[part.local]] == whole.draw(step)
+        shares = [part.draw(step)[part.own] for part in parts]
+        assert [row for rows in zip(*shares, strict=True) for row in rows] == whole.draw(step)
     assert len(parts[0]) == 4
 
 

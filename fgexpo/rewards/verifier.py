@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
+from ..heartbeat import beat
 from .compare import fast_equal
 from .extract import last_boxed
 from .process import GraderProcess
@@ -51,6 +52,7 @@ class MathVerifier(Verifier):
         known: dict[tuple[str, str], Verdict] = {}
         verdicts = []
         for gold, text in zip(golds, texts, strict=True):
+            beat()
             answer = last_boxed(text)
             if answer is None:
                 verdicts.append(Verdict(False, None))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..errors import UserError
+from ..heartbeat import beat
 from ..seeding import uniforms
 from ..types import Completions, FinishReason
 from .base import RolloutEngine, RolloutRequest
@@ -67,6 +68,7 @@ def _decode(
     mask_NL = mask_NL.repeat_interleave(group, 0)
     row_N = torch.arange(len(seeds), device=device)  # which output row each live row writes to
     for t in range(sampling.max_new_tokens):
+        beat()
         token_N, token_logp_N = sample_tokens(logits_NV, uniform_NT[row_N, t], sampling)
         tokens_NT[row_N, t] = token_N
         logp_NT[row_N, t] = token_logp_N

@@ -1,0 +1,51 @@
+"""Out of memory, said in a way that tells what to do about it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+
+# What PyTorch's CPU allocator raises is a plain RuntimeError.
+_CPU = re.compile(r"DefaultCPUAllocator: (not enough memory|can't allocate memory)")
+
+
+class OutOfMemory(RuntimeError):
+    """Memory ran out; the message says where and which settings to lower."""
+
+
+@contextmanager
+def explain_memory(doing: str, *settings: str) -> Iterator[None]:
+    """Turn an allocator's error inside into one that names the work and the settings.
+
+    Raises:
+        OutOfMemory: from the allocator's own error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory while {doing}; lower {' or '.join(settings)} ({_first_line(error)})"
+        ) from error
+
+
+def explain_micro_batches(doing: str, tokens: int) -> AbstractContextManager[None]:
+    """The same for work that goes micro-batch by micro-batch."""
+    return explain_memory(
+        f"{doing} micro-batches of up to {tokens} padded tokens",
+        "model.micro_batch_tokens",
+        "model.sampling.max_new_tokens",
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator, on a GPU or the CPU, has given up."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(
+        _CPU.search(str(error)) and not isinstance(error, OutOfMemory)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,92 @@
+"""Runs functions in processes that are cheap to start: forked from a server that has imported all.
+
+A rank of a distributed run is such a process with the environment that a launcher would give it.
+"""
+
+import multiprocessing
+import os
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["fgexpo.cli"])
+
+
+def start(function, *arguments, log, environment=None):
+    """Start ``function(*arguments)``; what it prints goes to ``log``."""
+    process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
+    process.start()
+    return process
+
+
+def start_ranks(function, *arguments, log, world_size=2, environment=None):
+    """Start one process a rank, as a launcher does; the logs are ``<log>-<rank>``."""
+    port = free_port()
+    return [
+        start(
+            function,
+            *arguments,
+            log=f"{log}-{rank}",
+            environment={**rank_environment(rank, world_size, port), **(environment or {})},
+        )
+        for rank in range(world_size)
+    ]
+
+
+def run_ranks(function, *arguments, log, world_size=2, timeout=120, **options):
+    """Run to the end; fails with the logs unless every rank exits 0."""
+    processes = start_ranks(function, *arguments, log=log, world_size=world_size, **options)
+    codes = wait(processes, timeout)
+    logs = [Path(f"{log}-{rank}").read_text() for rank in range(world_size)]
+    assert codes == [0] * world_size, "\n".join(logs)
+    return logs
+
+
+def wait(processes, timeout=120):
+    """Exit codes; a process that does not end in time is killed, and its code is None."""
+    codes = []
+    for process in processes:
+        process.join(timeout)
+        codes.append(process.exitcode)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    return codes
+
+
+def rank_environment(rank, world_size, port):
+    return {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(world_size),
+    }
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _child(function, arguments, log, environment):
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(environment or {})
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        code = function(*arguments)
+    except SystemExit:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code or 0)

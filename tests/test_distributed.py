@@ -1,0 +1,155 @@
+"""Two gloo processes make the run that one process makes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import EvenIsRight, make_data, make_module, make_trainer, weights
+from lightning.pytorch import Callback
+from lightning.pytorch.strategies import ModelParallelStrategy
+from processes import run_ranks
+
+from fgexpo.callbacks import AKLCallback
+from fgexpo.losses import LossSettings
+from fgexpo.tasks import QuestionSource
+from fgexpo.types import Question
+
+STEPS = 5
+
+
+class Trace(Callback):
+    def __init__(self):
+        self.rows = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        per_question = [
+            batch.texts[q * batch.group_size : (q + 1) * batch.group_size]
+            for q in range(len(batch.source))
+        ]
+        self.rows.append(
+            {
+                "questions": batch.source.index_Q.tolist(),
+                "texts": per_question,
+                "beta": pl_module.beta,
+                "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
+            }
+        )
+
+
+def train(folder, out, devices, options):
+    trace = Trace()
+    trainer = make_trainer(
+        Path(out).parent,
+        STEPS,
+        [AKLCallback(), trace],
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        limit_val_batches=1.0,
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+    )
+    module = make_module(folder, verifier=EvenIsRight(), kl_coef=0.1, max_grad_norm=None, **options)
+    data = make_data(decay=0.5, refresh="step", questions_per_eval_batch=2)
+    trainer.fit(module, data)
+    record = {
+        "rows": trace.rows,
+        "weights": weights(module),
+        "table": data.table.pass_rates,
+        "tokens": module.num_tokens,
+        "shard": [len(batch) for batch in data.val_dataloader()[0]],
+    }
+    torch.save(record, f"{out}-{module.global_rank}")
+
+
+OPTIONS = {
+    "plain": {},
+    "dr_grpo": {"loss": LossSettings(aggregation="dr_grpo"), "inner_epochs": 2},
+    "sequence_mean": {"loss": LossSettings(aggregation="sequence_mean")},
+    # So few tokens that the processes differ in the number of their micro-batches.
+    "micro": {"advantage_scale": "batch", "micro_batch_tokens": 40},
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "micro"])
+def test_two_processes_equal_one(model_folder, tmp_path, name):
+    check(model_folder, tmp_path, OPTIONS[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dr_grpo", "sequence_mean"])
+def test_two_processes_equal_one_with_other_losses(model_folder, tmp_path, name):
+    check(model_folder, tmp_path, OPTIONS[name])
+
+
+def check(folder, tmp_path, options):
+    run_ranks(train, folder, str(tmp_path / "two"), 2, options, log=tmp_path / "log")
+    train(folder, str(tmp_path / "one"), 1, options)
+    one = torch.load(tmp_path / "one-0")
+    ranks = [torch.load(tmp_path / f"two-{rank}") for rank in range(2)]
+    for step, whole in enumerate(one["rows"]):
+        shares = [rank["rows"][step] for rank in ranks]
+        for what in ("questions", "texts"):
+            assert interleaved([share[what] for share in shares]) == whole[what]
+        assert shares[0]["beta"] == shares[1]["beta"] == pytest.approx(whole["beta"], abs=1e-9)
+        for share in shares:
+            same_metrics(share["metrics"], whole["metrics"])
+    assert len({row["beta"] for row in one["rows"]}) > 1
+    assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])
+    torch.testing.assert_close(ranks[0]["weights"], one["weights"], atol=1e-5, rtol=0)
+    assert torch.equal(ranks[0]["table"], one["table"])
+    assert torch.equal(ranks[1]["table"], one["table"])
+    assert ranks[0]["tokens"] == ranks[1]["tokens"] == one["tokens"]
+    assert ranks[0]["shard"] == ranks[1]["shard"], "as many evaluation batches on each"
+
+
+def interleaved(lists):
+    return [item for group in zip(*lists, strict=True) for item in group]
+
+
+def same_metrics(found, expected):
+    timed = ("time/", "step_time")
+    assert found.keys() == expected.keys()
+    for tag, value in expected.items():
+        if not tag.startswith(timed):
+            assert found[tag] == pytest.approx(value, abs=1e-5), tag
+
+
+class One(QuestionSource):
+    def questions(self):
+        return [Question("only", "1+1", "2")]
+
+
+def evaluate_one_question(folder, out):
+    data = make_data(val={"one": One()})
+    module = make_module(folder, verifier=EvenIsRight())
+    trainer = make_trainer(Path(out).parent, 1, devices=2, strategy="ddp", limit_val_batches=1.0)
+    scores = trainer.validate(module, data, verbose=False)[0]
+    torch.save((len(data.val_sets[0]), scores), f"{out}-{module.global_rank}")
+
+
+def test_more_processes_than_questions(model_folder, tmp_path):
+    run_ranks(evaluate_one_question, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+    (count, one), (_, two) = (torch.load(tmp_path / f"out-{rank}") for rank in range(2))
+    assert count == 1 and one == two and "val/one/pass@1" in one
+
+
+def refused(folder, out):
+    cases = [
+        ("3 is not divisible by the 2 processes", make_data(questions_per_step=3), {}, "ddp"),
+        ("= 1 is not divisible by", make_data(), {"mini_batch_questions": 1}, "ddp"),
+        ("ModelParallelStrategy is not supported", make_data(), {}, ModelParallelStrategy(2, 1)),
+    ]
+    for words, data, settings, strategy in cases:
+        trainer = make_trainer(Path(out).parent, 1, devices=2, strategy=strategy)
+        with pytest.raises(ValueError, match=words):
+            trainer.fit(make_module(folder, **settings), data)
+
+
+def test_what_two_processes_cannot_do_is_refused(model_folder, tmp_path):
+    run_ranks(refused, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+
+
+def test_lightnings_own_distributed_sampler_is_refused(model_folder, tmp_path):
+    trainer = make_trainer(tmp_path, 1, use_distributed_sampler=True)
+    with pytest.raises(ValueError, match="use_distributed_sampler must be false"):
+        trainer.fit(make_module(model_folder), make_data())
