@@ -5,6 +5,7 @@ if __name__ != "fgexpo.callbacks":
 
 from .akl import AKLCallback, KLController
 from .export import ExportPolicy
+from .graceful_stop import GracefulStop
 from .panels import TensorBoardPanels
 from .progress import RolloutProgress
 from .rollout_checkpoint import RolloutCheckpoint
@@ -15,6 +16,7 @@ from .validate_first import ValidateFirst
 __all__ = [
     "AKLCallback",
     "ExportPolicy",
+    "GracefulStop",
     "KLController",
     "RolloutCheckpoint",
     "RolloutLog",

@@ -1,66 +1,118 @@
-"""Checkpoints counted in rollout steps."""
+"""Checkpoints counted in rollout steps and minutes."""
 
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from fgexpo.checkpoint import PATTERN, by_age, commit_folder, sync_folder
+from fgexpo.distributed import any_process
 from fgexpo.errors import UserError
+from fgexpo.folders import run_folder
+from fgexpo.heartbeat import PATIENT, phase
 
 
 class RolloutCheckpoint(Checkpoint):
-    """Saves every k rollout steps and at the end, keeps the newest few, and a ``last.ckpt``.
+    """Saves every k rollout steps, every m minutes and at the end; keeps the newest few.
+
+    ``last.ckpt`` points to the newest one and is set after that one is complete.
 
     Args:
-        every_steps: rollout steps between saves.
+        every_steps: rollout steps between saves; null for none by steps.
+        every_minutes: minutes between saves, counted from the last one; null for none by time.
         keep: how many numbered checkpoints stay; null keeps all.
         dirpath: where; by default ``checkpoints`` in the logger's run folder.
     """
 
     def __init__(
-        self, every_steps: int = 50, keep: int | None = 2, dirpath: str | None = None
+        self,
+        every_steps: int | None = 50,
+        every_minutes: float | None = 30.0,
+        keep: int | None = 2,
+        dirpath: str | None = None,
     ) -> None:
-        if every_steps < 1:
-            raise UserError(f"checkpoint.every_steps must be at least 1, got {every_steps}")
+        if every_steps is not None and every_steps < 1:
+            raise UserError(f"checkpoint.every_steps must be at least 1 or null, got {every_steps}")
+        if every_minutes is not None and every_minutes <= 0:
+            raise UserError(f"checkpoint.every_minutes must be above 0, got {every_minutes}")
         if keep is not None and keep < 1:
             raise UserError(f"checkpoint.keep must be at least 1 or null, got {keep}")
         self.every_steps = every_steps
+        self.every_minutes = every_minutes
         self.keep = keep
         self.dirpath = dirpath
+        self.folder = Path()
         self._saved_at = -1
+        self._saved = Path()
+        self._saved_when = time.monotonic()
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Agree on the folder, and clear away what a killed run left half written."""
+        root = run_folder(trainer) / "checkpoints"
+        self.folder = root if self.dirpath is None else Path(self.dirpath)
+        if stage == "fit" and trainer.is_global_zero:
+            for partial in self.folder.glob(".*.partial"):
+                partial.unlink()
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start the clock; a resumed run's state is saved already."""
+        self._saved_when = time.monotonic()
+        if trainer.ckpt_path is not None:
+            self._saved_at, self._saved = pl_module.rollout_step, Path(trainer.ckpt_path)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when the count says so."""
-        if pl_module.rollout_step % self.every_steps == 0:
-            self._save(trainer, pl_module.rollout_step)
+        """Save when steps or minutes say so."""
+        by_steps = self.every_steps and pl_module.rollout_step % self.every_steps == 0
+        if by_steps or self._time_is_up(trainer):
+            self.save(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Save the end of the run, unless it has just been saved."""
-        if pl_module.rollout_step != self._saved_at:
-            self._save(trainer, pl_module.rollout_step)
+        """Save the end of the run."""
+        self.save(trainer, pl_module)
 
-    def folder(self, trainer: Trainer) -> Path:
-        """Where the checkpoints of this run lie."""
-        if self.dirpath is not None:
-            return Path(self.dirpath)
-        return Path(trainer.log_dir or trainer.default_root_dir) / "checkpoints"
+    def save(self, trainer: Trainer, pl_module: Any) -> Path:
+        """Save the step at hand, unless that is done already; all processes together."""
+        if pl_module.rollout_step == self._saved_at:
+            return self._saved
+        path = self.folder / f"step={pl_module.rollout_step:06d}.ckpt"
+        with phase("save", PATIENT):
+            trainer.save_checkpoint(path, weights_only=False)
+        self._saved_at, self._saved = pl_module.rollout_step, path
+        self._saved_when = time.monotonic()
+        if trainer.is_global_zero:
+            if path.is_dir():
+                commit_folder(path)
+            self._point_to(path)
+            self._retain(path)
+        return path
 
-    def _save(self, trainer: Trainer, step: int) -> None:
-        folder = self.folder(trainer)
-        path = folder / f"step={step:06d}.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)
-        self._saved_at = step
-        if not trainer.is_global_zero:
-            return
-        # A second name for the same file, given last: whatever last.ckpt names is complete.
-        link = folder / f".last.{os.getpid()}.partial"
+    def _time_is_up(self, trainer: Trainer) -> bool:
+        if self.every_minutes is None:
+            return False
+        minutes = (time.monotonic() - self._saved_when) / 60
+        # The first process's clock counts for all.
+        return any_process(trainer, trainer.is_global_zero and minutes >= self.every_minutes)
+
+    def _point_to(self, path: Path) -> None:
+        link = self.folder / f".last.{os.getpid()}.partial"
         link.unlink(missing_ok=True)
-        os.link(path, link)
-        os.replace(link, folder / "last.ckpt")
-        if self.keep is not None:
-            for old in sorted(folder.glob("step=*.ckpt"))[: -self.keep]:
+        link.symlink_to(path.name)
+        os.replace(link, self.folder / "last.ckpt")
+        sync_folder(self.folder)
+
+    def _retain(self, newest: Path) -> None:
+        if self.keep is None:
+            return
+        others = [path for path in self.folder.glob(PATTERN) if path != newest]
+        kept = self.keep - 1
+        for old in by_age(others)[: len(others) - kept]:
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
                 old.unlink()

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
 from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
+from fgexpo.identity import Fact, check_same_run, question_keys
 from fgexpo.tasks import QuestionSource
 
 from .dataset import QuestionDataset, encoder_of
@@ -207,25 +208,43 @@ class CurriculumDataModule(LightningDataModule):
             "table": self.table.state_dict(),
             "weights": self.sampler.weights.clone(),
             "curriculum": self.curriculum.state_dict(),
-            "pool": self.pool.fingerprint(),
+            "keys": question_keys([question.id for question in self.pool.questions]),
+            "facts": self._facts(),
         }
+
+    def _facts(self) -> dict[str, Fact]:
+        assert self.pool is not None
+        pool = f"{len(self.pool)} questions, fingerprint {self.pool.fingerprint()}"
+        return {"pool": pool, "questions_per_step": self.questions_per_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where the state was taken, with the seed of then.
 
         Raises:
-            UserError: when the pool is another one.
+            UserError: when the pool or the questions a step are others, and that is not allowed.
         """
         if self.pool is None or self.sampler is None or not state_dict:
             return
-        if state_dict["pool"] != self.pool.fingerprint():
-            raise UserError(
-                "data.train: the checkpoint was trained on another pool "
-                f"({len(state_dict['weights'])} questions, fingerprint {state_dict['pool']}) than "
-                f"this one ({len(self.pool)} questions, {self.pool.fingerprint()})"
-            )
+        assert self.trainer is not None
+        saved, facts = state_dict["facts"], self._facts()
+        module = self.trainer.lightning_module
+        check_same_run(saved, facts, getattr(module, "allow_changes", ()))
         self.step = self.sampler.step = state_dict["step"]
         self.seed = self.sampler.seed = state_dict["seed"]
-        self.table.load_state_dict(state_dict["table"])
-        self.curriculum.load_state_dict(state_dict["curriculum"])
-        self.sampler.refresh(state_dict["weights"])
+        if saved["pool"] == facts["pool"]:
+            self.table.load_state_dict(state_dict["table"])
+            self.curriculum.load_state_dict(state_dict["curriculum"])
+            self.sampler.refresh(state_dict["weights"])
+        else:
+            self._carry_over(state_dict["table"], state_dict["keys"])
+
+    def _carry_over(self, table: dict[str, Tensor], keys: Tensor) -> None:
+        """Take from another pool's table what is known of this pool's questions, by their ids."""
+        assert self.pool is not None and self.sampler is not None
+        rows = {key: row for row, key in enumerate(keys.tolist())}
+        own = question_keys([question.id for question in self.pool.questions]).tolist()
+        for row, key in enumerate(own):
+            if key in rows:
+                self.table.pass_rates[row] = table["pass_rates"][rows[key]]
+                self.table.visits[row] = table["visits"][rows[key]]
+        self.sampler.refresh(self.curriculum.weights(self.table))

@@ -1,6 +1,12 @@
-"""Checkpoints that are whole or absent: written beside their place, synced, then renamed."""
+"""Checkpoints that a kill cannot tear, and that load without running code.
+
+A file is written beside its final name, flushed to disk and renamed. A directory, as a sharding
+strategy writes it, counts once a marker stands in it, which is written after everything else.
+"""
 
 import os
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +14,9 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from .errors import UserError
+
+MARKER = "complete"
+PATTERN = "step=*.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,11 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(path.parent)
 
     def load_checkpoint(
         self,
@@ -44,15 +49,67 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit_folder(folder: Path) -> None:
+    """Mark a checkpoint that is a directory as complete, after all of it is on disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    (folder / MARKER).touch()
+    sync_folder(folder)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a checkpoint was written to its end and every byte is still as it was written."""
+    if path.is_dir():
+        return (path / MARKER).is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, EOFError, zipfile.BadZipFile):
+        return False
+
+
+def by_age(paths: Iterable[Path]) -> list[Path]:
+    """Oldest first. Not by step: a run may have been resumed from an earlier one."""
+    return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def newest_complete(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
+    """The newest checkpoint that is whole, and those newer ones that are not."""
+    torn = []
+    for path in reversed(by_age(paths)):
+        if is_complete(path):
+            return path, torn
+        torn.append(path)
+    return None, torn
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU without running any code from it.
 
     Raises:
-        UserError: when the file is missing or was not written by this project.
+        UserError: when the file is missing, torn, or was not written by this project.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            f"--ckpt_path: {str(path)!r} is torn or no checkpoint; --ckpt_path=last looks for the "
+            "newest whole one"
+        )
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if "fgexpo" not in checkpoint:
         raise UserError(f"--ckpt_path: {str(path)!r} is not a checkpoint of fgexpo")

@@ -23,6 +23,7 @@ from .errors import UserError
 from .imports import restrict_imports
 from .module import GRPOModule  # noqa: F401
 from .policy import PolicyModule
+from .resume import find_last, stay_in_folder
 from .rewards.reward import Reward  # noqa: F401
 from .supervised import SupervisedModule  # noqa: F401
 
@@ -30,6 +31,7 @@ from .supervised import SupervisedModule  # noqa: F401
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
     "akl": (slots.KLController, None),
     "checkpoint": (slots.RolloutCheckpoint, {"class_path": "RolloutCheckpoint"}),
+    "stop": (slots.GracefulStop, {"class_path": "GracefulStop"}),
     "progress": (slots.RolloutProgress, {"class_path": "RolloutProgress"}),
     "panels": (slots.TensorBoardPanels, {"class_path": "TensorBoardPanels"}),
     "rollouts": (slots.RolloutLog, {"class_path": "RolloutLog"}),
@@ -57,6 +59,8 @@ class FGExpoCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
+            # A run that goes on in its folder has left its configuration there.
+            save_config_kwargs={"overwrite": True},
             args=arguments,
         )
 
@@ -83,13 +87,12 @@ class FGExpoCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what needs no model; then make the base, if it is not there and a recipe is."""
         config = self.config[str(self.subcommand)]
-        if config.get("ckpt_path"):
-            read_checkpoint(config.ckpt_path)
+        self._resolve_checkpoint(config)
         name = config.model.init_args.get("name", "")
         if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
             return
         self._check_without_model()
-        if rank_zero_only.rank:
+        if getattr(rank_zero_only, "rank", 0):
             # Under torchrun or SLURM every process gets here; the folder appears when complete.
             wait_for(Path(name), PREPARE_HOURS)
             return
@@ -97,6 +100,16 @@ class FGExpoCLI(LightningCLI):
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
+
+    def _resolve_checkpoint(self, config: Any) -> None:
+        path = config.get("ckpt_path")
+        if path == "last":
+            found = find_last(config)
+            if found is not None:
+                stay_in_folder(config, found)
+            path = config.ckpt_path = None if found is None else str(found)
+        if path:
+            read_checkpoint(path)
 
     def _check_without_model(self) -> None:
         """Find bad data and callback settings before a base model is fitted for them."""

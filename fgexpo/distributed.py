@@ -53,6 +53,14 @@ def any_process(trainer: Trainer, flag: bool) -> bool:
     return trainer.strategy.reduce_boolean_decision(flag, all=False)
 
 
+def largest(trainer: Trainer, number: int) -> int:
+    """The largest of the processes' numbers."""
+    if trainer.world_size == 1:
+        return number
+    packed = torch.tensor(number, device=trainer.strategy.root_device)
+    return int(trainer.strategy.reduce(packed, reduce_op="max"))
+
+
 def without_gradient_sync(trainer: Trainer) -> AbstractContextManager[Any]:
     """Backward passes in here add to this process's gradients and talk to nobody.
 
