@@ -12,6 +12,7 @@ from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
 from .stop import StopAfter
 from .validate_first import ValidateFirst
+from .watchdog import Watchdog
 
 __all__ = [
     "AKLCallback",
@@ -24,4 +25,5 @@ __all__ = [
     "StopAfter",
     "TensorBoardPanels",
     "ValidateFirst",
+    "Watchdog",
 ]

@@ -31,6 +31,7 @@ from .supervised import SupervisedModule  # noqa: F401
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
     "akl": (slots.KLController, None),
     "checkpoint": (slots.RolloutCheckpoint, {"class_path": "RolloutCheckpoint"}),
+    "watchdog": (slots.Watchdog, {"class_path": "Watchdog"}),
     "stop": (slots.GracefulStop, {"class_path": "GracefulStop"}),
     "progress": (slots.RolloutProgress, {"class_path": "RolloutProgress"}),
     "panels": (slots.TensorBoardPanels, {"class_path": "TensorBoardPanels"}),

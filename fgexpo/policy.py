@@ -130,7 +130,7 @@ class PolicyModule(LightningModule):
             device=self.device,
         )
         with (
-            phase("generate"),
+            phase(f"generate by {type(self.engine).__name__}"),
             explain_memory(
                 f"sampling {len(batch)} x {count} rollouts of up to {sampling.max_new_tokens} "
                 "tokens",
@@ -148,7 +148,7 @@ class PolicyModule(LightningModule):
             )
         ]
         golds = [question.answer for question in batch.questions for _ in range(count)]
-        with phase("verify"):
+        with phase(f"verify by {type(self.verifier).__name__}"):
             verdicts = self.verifier.verify(golds, texts)
         correct_N = torch.tensor([float(v.correct) for v in verdicts], device=self.device)
         graded = time.perf_counter()

@@ -1,0 +1,73 @@
+"""A hung or dead process ends the run within a minute, with a sentence that names it.
+
+Without it a run whose verifier hangs stands still for ever, and one whose process dies may wait in
+a collective for half an hour.
+"""
+
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import ParallelStrategy
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+from fgexpo.errors import UserError
+from fgexpo.heartbeat import BETWEEN, PATIENT, enter
+from fgexpo.monitor import STORE_TIMEOUT, TICK_SECONDS, Monitor
+
+
+class Watchdog(Callback):
+    """Ends a run that no longer gets on, on every process, and says which one is to blame.
+
+    Args:
+        timeout: seconds that a phase of a step may go without progress; ten times as much
+            between phases, where other callbacks do their work.
+    """
+
+    def __init__(self, timeout: float = 45.0) -> None:
+        if timeout <= 2 * TICK_SECONDS:
+            raise UserError(f"watchdog.timeout must be above {2 * TICK_SECONDS} s, got {timeout}")
+        self.timeout = timeout
+        self._monitor: Monitor | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Connect the processes and begin to watch."""
+        enter(BETWEEN, PATIENT)
+        self._monitor = Monitor(
+            trainer.global_rank,
+            trainer.world_size,
+            self.timeout,
+            _connect(trainer),
+            # The processes that Lightning has started end with this one, even if they are frozen.
+            children=getattr(trainer.strategy.launcher, "procs", []),
+        )
+        self._monitor.start()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Tell the others what this process dies of; if that is the loss of another, name it."""
+        if self._monitor is None:
+            return
+        if trainer.world_size == 1 or isinstance(exception, SystemExit | KeyboardInterrupt):
+            self._monitor.stop()
+        else:
+            self._monitor.fail(exception)
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """The run has ended in order."""
+        if self._monitor is not None:
+            self._monitor.stop()
+
+
+def _connect(trainer: Trainer) -> TCPStore | None:
+    """A store of our own: the process group's may be in use by a thread that hangs."""
+    if trainer.world_size == 1:
+        return None
+    assert isinstance(trainer.strategy, ParallelStrategy)
+    assert trainer.strategy.cluster_environment is not None
+    host = trainer.strategy.cluster_environment.main_address
+
+    def store(port: int, is_master: bool) -> TCPStore:
+        return TCPStore(host, port, None, is_master, STORE_TIMEOUT, wait_for_workers=False)
+
+    own = store(0, True) if trainer.is_global_zero else None
+    port = trainer.strategy.broadcast(own.port if own else 0)
+    return own or store(port, False)

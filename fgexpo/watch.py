@@ -1,0 +1,148 @@
+"""Who is to blame when a run gets on no more: a decision over what each process says of itself.
+
+Processes pass the same phases in the same order, so when several stand still, the others wait for
+the one that has come least far.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a process publishes about itself, about once a second.
+
+    Attributes:
+        host: its machine.
+        pid: its process id there.
+        tick: grows with every report.
+        phase: what it is doing; see :mod:`fgexpo.heartbeat`, as the next three.
+        position: phases entered.
+        beats: grows with progress.
+        patience: multiple of the limit that this phase may go without progress.
+        error: what it died of, if it could still say so.
+        secondary: the error is that another process was lost.
+        done: it has left in order.
+    """
+
+    host: str
+    pid: int
+    tick: int
+    phase: str
+    position: int
+    beats: int
+    patience: float = 1.0
+    error: str | None = None
+    secondary: bool = False
+    done: bool = False
+
+    def to_json(self) -> str:
+        """For the store."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class View:
+    """A process as another one sees it.
+
+    Attributes:
+        report: its last report.
+        silent: seconds since its reports stopped coming.
+        stalled: seconds since its beats stopped growing.
+        gone: its process is known not to exist any more.
+    """
+
+    report: Report
+    silent: float = 0.0
+    stalled: float = 0.0
+    gone: bool = False
+
+
+def find_culprit(
+    views: Mapping[int, View], timeout: float, silence: float
+) -> tuple[int, str] | None:
+    """The rank that keeps a run from going on, and what is wrong with it; None while all is well.
+
+    Args:
+        views: by rank.
+        timeout: seconds without progress.
+        silence: seconds without a report.
+    """
+    present = {rank: view for rank, view in views.items() if not view.report.done}
+    for rank, view in sorted(present.items()):
+        if view.report.error is not None and not view.report.secondary:
+            return rank, f"failed in phase '{view.report.phase}': {view.report.error}"
+    for rank, view in sorted(present.items()):
+        if view.report.secondary:
+            continue
+        if view.gone:
+            return rank, f"has died in phase '{view.report.phase}'"
+        if view.silent > silence:
+            return rank, (
+                f"has given no sign of life for {view.silent:.0f} s, since it was in phase "
+                f"'{view.report.phase}'"
+            )
+    return _least_advanced(present, timeout)
+
+
+def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, str] | None:
+    stalled = [
+        rank for rank, view in present.items() if view.stalled > timeout * view.report.patience
+    ]
+    if not stalled:
+        return None
+    first = min(present, key=lambda rank: (present[rank].report.position, rank))
+    if first not in stalled:
+        return None  # the others wait for one that is at work
+    view = present[first]
+    return first, (f"has made no progress for {view.stalled:.0f} s in phase '{view.report.phase}'")
+
+
+class Watcher:
+    """Turns reports as they come in into views; one's own clock is the only one that counts.
+
+    Args:
+        host: this machine, on which a process id can be looked up.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self._seen: dict[int, tuple[Report, float, float]] = {}
+        self._met: set[int] = set()
+
+    def see(self, rank: int, report: Report, now: float) -> None:
+        """Take a report in, at a time in seconds."""
+        before, heard, moved = self._seen.get(rank, (None, now, now))
+        if before is not None:
+            heard = now if report.tick != before.tick else heard
+            moved = now if report.beats != before.beats else moved
+        self._seen[rank] = (report, heard, moved)
+
+    def views(self, now: float, exists: Callable[[int], bool]) -> dict[int, View]:
+        """Every process as it looks now.
+
+        Args:
+            now: seconds on the clock of :meth:`see`.
+            exists: whether a process id is that of a running process of this machine.
+        """
+        views = {}
+        for rank, (report, heard, moved) in self._seen.items():
+            here = report.host == self.host and exists(report.pid)
+            if here:
+                self._met.add(rank)
+            # One never met may live in another container, where its id means something else.
+            gone = rank in self._met and not here
+            views[rank] = View(report, now - heard, now - moved, gone)
+        return views
+
+    def is_done(self, rank: int) -> bool:
+        """Whether the process has left in order."""
+        return rank in self._seen and self._seen[rank][0].done
+
+    def where(self, rank: int) -> str:
+        """Machine and process id, as far as they are known."""
+        if rank not in self._seen:
+            return "never heard of"
+        report = self._seen[rank][0]
+        return f"{report.host}, process {report.pid}"
