@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow test-all lint wheel-check tensorboard clean
+.PHONY: setup demo test test-slow test-all chaos lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -25,8 +25,12 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
+# Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
+chaos: setup
+	$(BIN)/python tests/chaos.py
+
 # Everything: fast tests first, the wheel included.
-test-all: test lint wheel-check test-slow
+test-all: test lint wheel-check test-slow chaos
 
 lint: setup
 	$(BIN)/ruff check .

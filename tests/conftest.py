@@ -14,9 +14,18 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A folder with a small random Qwen2; its big initial weights make it opinionated."""
-    folder = tmp_path_factory.mktemp("model")
+    return random_model(tmp_path_factory.mktemp("model"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def other_model_folder(tmp_path_factory):
+    """The same shape with other weights."""
+    return random_model(tmp_path_factory.mktemp("other"), seed=1)
+
+
+def random_model(folder, seed):
     shape = TinyQwen2(hidden_size=32, layers=2, intermediate_size=64, initializer_range=0.3)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     shape.model().save_pretrained(folder)
     shape.tokenizer().save_pretrained(folder)
     return str(folder)

@@ -90,3 +90,10 @@ def _child(function, arguments, log, environment):
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code or 0)
+
+
+def command_line(arguments):
+    """What ``python -m fgexpo`` does, in a process that has imported it already."""
+    from fgexpo.cli import main
+
+    return main(arguments)

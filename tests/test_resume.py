@@ -1,10 +1,17 @@
+"""N rollout steps equal N/2, a resumption, and N/2, bit for bit."""
+
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer, weights
 from lightning.pytorch import Callback
+from processes import run_ranks
 
 from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
 from fgexpo.checkpoint import AtomicCheckpointIO
+from fgexpo.tasks import TinyArithmetic
+from fgexpo.templates import Template
 
 
 class Trace(Callback):
@@ -18,7 +25,7 @@ class Trace(Callback):
         self.rows.append((batch.source.index_Q.tolist(), batch.texts, pl_module.beta, loss))
 
 
-def run(folder, tmp_path, steps, refresh, resume=None, seed=0):
+def run(folder, tmp_path, steps, refresh="epoch", resume=None, devices=1, data=None, **options):
     trace = Trace()
     checkpoint = RolloutCheckpoint(every_steps=1, keep=None, dirpath=str(tmp_path / "checkpoints"))
     trainer = make_trainer(
@@ -27,36 +34,160 @@ def run(folder, tmp_path, steps, refresh, resume=None, seed=0):
         [AKLCallback(), trace, checkpoint],
         enable_checkpointing=True,
         plugins=[AtomicCheckpointIO()],
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
     )
-    module = make_module(
-        folder,
-        verifier=EvenIsRight(),
-        seed=seed,
-        kl_coef=0.1,
-        optimizer=lambda params: torch.optim.AdamW(params, lr=1e-2),
-    )
-    data = make_data(refresh=refresh, decay=0.5, seed=seed)
+    defaults = {
+        "verifier": EvenIsRight(),
+        "kl_coef": 0.1,
+        "optimizer": lambda params: torch.optim.AdamW(params, lr=1e-2),
+    }
+    module = make_module(folder, **{**defaults, **options})
+    data = make_data(refresh=refresh, decay=0.5, seed=options.get("seed", 0), **(data or {}))
     trainer.fit(module, data, ckpt_path=resume)
     return module, data, trace.rows
 
 
-@pytest.mark.parametrize("refresh", ["epoch", "step"])
-def test_a_resumed_run_equals_an_undisturbed_one(model_folder, tmp_path, refresh):
-    # Epochs are six steps long: resume in the middle, on the last batch and at the start of one.
-    whole, table, rows = run(model_folder, tmp_path, 8, refresh)
+def saved(tmp_path, step):
+    return str(tmp_path / "checkpoints" / f"step={step:06d}.ckpt")
+
+
+def check_every_cut(folder, tmp_path, refresh, devices=1):
+    """Epochs are six steps long: resume in the middle, on the last batch, at the start of one."""
+    whole, table, rows = run(folder, tmp_path, 8, refresh, devices=devices)
     for cut in (3, 6, 7):
-        path = str(tmp_path / "checkpoints" / f"step={cut:06d}.ckpt")
-        module, data, rest = run(model_folder, tmp_path / "again", 8, refresh, path, seed=9)
+        path = saved(tmp_path, cut)
+        module, data, rest = run(
+            folder, tmp_path / "again", 8, refresh, path, devices=devices, seed=9
+        )
         assert rest == rows[cut:], f"resumed after step {cut}"
         assert torch.equal(weights(module), weights(whole))
         assert torch.equal(data.table.pass_rates, table.table.pass_rates)
+        assert torch.equal(data.table.visits, table.table.visits)
         assert (module.rollout_step, data.step) == (8, 8)
         assert module.num_tokens == whole.num_tokens
 
 
-def test_resuming_a_finished_run_does_nothing(model_folder, tmp_path):
-    module, _, _ = run(model_folder, tmp_path, 2, "epoch")
-    path = str(tmp_path / "checkpoints" / "step=000002.ckpt")
-    again, data, rows = run(model_folder, tmp_path / "again", 2, "epoch", path)
+@pytest.mark.parametrize("refresh", ["epoch", "step"])
+def test_a_resumed_run_equals_an_undisturbed_one(model_folder, tmp_path, refresh):
+    check_every_cut(model_folder, tmp_path, refresh)
+
+
+def check_two(folder, tmp_path, refresh):
+    check_every_cut(folder, Path(tmp_path), refresh, devices=2)
+
+
+@pytest.mark.parametrize("refresh", ["epoch", "step"])
+def test_so_it_does_on_two_processes(model_folder, tmp_path, refresh):
+    run_ranks(check_two, model_folder, str(tmp_path), refresh, log=tmp_path / "log")
+
+
+def finish_on_two(folder, tmp_path):
+    module, data, rows = run(folder, Path(tmp_path), 8, "epoch", saved(Path(tmp_path), 4), 2)
+    torch.save((weights(module), data.table.pass_rates, rows), f"{tmp_path}/{module.global_rank}")
+
+
+def test_a_run_goes_on_with_another_number_of_processes(model_folder, tmp_path):
+    whole, table, rows = run(model_folder, tmp_path, 8)
+    run_ranks(finish_on_two, model_folder, str(tmp_path), log=tmp_path / "log")
+    final, rates, own = torch.load(tmp_path / "0")
+    torch.testing.assert_close(final, weights(whole), atol=1e-5, rtol=0)
+    assert torch.equal(rates, table.table.pass_rates)
+    assert [row[0] for row in own] == [row[0][::2] for row in rows[4:]]
+
+
+class Gradients(Callback):
+    def __init__(self):
+        self.first = None
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if self.first is None:
+            self.first = torch.cat([p.grad.flatten().clone() for p in pl_module.parameters()])
+
+
+def test_another_micro_batch_size_gives_the_same_gradients(model_folder, tmp_path):
+    run(model_folder, tmp_path, 2)
+    found = []
+    for tokens in (40, 16384):
+        gradients = Gradients()
+        trainer = make_trainer(tmp_path, 3, [AKLCallback(), gradients])
+        module = make_module(
+            model_folder,
+            verifier=EvenIsRight(),
+            kl_coef=0.1,
+            micro_batch_tokens=tokens,
+            optimizer=lambda params: torch.optim.AdamW(params, lr=1e-2),
+        )
+        trainer.fit(module, make_data(decay=0.5), ckpt_path=saved(tmp_path, 2))
+        found.append(gradients.first)
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+
+
+def test_resuming_a_finished_run_does_nothing_and_says_so(model_folder, tmp_path, caplog):
+    module, _, _ = run(model_folder, tmp_path, 2)
+    before = Path(saved(tmp_path, 2)).stat().st_mtime_ns
+    again, data, rows = run(model_folder, tmp_path, 2, resume=saved(tmp_path, 2))
     assert rows == [] and (again.rollout_step, data.step) == (2, 2)
     assert torch.equal(weights(again), weights(module))
+    assert "has made its 2 rollout steps already" in caplog.text
+    assert Path(saved(tmp_path, 2)).stat().st_mtime_ns == before
+
+
+class Shout(Template):
+    def render(self, question, tokenizer):
+        return question + "!"
+
+
+CHANGES = {
+    "group_size": ({"group_size": 2}, r"another group_size \(4\) than this one's \(2\)"),
+    "template": ({"template": Shout()}, r"another template \(Plain \w+\) than .*\(Shout \w+\)"),
+    "model": ({}, r"another model \(Qwen2ForCausalLM \w+\) than"),
+    "pool": ({}, r"another pool \(24 questions, .*\) than this one's \(48 questions"),
+    "questions_per_step": ({}, r"another questions_per_step \(4\) than this one's \(6\)"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_run_is_not_resumed_unless_that_is_meant(
+    model_folder, other_model_folder, tmp_path, change
+):
+    run(model_folder, tmp_path, 3)
+    options, words = CHANGES[change]
+    data = {
+        "pool": {"train": TinyArithmetic("pool", 2)},
+        "questions_per_step": {"questions_per_step": 6},
+    }.get(change)
+    folder = other_model_folder if change == "model" else model_folder
+    with pytest.raises(ValueError, match=words):
+        run(folder, tmp_path / "again", 4, resume=saved(tmp_path, 3), data=data, **options)
+    module, made, rows = run(
+        folder,
+        tmp_path / "again",
+        5,
+        resume=saved(tmp_path, 3),
+        data=data,
+        allow_changes=[change],
+        **options,
+    )
+    assert len(rows) == 2 and module.rollout_step == made.step == 5
+
+
+def test_pass_rates_move_to_another_pool_by_question(model_folder, tmp_path):
+    _, old, _ = run(model_folder, tmp_path, 4)
+    path = saved(tmp_path, 4)
+    data = {"train": TinyArithmetic("pool", 2)}
+    _, new, _ = run(
+        model_folder, tmp_path / "again", 4, resume=path, data=data, allow_changes=["pool"]
+    )
+    known = {q.id: row for row, q in enumerate(new.pool.questions)}
+    shared = [(row, known[q.id]) for row, q in enumerate(old.pool.questions) if q.id in known]
+    assert len(shared) > 8 and new.table.visits.sum() > 0
+    for row, other in shared:
+        assert new.table.pass_rates[other] == old.table.pass_rates[row]
+        assert new.table.visits[other] == old.table.visits[row]
+
+
+def test_unknown_changes_are_refused(model_folder):
+    with pytest.raises(ValueError, match="model.allow_changes: 'optimizer' is none of"):
+        make_module(model_folder, allow_changes=["optimizer"])

@@ -1,0 +1,314 @@
+"""Break runs in every way we can think of, and count what is lost: ``make chaos``.
+
+Each experiment starts the real command line on a tiny random model, does it harm at a random
+moment, lets it resume with ``--ckpt_path=last``, and compares the final checkpoint with that of a
+run that was left alone. ``tests/test_chaos.py`` runs a few of each.
+"""
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from conftest import random_model
+from hostile import DOCUMENTS, refuse
+from processes import command_line, start, start_ranks, wait
+from rich.console import Console
+from rich.table import Table
+
+from fgexpo.checkpoint import by_age, is_complete, read_checkpoint
+
+CONFIG = Path(__file__).parents[1] / "configs" / "tiny.yaml"
+STEPS = 40
+SETTINGS = """
+--model.mini_batch_questions=2 --model.group_size=4 --model.sampling.max_new_tokens=8
+--model.evaluation.rollouts=2 --model.evaluation.ks=[1]
+--model.evaluation.sampling.max_new_tokens=8 --data.questions_per_step=4 --data.train.per_cell=1
+--data.val.tiny.init_args.per_cell=1 --trainer.val_check_interval=5 --checkpoint.every_steps=1
+--model.rewards=[Parity] --ckpt_path=last
+"""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+@dataclass
+class Outcome:
+    """What came of an experiment: how often tried, and a line for each loss."""
+
+    name: str
+    tried: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    def note(self, fault):
+        """Count one attempt; a fault is what went wrong, or nothing."""
+        self.tried += 1
+        if fault:
+            self.lost.append(fault)
+
+
+class Lab:
+    """A folder with a model, and runs to spoil in it."""
+
+    def __init__(self, folder, seed=0, other_filesystem="/dev/shm"):
+        self.folder = Path(folder)
+        self.rng = random.Random(seed)
+        self.model = random_model(self.folder / "model", seed=0)
+        self.other_filesystem = other_filesystem
+        self.runs = 0
+        self._undisturbed = {}
+
+    def run(self, name, devices=1, more=(), **environment):
+        """Start a run, or go on with it."""
+        arguments = ["fit", "--config", str(CONFIG), f"--model.name={self.model}"]
+        arguments += [f"--steps={STEPS}", *SETTINGS.split()]
+        if not any(flag.startswith("--model.verifier") for flag in more):
+            arguments += ["--model.verifier=EvenIsRight"]
+        arguments += [f"--trainer.logger.save_dir={self.folder / name}", *more]
+        options = {
+            "log": self.folder / f"{name}.log",
+            "environment": {"FGEXPO_PLUGINS": "plants,helpers", **environment},
+        }
+        self.runs += 1
+        if devices == 1:
+            return [start(command_line, arguments, **options)]
+        arguments.append(f"--trainer.devices={devices}")
+        return start_ranks(command_line, arguments, world_size=devices, **options)
+
+    def checkpoints(self, name):
+        return by_age(self.folder.glob(f"{name}/tiny/*/checkpoints/step=*.ckpt"))
+
+    def finish(self, name, devices=1):
+        """Resume until the end; what is wrong with the final state, or nothing."""
+        if wait(self.run(name, devices)) != [0] * devices:
+            return f"{name}: cannot be resumed"
+        return self.compare(name, devices)
+
+    def compare(self, name, devices=1):
+        """How the final state differs from that of a run that was left alone."""
+        if devices not in self._undisturbed:
+            calm = f"undisturbed-{devices}"
+            if wait(self.run(calm, devices)) != [0] * devices:
+                raise RuntimeError((self.folder / f"{calm}.log").read_text())
+            self._undisturbed[devices] = state(self.checkpoints(calm)[-1])
+        differing = differences(self._undisturbed[devices], state(self.checkpoints(name)[-1]))
+        return f"{name}: final state differs in {differing}" if differing else None
+
+    def wait_for_first(self, name, seconds=60):
+        """Until the run has saved once."""
+        end = time.monotonic() + seconds
+        while not self.checkpoints(name):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{name} never saved a checkpoint")
+            time.sleep(0.02)
+
+
+def state(path):
+    """A checkpoint without what only measures time or names folders."""
+    checkpoint = read_checkpoint(path)
+    return {key: checkpoint[key] for key in sorted(checkpoint) if key not in ("callbacks", "loops")}
+
+
+def differences(one, two, where=""):
+    """Keys under which two nested states differ."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        keys = [key for key in {**one, **two} if key not in one or key not in two]
+        return keys + [
+            name
+            for key in one.keys() & two.keys()
+            for name in differences(one[key], two[key], f"{where}/{key}")
+        ]
+    if isinstance(one, list | tuple) and isinstance(two, list | tuple) and len(one) == len(two):
+        return differences(dict(enumerate(one)), dict(enumerate(two)), where)
+    if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+        return [] if torch.equal(one, two) else [where]
+    return [] if one == two else [where]
+
+
+def kills(lab, count, elsewhere):
+    """SIGKILL at random moments, some of them before training has begun."""
+    outcome = Outcome(f"SIGKILL, TMPDIR on {'another' if elsewhere else 'the same'} filesystem")
+    name, made = "", 0
+    environment = {"TMPDIR": lab.other_filesystem if elsewhere else str(lab.folder)}
+    while outcome.tried < count:
+        made += 1
+        name = f"kill-{'other' if elsewhere else 'same'}-{made}"
+        finished = False
+        while not finished and outcome.tried < count:
+            (process,) = lab.run(name, **environment)
+            process.join(lab.rng.uniform(0.2, 2.5))
+            finished = process.exitcode is not None
+            if not finished:
+                process.kill()
+                process.join()
+                torn = [path.name for path in lab.checkpoints(name) if not is_complete(path)]
+                outcome.note(torn and f"{name}: torn {torn}")
+        fault = lab.finish(name)
+        if fault:
+            outcome.lost.append(fault)
+    return outcome
+
+
+def signals(lab, count):
+    """A random signal to a random rank of two, at a random moment of training."""
+    outcome = Outcome("a signal to one of two processes")
+    for number in range(count):
+        name = f"signal-{number}"
+        processes = lab.run(name, devices=2)
+        lab.wait_for_first(name)
+        time.sleep(lab.rng.uniform(0, 1.0))
+        rank, what = lab.rng.randrange(2), lab.rng.choice(SIGNALS)
+        os.kill(processes[rank].pid, what)
+        codes = wait(processes, 60)
+        fault = None if codes == [0, 0] else f"{name}: {what.name} to rank {rank} gave {codes}"
+        outcome.note(fault or lab.finish(name, devices=2))
+    return outcome
+
+
+def second_signals(lab, count):
+    """A second signal soon after the first."""
+    outcome = Outcome("a second signal")
+    for number in range(count):
+        name = f"second-{number}"
+        (process,) = lab.run(name)
+        lab.wait_for_first(name)
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.12)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGTERM)
+        (code,) = wait([process], 10)
+        torn = [path.name for path in lab.checkpoints(name) if not is_complete(path)]
+        # The first one may have been obeyed before the second came.
+        fault = None if code in (0, 128 + signal.SIGTERM) else f"{name}: exit status {code}"
+        outcome.note(fault or (torn and f"{name}: torn {torn}") or lab.finish(name))
+    return outcome
+
+
+def torn_files(lab, count):
+    """The newest checkpoint is cut short or has a spoilt byte."""
+    outcome = Outcome("the newest checkpoint torn")
+    for number in range(count):
+        name = f"torn-{number}"
+        (process,) = lab.run(name)
+        lab.wait_for_first(name)
+        time.sleep(lab.rng.uniform(0.3, 1.0))
+        process.kill()
+        process.join()
+        newest = lab.checkpoints(name)[-1]
+        content = bytearray(newest.read_bytes())
+        if number % 2:
+            del content[lab.rng.randrange(len(content)) :]
+        else:
+            content[lab.rng.randrange(len(content) // 2)] ^= 0xFF
+        newest.write_bytes(content)
+        outcome.note(lab.finish(name))
+    return outcome
+
+
+def poison(lab, count):
+    """A NaN on one process: its update is left out on both, and the weights stay finite."""
+    outcome = Outcome("a NaN planted on one of two processes")
+    for number in range(count):
+        name, rank = f"nan-{number}", lab.rng.randrange(2)
+        step = lab.rng.randrange(STEPS)
+        plant = ["--trainer.callbacks+=plants.Poison", f"--trainer.callbacks.step={step}"]
+        plant.append(f"--trainer.callbacks.rank={rank}")
+        codes = wait(lab.run(name, devices=2, more=plant), 60)
+        kept = list(lab.folder.glob(f"{name}/tiny/*/nonfinite/*.pt"))
+        fault = None
+        if codes != [0, 0] or len(kept) != 2:
+            fault = f"{name}: {codes}, {len(kept)} batches written"
+        elif not all(
+            weight.isfinite().all()
+            for weight in state(lab.checkpoints(name)[-1])["state_dict"].values()
+        ):
+            fault = f"{name}: saved weights are not finite"
+        outcome.note(fault)
+    return outcome
+
+
+STRIKES = [
+    ("verifier", "hang", "has made no progress"),
+    ("engine", "hang", "has made no progress"),
+    ("engine", "fail", "planted failure"),
+    ("verifier", "kill", "has died"),
+    ("engine", "freeze", "has given no sign of life"),
+]
+
+
+def strikes(lab, count):
+    """Engine, verifier or process of one of two ranks hangs or dies: the other one says which."""
+    outcome = Outcome("a hang or death on one of two processes")
+    for number in range(count):
+        slot, what, words = STRIKES[number % len(STRIKES)]
+        name, rank = f"strike-{number}", lab.rng.randrange(2)
+        plant = [f"--model.{slot}=plants.Planted{slot.title()}", f"--model.{slot}.what={what}"]
+        plant += [f"--model.{slot}.rank={rank}", f"--model.{slot}.call={lab.rng.randrange(3, 9)}"]
+        processes = lab.run(name, devices=2, more=[*plant, "--watchdog.timeout=5"])
+        began = time.monotonic()
+        processes[1 - rank].join(60)
+        seconds = time.monotonic() - began
+        if what == "freeze":
+            processes[rank].kill()
+        wait(processes, 30)
+        log = (lab.folder / f"{name}.log-{1 - rank}").read_text()
+        said = [line for line in log.splitlines() if line.startswith(f"error: rank {rank} (")]
+        fault = None
+        if not (said and words in said[0] and seconds < 60):
+            fault = f"{name}: {what} of {slot} on rank {rank} was told as {said}"
+        orphans = alive(processes)
+        outcome.note(fault or (orphans and f"{name}: left {orphans}") or None)
+    return outcome
+
+
+def alive(processes):
+    """Those whose process still runs."""
+    return [process.pid for process in processes if process.is_alive()]
+
+
+def hostile_yaml(lab, count):
+    """Configurations that name what they must not: refused, and nothing of it imported."""
+    outcome = Outcome("hostile YAML")
+    for number, document in enumerate(DOCUMENTS[:count]):
+        outcome.note(refuse(document, lab.folder / f"hostile-{number}", lab.model))
+    return outcome
+
+
+FULL = [
+    (kills, {"count": 25, "elsewhere": False}),
+    (kills, {"count": 25, "elsewhere": True}),
+    (signals, {"count": 20}),
+    (second_signals, {"count": 5}),
+    (torn_files, {"count": 10}),
+    (poison, {"count": 5}),
+    (strikes, {"count": 10}),
+    (hostile_yaml, {"count": None}),
+]
+
+
+def main():
+    """Run all of it and print the table; the exit status is 1 when anything was lost."""
+    console = Console()
+    table = Table("experiment", "tried", "survived", "lost", "seconds")
+    lost = []
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(folder)
+        for experiment, options in FULL:
+            began = time.monotonic()
+            outcome = experiment(lab, **options)
+            seconds = f"{time.monotonic() - began:.0f}"
+            counts = (outcome.tried, outcome.tried - len(outcome.lost), len(outcome.lost))
+            table.add_row(outcome.name, *map(str, counts), seconds)
+            console.print(f"{outcome.name}: {counts[0]} tried, {counts[2]} lost", markup=False)
+            lost += outcome.lost
+    console.print(table)
+    for line in lost:
+        console.print(line, markup=False)
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What `make chaos` plants in a run: named in YAML, let in by FGEXPO_PLUGINS."""
+
+import os
+import signal
+import time
+
+from helpers import EvenIsRight, Parity  # noqa: F401
+from lightning.pytorch import Callback
+
+from fgexpo.rollout import Native
+
+
+def strike(what):
+    """Let it happen, in the thread that trains."""
+    print("strikes", flush=True)
+    if what == "hang":
+        time.sleep(1000)
+    elif what == "fail":
+        raise ValueError("planted failure")
+    else:
+        time.sleep(2.5)  # long enough for the others to have met this process
+        os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+
+
+class PlantedEngine(Native):
+    """Strikes one rank when it is asked for the ``call``-th time."""
+
+    def __init__(self, what: str, rank: int, call: int = 3) -> None:
+        super().__init__()
+        self.what, self.rank, self.call = what, rank, call
+
+    def generate(self, policy, request):
+        self.call -= 1
+        if self.call == 0 and self.rank == int(os.environ.get("LOCAL_RANK", 0)):
+            strike(self.what)
+        return super().generate(policy, request)
+
+
+class PlantedVerifier(EvenIsRight):
+    """Strikes one rank when it is asked for the ``call``-th time."""
+
+    def __init__(self, what: str, rank: int, call: int = 3) -> None:
+        self.what, self.rank, self.call = what, rank, call
+
+    def verify(self, golds, texts):
+        self.call -= 1
+        if self.call == 0 and self.rank == int(os.environ.get("LOCAL_RANK", 0)):
+            strike(self.what)
+        return super().verify(golds, texts)
+
+
+class Poison(Callback):
+    """A NaN among one rank's advantages in one step."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        self.step, self.rank = step, rank
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if pl_module.rollout_step == self.step and trainer.global_rank == self.rank:
+            batch.advantages_N[0] = float("nan")
