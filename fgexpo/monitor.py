@@ -50,7 +50,7 @@ class Monitor(threading.Thread):
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
         self.rank, self.world_size, self.timeout = rank, world_size, timeout
-        self.silence = min(timeout, 30.0)
+        self.silence = timeout * 2 / 3
         self._store, self._children = store, children
         self._watcher = Watcher(socket.gethostname())
         self._stopping, self._named = threading.Event(), threading.Event()

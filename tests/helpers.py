@@ -80,6 +80,19 @@ class Recorder(Callback):
         self.metrics.append({k: float(v) for k, v in trainer.callback_metrics.items()})
 
 
+class Clock(Callback):
+    """Stands in for the module ``time``: it goes on by so much a step, and not otherwise."""
+
+    def __init__(self, seconds_a_step):
+        self.now, self.seconds_a_step = 1000.0, seconds_a_step
+
+    def monotonic(self):
+        return self.now
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.now += self.seconds_a_step
+
+
 class EvenIsRight(Verifier):
     """Calls completions of an even number of characters right: a random model earns some."""
 

@@ -1,4 +1,4 @@
-"""Planted numbers that are not finite: the update is left out everywhere, and the run ends in time."""
+"""Planted numbers that are not finite: no process makes that update, and the run ends in time."""
 
 import math
 from pathlib import Path
@@ -97,7 +97,7 @@ class Corrupt(Callback):
 def test_weights_that_are_not_finite_are_never_saved(model_folder, tmp_path):
     saver = RolloutCheckpoint(every_steps=1)
     trainer = {"enable_checkpointing": True}
-    with pytest.raises(RuntimeError, match="rollout step 2: policy weight .* is not finite"):
+    with pytest.raises(RuntimeError, match=r"rollout step 2: policy weight .* is not finite"):
         fit(model_folder, tmp_path, 3, [Corrupt(), saver], trainer=trainer)
     folder = tmp_path / "checkpoints"
     assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=000001.ckpt"]

@@ -189,5 +189,5 @@ def test_pass_rates_move_to_another_pool_by_question(model_folder, tmp_path):
 
 
 def test_unknown_changes_are_refused(model_folder):
-    with pytest.raises(ValueError, match="model.allow_changes: 'optimizer' is none of"):
+    with pytest.raises(ValueError, match=r"model.allow_changes: 'optimizer' is none of"):
         make_module(model_folder, allow_changes=["optimizer"])

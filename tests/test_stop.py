@@ -1,0 +1,129 @@
+"""Leaving in order: signals, the wall clock, SLURM's queue."""
+
+import os
+import signal
+import time
+
+import chaos
+import pytest
+from fgexpo.callbacks.graceful_stop import Left
+from helpers import make_data, make_module, make_trainer
+from lightning.pytorch import Callback
+from processes import wait
+
+from fgexpo.callbacks import GracefulStop, RolloutCheckpoint
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> "$QUEUE"
+"""
+
+
+class Signal(Callback):
+    """Sends this process a signal in the middle of a step or of a validation."""
+
+    def __init__(self, number, step=2, moment="on_train_batch_start"):
+        self.number, self.step = number, step
+        setattr(self, moment, self.send)
+
+    def send(self, trainer, pl_module, *arguments):
+        if pl_module.rollout_step == self.step:
+            os.kill(os.getpid(), self.number)
+            time.sleep(0.01)
+
+
+def leave(folder, tmp_path, *callbacks, saver=True, stop=None, **options):
+    saved = [RolloutCheckpoint(every_steps=None, dirpath=str(tmp_path))] if saver else []
+    # The note is taken at the end of a batch, so the order of callbacks does not matter.
+    callbacks = [stop or GracefulStop(), *callbacks, *saved]
+    trainer = make_trainer(tmp_path, 9, callbacks, enable_checkpointing=saver, **options)
+    module = make_module(folder)
+    before = [signal.getsignal(number) for number in chaos.SIGNALS]
+    with pytest.raises(Left) as left:
+        trainer.fit(module, make_data())
+    assert [signal.getsignal(number) for number in chaos.SIGNALS] == before
+    return module, left.value.code
+
+
+@pytest.mark.parametrize("number", chaos.SIGNALS)
+def test_a_signal_finishes_the_step_and_saves(model_folder, tmp_path, number, caplog):
+    module, code = leave(model_folder, tmp_path, Signal(number))
+    assert code == 0 and module.rollout_step == 3
+    assert os.readlink(tmp_path / "last.ckpt") == "step=000003.ckpt"
+    assert f"{signal.Signals(number).name}: left after rollout step 3, saved in" in caplog.text
+
+
+def test_a_long_validation_is_left_too(model_folder, tmp_path):
+    class Count(Callback):
+        batches = 0
+
+        def on_validation_batch_end(self, *arguments):
+            self.batches += 1
+
+    count = Count()
+    plant = Signal(signal.SIGTERM, 2, "on_validation_batch_start")
+    module, code = leave(
+        model_folder,
+        tmp_path,
+        plant,
+        count,
+        limit_val_batches=1.0,
+        val_check_interval=2,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+    )
+    assert code == 0 and module.rollout_step == 2 and count.batches == 0
+    assert os.readlink(tmp_path / "last.ckpt") == "step=000002.ckpt"
+
+
+def test_without_a_checkpoint_the_exit_status_tells(model_folder, tmp_path, caplog):
+    code = leave(model_folder, tmp_path, Signal(signal.SIGTERM), saver=False)[1]
+    assert code == 128 + signal.SIGTERM and "nothing is saved" in caplog.text
+
+
+def test_the_wall_clock_limit_saves_before_it(model_folder, tmp_path, monkeypatch):
+    clock = Clock(seconds_a_step=50)
+    monkeypatch.setattr("fgexpo.callbacks.graceful_stop.time", clock)
+    module, code = leave(model_folder, tmp_path, Slow(), stop=GracefulStop(max_minutes=2.2 / 60))
+    assert code == 0 and time.monotonic() - began < 2.2
+    # A third or fourth step of half a second would still have fitted, a fifth one not.
+    assert 1 <= module.rollout_step <= 4
+    assert (tmp_path / f"step={module.rollout_step:06d}.ckpt").exists()
+
+
+def test_a_requeued_job_asks_slurm(model_folder, tmp_path, monkeypatch):
+    (tmp_path / "scontrol").write_text(SCONTROL)
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("QUEUE", str(tmp_path / "queue"))
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert leave(model_folder, tmp_path / "a", Signal(signal.SIGUSR1))[1] == 0
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "16")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    leave(model_folder, tmp_path / "b", Signal(signal.SIGUSR1))
+    leave(model_folder, tmp_path / "c", Signal(signal.SIGTERM))
+    off = GracefulStop(requeue=False)
+    leave(model_folder, tmp_path / "d", Signal(signal.SIGUSR1), stop=off)
+    assert (tmp_path / "queue").read_text().splitlines() == ["requeue 17", "requeue 16_3"]
+
+
+def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
+    lab = chaos.Lab(tmp_path)
+    (process,) = lab.run("one")
+    lab.wait_for_first("one")
+    os.kill(process.pid, signal.SIGINT)
+    assert wait([process]) == [0]
+    saved = lab.checkpoints("one")[-1]
+    log = (tmp_path / "one.log").read_text()
+    assert f"saved in {saved}; --ckpt_path=last goes on from there" in log
+    assert lab.finish("one") is None
+    assert f"going on from {saved}" in (tmp_path / "one.log").read_text()
+    # One run, one folder: TensorBoard shows one curve.
+    assert [path.name for path in (tmp_path / "one" / "tiny").iterdir()] == ["version_0"]
+    assert wait(lab.run("one")) == [0]
+    assert "has made its 40 rollout steps already" in (tmp_path / "one.log").read_text()
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0])
+def test_bad_limits(minutes):
+    with pytest.raises(ValueError, match=r"stop\.max_minutes"):
+        GracefulStop(max_minutes=minutes)
