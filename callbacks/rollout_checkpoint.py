@@ -15,6 +15,8 @@ from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
 from fgexpo.heartbeat import PATIENT, phase
 
+STALE_SECONDS = 600.0
+
 
 class RolloutCheckpoint(Checkpoint):
     """Saves every k rollout steps, every m minutes and at the end; keeps the newest few.
@@ -56,7 +58,9 @@ class RolloutCheckpoint(Checkpoint):
         self.folder = root if self.dirpath is None else Path(self.dirpath)
         if stage == "fit" and trainer.is_global_zero:
             for partial in self.folder.glob(".*.partial"):
-                partial.unlink()
+                # A younger one may belong to another run that saves into the same folder.
+                if time.time() - partial.stat().st_mtime > STALE_SECONDS:
+                    partial.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock; a resumed run's state is saved already."""

@@ -48,8 +48,12 @@ class Watchdog(Callback):
             return
         if trainer.world_size == 1 or isinstance(exception, SystemExit | KeyboardInterrupt):
             self._monitor.stop()
-        else:
-            self._monitor.fail(exception)
+        elif self._monitor.fail(exception):
+            # The sentence stands last on the screen: the traceback of a lost connection, and a
+            # clean-up that waits for the dead, would help nobody.
+            for logger in trainer.loggers:
+                logger.finalize("failed")
+            self._monitor.leave()
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """The run has ended in order."""

@@ -24,6 +24,8 @@ STORE_TIMEOUT = timedelta(seconds=10)
 # Longer than the others need to read the verdict; a launcher may kill this process after five.
 LINGER_SECONDS = 3.0
 DYING_SECONDS = 15.0
+# This process itself must have been stopped, by Ctrl-Z or a sleeping machine.
+SUSPENDED_SECONDS = 5.0
 VERDICT = "verdict"
 # What is raised where the other end of a connection has gone.
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|DistNetworkError")
@@ -64,32 +66,50 @@ class Monitor(threading.Thread):
 
     def run(self) -> None:
         """Look around every second."""
-        while not self._stopping.wait(TICK_SECONDS):
-            # If this thread no longer runs, somebody keeps Python's lock: a thread in C takes over.
-            faulthandler.dump_traceback_later(2 * self.timeout + 30, exit=True)
-            culprit = self._look()
-            if culprit is not None:
-                self._conclude(*culprit)
-                return
+        try:
+            looked = time.monotonic()
+            while not self._stopping.wait(TICK_SECONDS):
+                # If this thread no longer runs, somebody keeps Python's lock: one in C takes over.
+                faulthandler.dump_traceback_later(2 * self.timeout + 30, exit=True)
+                now = time.monotonic()
+                if now - looked > SUSPENDED_SECONDS:
+                    self._watcher.forgive(now)
+                looked = now
+                culprit = self._look()
+                if culprit is not None:
+                    self._conclude(*culprit)
+                    return
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def stop(self) -> None:
         """End in order; the others will not miss this process."""
         if self._stopping.is_set():
             return
         self._stopping.set()
-        faulthandler.cancel_dump_traceback_later()
         if self._store is not None:
             try:
                 self._publish(done=True)
             except RuntimeError as error:
                 print(f"watchdog: cannot say goodbye, {error}", file=sys.stderr)
 
-    def fail(self, exception: BaseException) -> None:
-        """Say what this process dies of, and wait until the others have heard or been named."""
+    def fail(self, exception: BaseException) -> bool:
+        """Say what this process dies of, and wait until the others have heard or been named.
+
+        Returns:
+            Whether it died of the loss of another process, which has been named.
+        """
         self._secondary = bool(_LOST.search(f"{type(exception).__name__} {exception}"))
         first = (str(exception).splitlines() or [""])[0]
         self._error = f"{type(exception).__name__}: {first[:300]}"
-        self._named.wait(self.silence + 5 if self._secondary else LINGER_SECONDS)
+        named = self._named.wait(self.silence + 5 if self._secondary else LINGER_SECONDS)
+        return named and self._secondary
+
+    def leave(self) -> None:
+        """End this process and those it has started, at once."""
+        for child in self._children:
+            child.kill()
+        os._exit(1)
 
     def _look(self) -> tuple[int, str] | None:
         try:
@@ -153,10 +173,7 @@ class Monitor(threading.Thread):
         self._named.set()
         # A process that dies of an error of its own may still say so.
         time.sleep(LINGER_SECONDS if self._error is None else DYING_SECONDS)
-        for child in self._children:
-            child.kill()
-        faulthandler.cancel_dump_traceback_later()
-        os._exit(1)
+        self.leave()
 
     def _tell(self, culprit: int, what: str) -> None:
         assert self._store is not None

@@ -136,6 +136,10 @@ class Watcher:
             views[rank] = View(report, now - heard, now - moved, gone)
         return views
 
+    def forgive(self, now: float) -> None:
+        """Start measuring anew, after this process has not been able to look for a while."""
+        self._seen = {rank: (report, now, now) for rank, (report, _, _) in self._seen.items()}
+
     def is_done(self, rank: int) -> bool:
         """Whether the process has left in order."""
         return rank in self._seen and self._seen[rank][0].done

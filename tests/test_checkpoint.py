@@ -161,10 +161,14 @@ def test_saves_by_steps_by_minutes_and_at_the_end(
 
 
 def test_what_a_killed_run_left_half_written_is_cleared(model_folder, tmp_path):
-    (tmp_path / ".step=000001.ckpt.7.partial").write_text("half")
+    for number, age in ((1, 3600), (2, 1)):
+        partial = tmp_path / f".step={number:06d}.ckpt.7.partial"
+        partial.write_text("half")
+        os.utime(partial, (time.time() - age,) * 2)
     saver = RolloutCheckpoint(dirpath=str(tmp_path))
     fit(model_folder, tmp_path, 1, [saver], trainer={"enable_checkpointing": True})
-    assert not list(tmp_path.glob(".*.partial"))
+    # The younger one may belong to another run.
+    assert [path.name for path in tmp_path.glob(".*.partial")] == [".step=000002.ckpt.7.partial"]
 
 
 def configuration(tmp_path, dirpath=None):

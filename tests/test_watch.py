@@ -64,6 +64,14 @@ def test_views_measure_by_ones_own_clock():
     assert (found.silent, found.stalled, found.gone) == (1.0, 1.0, True)
 
 
+def test_time_in_which_nobody_could_look_does_not_count():
+    watcher = Watcher("here")
+    watcher.see(0, Report("here", 7, 1, "update", 1, 1), now=0.0)
+    watcher.forgive(100.0)
+    found = watcher.views(101.0, lambda pid: True)[0]
+    assert (found.silent, found.stalled) == (1.0, 1.0)
+
+
 def test_a_process_that_was_never_met_cannot_be_gone():
     watcher = Watcher("here")
     for rank, host in enumerate(("here", "elsewhere")):
