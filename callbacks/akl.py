@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from fgexpo.heartbeat import EXCHANGE, phase
 from fgexpo.kl import Rho, Tanh, check_rho
 from fgexpo.types import RolloutBatch
 
@@ -43,7 +44,8 @@ class KLController(Callback):
         """Set the coefficient of this batch from this batch."""
         # callback_metrics still holds the previous batch here, and only this process's share.
         counts = torch.stack([batch.correct_N.sum(), batch.correct_N.new_tensor(len(batch.texts))])
-        correct, total = trainer.strategy.reduce(counts, reduce_op="sum")
+        with phase(EXCHANGE):
+            correct, total = trainer.strategy.reduce(counts, reduce_op="sum")
         accuracy = float(correct / total)
         beta = pl_module.kl_coef * self.factor(batch, accuracy)
         pl_module.beta = beta

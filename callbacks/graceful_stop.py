@@ -52,13 +52,14 @@ class GracefulStop(Callback):
         self._received = 0
         self._received_when = 0.0
         self._exit: Left | None = None
+        self._val_batches: int | float = 1.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take the signals over from Lightning, whose handlers talk to the other processes.
 
         Lightning puts back what was there before, at the end of the fit.
         """
-        self._received = 0
+        self._received, self._longest, self._exit = 0, 0.0, None
         self._step_started = time.monotonic()
         for number in SIGNALS:
             signal.signal(number, self._take_note)
@@ -74,11 +75,12 @@ class GracefulStop(Callback):
         if self._exit is not None:
             # Lightning still logs this step; a validation would take too long now.
             trainer.should_stop = True
-            trainer.limit_val_batches = 0
+            self._val_batches, trainer.limit_val_batches = trainer.limit_val_batches, 0
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Leave before anything takes this for the end of the run."""
         if self._exit is not None:
+            trainer.limit_val_batches = self._val_batches
             raise self._exit
 
     def on_validation_batch_end(
@@ -117,6 +119,8 @@ class GracefulStop(Callback):
         if saved is not None:
             where = f"saved in {saved}; --ckpt_path=last goes on from there"
         rank_zero_info(f"{why}: left after rollout step {pl_module.rollout_step}, {where}")
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # nothing is left to be hurried
         if reason == signal.SIGUSR1 and self.requeue and trainer.is_global_zero:
             _requeue()
         return Left(0 if saved is not None else 128 + reason)
@@ -136,5 +140,9 @@ def _requeue() -> None:
     job = os.environ.get("SLURM_JOB_ID")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if job is not None:
+    if job is None:
+        return
+    try:
         subprocess.run(["scontrol", "requeue", job], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        rank_zero_info(f"SIGUSR1: the job could not be requeued, {error}")

@@ -65,6 +65,7 @@ class RolloutCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock; a resumed run's state is saved already."""
         self._saved_when = time.monotonic()
+        self._saved_at = -1
         if trainer.ckpt_path is not None:
             self._saved_at, self._saved = pl_module.rollout_step, Path(trainer.ckpt_path)
 

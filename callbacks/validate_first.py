@@ -6,12 +6,48 @@ from lightning.pytorch import Callback, Trainer
 
 
 class ValidateFirst(Callback):
-    """Runs one validation when a fresh run starts; a resumed one has had it."""
+    """Runs one validation when a fresh run starts, or the one that a resumed run still owes.
+
+    A checkpoint is written before the validation of its step, which a kill or a signal may then
+    prevent.
+
+    Attributes:
+        validated_at: rollout step of the last validation.
+    """
+
+    def __init__(self) -> None:
+        self.validated_at = -1
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Validate as the training loop itself does between steps."""
-        if pl_module.rollout_step > 0 or not trainer.enable_validation:
+        if (
+            not trainer.enable_validation
+            or trainer.should_stop
+            or not self._is_due(trainer, pl_module)
+        ):
             return
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        loop.restarting = False  # it starts anew: its own state is of an earlier validation
         trainer.validating = True
-        trainer.fit_loop.epoch_loop.val_loop.run()
+        loop.run()
         trainer.training = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Remember how far validation has come."""
+        self.validated_at = pl_module.rollout_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last validation's step."""
+        return {"validated_at": self.validated_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self.validated_at = state_dict["validated_at"]
+
+    def _is_due(self, trainer: Trainer, pl_module: Any) -> bool:
+        step = pl_module.rollout_step
+        if step == 0:
+            return True
+        # Only a count of batches over the whole run says which steps are due.
+        by_steps = trainer.check_val_every_n_epoch is None
+        return by_steps and step % trainer.val_check_batch == 0 and self.validated_at < step

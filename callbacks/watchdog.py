@@ -55,6 +55,11 @@ class Watchdog(Callback):
                 logger.finalize("failed")
             self._monitor.leave()
 
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Training is over; what follows, an export say, is not watched."""
+        if self._monitor is not None:
+            self._monitor.stop()
+
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """The run has ended in order."""
         if self._monitor is not None:

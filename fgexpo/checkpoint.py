@@ -4,6 +4,7 @@ A file is written beside its final name, flushed to disk and renamed. A director
 strategy writes it, counts once a marker stands in it, which is written after everything else.
 """
 
+import io
 import os
 import zipfile
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from .errors import UserError
+from .heartbeat import beat
 
 MARKER = "complete"
 PATTERN = "step=*.ckpt"
@@ -30,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            with partial.open("wb") as file:
+            with io.BufferedWriter(_BeatingFile(partial, "wb")) as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,6 +49,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Load tensors and plain values only: whatever was asked for, no code is unpickled."""
         return super().load_checkpoint(path, map_location, weights_only=True)
+
+
+class _BeatingFile(io.FileIO):
+    """A slow disk is no hang: every piece that is written counts as progress."""
+
+    def write(self, data: Any) -> int | None:
+        beat()
+        return super().write(data)
 
 
 def sync_folder(folder: Path) -> None:

@@ -51,13 +51,23 @@ def check_trainer(trainer: Trainer) -> None:
     """Check that the trainer counts, draws and synchronises as the module needs it to.
 
     Raises:
-        UserError: for a run length in optimizer steps, Lightning's own distributed sampler, or a
-            strategy that is not supported.
+        UserError: for a run length in optimizer steps or with a minimum, Lightning's own
+            distributed sampler, or a precision or strategy that is not supported.
     """
     if trainer.max_steps != -1:
         raise UserError(
             f"trainer.max_steps = {trainer.max_steps} would count optimizer steps; "
             "leave it at -1 and give the run's length in rollout steps, --steps"
+        )
+    if trainer.min_epochs or trainer.min_steps:
+        raise UserError(
+            "trainer.min_epochs and trainer.min_steps must not be set: they would keep a run from "
+            "stopping when it is asked to"
+        )
+    if str(trainer.precision).startswith("16"):
+        raise UserError(
+            f"trainer.precision = {trainer.precision} is not supported: float16 overflows, and an "
+            "update that is not finite is left out; use bf16-mixed"
         )
     # Lightning has no public name for it.
     if trainer._accelerator_connector.use_distributed_sampler:

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 # Imported for their names: a slot's class can be named in YAML once its module is loaded.
 from . import callbacks as slots
@@ -108,6 +109,10 @@ class FGExpoCLI(LightningCLI):
             found = find_last(config)
             if found is not None:
                 stay_in_folder(config, found)
+            elif self.subcommand == "fit":
+                rank_zero_info("--ckpt_path=last: there is no checkpoint yet, starting afresh")
+            else:
+                raise UserError("--ckpt_path=last: there is no checkpoint")
             path = config.ckpt_path = None if found is None else str(found)
         if path:
             read_checkpoint(path)
@@ -129,8 +134,7 @@ class FGExpoCLI(LightningCLI):
         steps = self._get(self.config_init, "steps")
         if steps is not None:
             wanted += [slots.ValidateFirst(), slots.StopAfter(steps)]
-        if config.get("plugins") is None:
-            config["plugins"] = [AtomicCheckpointIO()]
+        config["plugins"] = _with_atomic_saves(config.get("plugins"))
         return super()._instantiate_trainer(config, wanted)
 
 
@@ -145,6 +149,12 @@ def wait_for(folder: Path, hours: float) -> None:
         if time.monotonic() > end:
             raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
         time.sleep(1)
+
+
+def _with_atomic_saves(plugins: Any) -> list[Any]:
+    given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
+    own = any(isinstance(plugin, CheckpointIO) for plugin in given)
+    return given if own else [*given, AtomicCheckpointIO()]
 
 
 def _makes(recipe: str, folder: str) -> bool:

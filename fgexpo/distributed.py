@@ -13,13 +13,17 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 
+from .errors import UserError
+from .heartbeat import EXCHANGE, phase
+
 
 def gather_questions(trainer: Trainer, values: Tensor) -> Tensor:
     """All processes' questions in the order of the draw: [Q / W, ...] becomes [Q, ...]."""
     if trainer.world_size == 1:
         return values
     shares = [torch.empty_like(values) for _ in range(trainer.world_size)]
-    torch.distributed.all_gather(shares, values.contiguous())
+    with phase(EXCHANGE):
+        torch.distributed.all_gather(shares, values.contiguous())
     return torch.stack(shares, 1).flatten(0, 1)
 
 
@@ -44,13 +48,14 @@ def mean_over_processes(
     if trainer.world_size == 1 or not values:
         return values
     packed = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
-    reduced = trainer.strategy.reduce(packed, reduce_op="mean")
+    with phase(EXCHANGE):
+        reduced = trainer.strategy.reduce(packed, reduce_op="mean")
     return dict(zip(values, reduced.tolist(), strict=True))
 
 
 def any_process(trainer: Trainer, flag: bool) -> bool:
     """Whether the flag is up on at least one process."""
-    return trainer.strategy.reduce_boolean_decision(flag, all=False)
+    return bool(largest(trainer, int(flag)))
 
 
 def largest(trainer: Trainer, number: int) -> int:
@@ -58,7 +63,28 @@ def largest(trainer: Trainer, number: int) -> int:
     if trainer.world_size == 1:
         return number
     packed = torch.tensor(number, device=trainer.strategy.root_device)
-    return int(trainer.strategy.reduce(packed, reduce_op="max"))
+    with phase(EXCHANGE):
+        return int(trainer.strategy.reduce(packed, reduce_op="max"))
+
+
+def mean(trainer: Trainer, value: float) -> float:
+    """The mean of the processes' values."""
+    return mean_over_processes(trainer, {"": value}, trainer.strategy.root_device)[""]
+
+
+def check_same_step(trainer: Trainer, rollout_step: int) -> None:
+    """Check that all processes begin at the same step.
+
+    Raises:
+        UserError: on all of them, naming this one's step and another's.
+    """
+    last, first = largest(trainer, rollout_step), -largest(trainer, -rollout_step)
+    if first != last:
+        raise UserError(
+            f"--ckpt_path: rank {trainer.global_rank} begins after rollout step {rollout_step}, "
+            f"but the processes begin after steps {first} to {last}; do all nodes see the same "
+            "checkpoints?"
+        )
 
 
 def without_gradient_sync(trainer: Trainer) -> AbstractContextManager[Any]:

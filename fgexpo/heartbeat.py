@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 PATIENT = 10.0
 BETWEEN = "between phases"
+# Entered right before processes talk, so that whoever waits has come further than whoever hangs.
+EXCHANGE = "waiting for the others"
 
 
 @dataclass
@@ -53,6 +55,7 @@ def enter(name: str, patience: float = 1.0) -> None:
 @contextmanager
 def phase(name: str, patience: float = 1.0) -> Iterator[None]:
     """Do the work inside under this name; after an error it stays, to tell what failed."""
+    outer = (_pulse.phase, _pulse.patience)
     enter(name, patience)
     yield
-    enter(BETWEEN, PATIENT)
+    enter(*outer)

@@ -17,7 +17,7 @@ from typing import Any
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from . import heartbeat
-from .watch import Report, Watcher, find_culprit
+from .watch import TIED, Report, Watcher, find_culprit
 
 TICK_SECONDS = 1.0
 STORE_TIMEOUT = timedelta(seconds=10)
@@ -168,7 +168,7 @@ class Monitor(threading.Thread):
                 file=sys.stderr,
                 flush=True,
             )
-            if culprit == self.rank:
+            if culprit == self.rank or TIED in what:
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         self._named.set()
         # A process that dies of an error of its own may still say so.
@@ -187,6 +187,6 @@ def _exists(pid: int) -> bool:
     """Whether a process runs on this machine; one that waits to be reaped does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"

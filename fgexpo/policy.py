@@ -11,6 +11,7 @@ from torch import nn
 
 from .archive import ModelArchive
 from .checks import check_length
+from .distributed import check_same_step
 from .evaluation import EvaluationSettings, scores
 from .heartbeat import phase
 from .loading import load_config, load_model, load_tokenizer
@@ -92,6 +93,10 @@ class PolicyModule(LightningModule):
             self.policy = self.open_policy()
             self.policy.train()
 
+    def on_train_start(self) -> None:
+        """Check that all processes have resumed at the same step."""
+        check_same_step(self.trainer, self.rollout_step)
+
     @contextmanager
     def inference(self) -> Iterator[None]:
         """No gradient, eval mode, and the trainer's precision, which batch hooks run without.
@@ -112,6 +117,7 @@ class PolicyModule(LightningModule):
         count: int,
         sampling: Sampling,
         seed_of: Callable[[str, int], int],
+        setting: str = "model.sampling",
     ) -> tuple[RolloutBatch, list[Verdict]]:
         """Sample and verify ``count`` completions a question.
 
@@ -120,6 +126,7 @@ class PolicyModule(LightningModule):
             count: G.
             sampling: how.
             seed_of: seed of a rollout by question id and sample number.
+            setting: where ``sampling`` comes from, for error messages.
         """
         started = time.perf_counter()
         request = RolloutRequest(
@@ -134,8 +141,8 @@ class PolicyModule(LightningModule):
             explain_memory(
                 f"sampling {len(batch)} x {count} rollouts of up to {sampling.max_new_tokens} "
                 "tokens",
-                "model.engine.max_rows",
-                "sampling.max_new_tokens",
+                *self.engine.memory_settings,
+                f"{setting}.max_new_tokens",
             ),
             self.inference(),
         ):
@@ -181,7 +188,8 @@ class PolicyModule(LightningModule):
             return hash_seed(self.seed, "evaluation", batch.dataset, question, sample)
 
         settings = self.evaluation
-        return self.roll_out(batch, settings.rollouts, settings.sampling, seed_of)[0]
+        where = "model.evaluation.sampling"
+        return self.roll_out(batch, settings.rollouts, settings.sampling, seed_of, where)[0]
 
     def validation_step(self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count solved questions."""

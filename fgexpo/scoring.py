@@ -59,7 +59,8 @@ def apply_rewards(rollouts: RolloutBatch, verdicts: list[Verdict], rewards: list
     graded = [Graded(*fields) for fields in zip(*columns, strict=True)]
     rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
     for reward in rewards:
-        score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
+        with phase(f"reward by {type(reward).__name__}"):
+            score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
         if score_N.shape != rollouts.reward_N.shape:
             raise UserError(
                 f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from .distributed import any_process, mean_over_processes, without_gradient_sync
+from .distributed import any_process, mean, mean_over_processes, without_gradient_sync
 from .heartbeat import beat
 from .logprobs import completion_logprobs
 from .losses import LossOutput, LossSettings, grpo_loss
@@ -111,7 +111,7 @@ def accumulate_gradients(
         module.loss, batch.completions.lengths_N[rows], module.sampling.max_new_tokens
     )
     # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
-    mean = module.trainer.strategy.reduce(torch.tensor(own, device=module.device), reduce_op="mean")
+    denominator = mean(module.trainer, own)
     totals: dict[str, float] = defaultdict(float)
     micro_batches = module.micro_batches(batch, rows)
     for number, micro in enumerate(micro_batches, start=1):
@@ -124,7 +124,7 @@ def accumulate_gradients(
                 beta=module.beta,
                 settings=module.loss,
                 temperature=module.sampling.temperature,
-                denominator=float(mean),
+                denominator=denominator,
             )
             module.manual_backward(out.loss)
         beat()

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+TIED = ", and others stand at the same place"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -96,7 +98,11 @@ def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, s
     if first not in stalled:
         return None  # the others wait for one that is at work
     view = present[first]
-    return first, (f"has made no progress for {view.stalled:.0f} s in phase '{view.report.phase}'")
+    what = f"has made no progress for {view.stalled:.0f} s in phase '{view.report.phase}'"
+    tied = [r for r in sorted(present) if present[r].report.position == view.report.position]
+    if len(tied) > 1:
+        what += f"{TIED}: ranks {', '.join(map(str, tied))}"
+    return first, what
 
 
 class Watcher:

@@ -1,4 +1,5 @@
 import os
+import stat
 import time
 from types import SimpleNamespace
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from helpers import Clock, fit, make_data, make_module, make_trainer
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer, loggers
 
 from fgexpo.callbacks import RolloutCheckpoint
 from fgexpo.checkpoint import (
@@ -15,6 +17,7 @@ from fgexpo.checkpoint import (
     newest_complete,
     read_checkpoint,
 )
+from fgexpo.folders import run_folder
 from fgexpo.resume import find_last, stay_in_folder
 
 
@@ -34,11 +37,23 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
 
 def test_the_file_is_flushed_before_it_gets_its_name(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(os, "fsync", lambda fd: calls.append(("fsync", os.fstat(fd).st_mode)))
     replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda *names: (calls.append(("replace",)), replace(*names)))
-    AtomicCheckpointIO().save_checkpoint({"x": 1}, tmp_path / "a.ckpt")
-    assert [call[0] for call in calls] == ["fsync", "replace", "fsync"]
+
+    def flushed(descriptor):
+        found = os.fstat(descriptor)
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else f"file of {found.st_size} bytes"
+        calls.append(kind)
+
+    def renamed(source, target):
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    path = tmp_path / "a.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"x": torch.ones(10_000)}, path)
+    assert calls == [f"file of {path.stat().st_size} bytes", "rename", "folder"]
+    assert path.stat().st_size > 40_000
 
 
 class Touch:
@@ -171,6 +186,13 @@ def test_what_a_killed_run_left_half_written_is_cleared(model_folder, tmp_path):
     assert [path.name for path in tmp_path.glob(".*.partial")] == [".step=000002.ckpt.7.partial"]
 
 
+def test_a_callback_that_is_used_again_saves_again(model_folder, tmp_path):
+    saver = RolloutCheckpoint(dirpath=str(tmp_path))
+    for _ in range(2):
+        fit(model_folder, tmp_path, 2, [saver], trainer={"enable_checkpointing": True})
+        (tmp_path / "step=000002.ckpt").unlink()
+
+
 def configuration(tmp_path, dirpath=None):
     logger = Namespace(
         class_path="lightning.pytorch.loggers.TensorBoardLogger",
@@ -191,6 +213,59 @@ def test_last_is_looked_for_in_all_versions_of_the_run(tmp_path):
     assert found is not None and found.parts[-3] == "version_0"
     stay_in_folder(config, found)
     assert config.trainer.logger.init_args.version == "version_0"
+
+
+LOGGERS = [
+    None,
+    True,
+    False,
+    ("TensorBoardLogger", {"save_dir": "R", "name": "run"}),
+    ("TensorBoardLogger", {"save_dir": "R", "name": None}),
+    ("TensorBoardLogger", {"save_dir": "R", "name": ""}),
+    ("TensorBoardLogger", {"save_dir": "R", "name": "run", "version": 3}),
+    ("TensorBoardLogger", {"save_dir": "R", "name": "run", "version": "mine", "sub_dir": "tb"}),
+    ("CSVLogger", {"save_dir": "R", "name": "run"}),
+]
+
+
+@pytest.mark.parametrize("spec", LOGGERS, ids=str)
+def test_last_is_looked_for_where_a_trainer_with_that_logger_saves(tmp_path, monkeypatch, spec):
+    monkeypatch.chdir(tmp_path)
+    made = config = spec
+    if isinstance(spec, tuple):
+        kind, settings = spec
+        made = getattr(loggers, kind)(**settings)
+        config = Namespace(class_path=kind, init_args=Namespace(**settings))
+    trainer = Trainer(logger=made, accelerator="cpu", default_root_dir=str(tmp_path))
+    folder = run_folder(trainer) / "checkpoints"
+    folder.mkdir(parents=True)
+    path = checkpoint(folder, 5, age=1)
+    stranger = tmp_path / "R" / "stranger" / "version_0" / "checkpoints"
+    stranger.mkdir(parents=True)
+    checkpoint(stranger, 9, age=0)
+    found = find_last(
+        Namespace(trainer=Namespace(logger=config, default_root_dir=str(tmp_path)), checkpoint=None)
+    )
+    assert found is not None and found.resolve() == path.resolve()
+    if isinstance(spec, tuple):
+        several = Namespace(logger=[config], default_root_dir=str(tmp_path))
+        assert find_last(Namespace(trainer=several, checkpoint=None)) == found
+
+
+def test_another_version_is_not_last(tmp_path):
+    config = configuration(tmp_path)
+    folder = tmp_path / "run" / "seed1" / "checkpoints"
+    folder.mkdir(parents=True)
+    checkpoint(folder, 5, age=1)
+    assert find_last(config) is not None
+    config.trainer.logger.init_args.version = "seed2"
+    assert find_last(config) is None
+
+
+def test_a_logger_that_does_not_say_where_needs_a_folder():
+    trainer = Namespace(logger=Namespace(class_path="my.Logger", init_args=Namespace()))
+    with pytest.raises(ValueError, match=r"my\.Logger.*set --checkpoint\.dirpath"):
+        find_last(Namespace(trainer=trainer, checkpoint=None))
 
 
 def test_last_is_looked_for_where_the_checkpoints_go(tmp_path):

@@ -72,6 +72,9 @@ def test_fit_end_to_end(model_folder, tmp_path):
 
     tested = run(["test", *tiny(model_folder), f"--ckpt_path={last}"], tmp_path)
     assert tested.returncode == 0 and "test/tiny/pass@1" in tested.stdout, tested.stderr
+    nowhere = ["--ckpt_path=last", "--checkpoint.dirpath=no"]
+    missing = run(["test", *tiny(model_folder), *nowhere], tmp_path)
+    assert missing.returncode == 2 and "there is no checkpoint" in missing.stderr
     predicted = run(
         ["predict", *tiny(model_folder, "--rollouts.save=true"), f"--ckpt_path={last}"], tmp_path
     )
@@ -147,6 +150,7 @@ BAD = [
     (["--data.warm_start=nowhere.json"], "nowhere.json"),
     (["--model.mini_batch_questions=0"], "model.mini_batch_questions must be at least 1"),
     (["--model.loss.clip_low=1.5"], "model.loss.clip_low"),
+    (["--trainer.min_epochs=2"], "trainer.min_epochs"),
     (["--ckpt_path=nowhere.ckpt"], "checkpoint 'nowhere.ckpt' does not exist"),
 ]
 
@@ -258,3 +262,18 @@ def test_bare_imports_are_refused():
             check=False,
         )
         assert f"import fgexpo.{name}" in done.stderr
+
+
+def test_other_plugins_do_not_cost_atomic_saves():
+    from lightning.pytorch.plugins import TorchCheckpointIO
+    from lightning.pytorch.plugins.environments import LightningEnvironment
+
+    from fgexpo.checkpoint import AtomicCheckpointIO
+    from fgexpo.cli import _with_atomic_saves
+
+    other, own = LightningEnvironment(), TorchCheckpointIO()
+    for given in (None, [], other, [other]):
+        made = _with_atomic_saves(given)
+        assert isinstance(made[-1], AtomicCheckpointIO)
+        assert (other in made) == (given not in (None, []))
+    assert _with_atomic_saves([own]) == [own]

@@ -149,6 +149,21 @@ def test_what_two_processes_cannot_do_is_refused(model_folder, tmp_path):
     run_ranks(refused, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
 
 
+class FromElsewhere(Callback):
+    def on_fit_start(self, trainer, pl_module):
+        pl_module.rollout_step = 7 * trainer.global_rank
+
+
+def disagree(folder, out):
+    trainer = make_trainer(Path(out).parent, 9, [FromElsewhere()], devices=2, strategy="ddp")
+    with pytest.raises(ValueError, match=r"the processes begin after steps 0 to 7"):
+        trainer.fit(make_module(folder), make_data())
+
+
+def test_processes_that_resume_at_different_steps_are_refused(model_folder, tmp_path):
+    run_ranks(disagree, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+
+
 def test_lightnings_own_distributed_sampler_is_refused(model_folder, tmp_path):
     trainer = make_trainer(tmp_path, 1, use_distributed_sampler=True)
     with pytest.raises(ValueError, match="use_distributed_sampler must be false"):

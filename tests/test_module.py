@@ -223,6 +223,19 @@ def test_run_length_in_optimizer_steps_is_refused(model_folder, tmp_path):
         fit(model_folder, tmp_path, 1, trainer={"max_steps": 5})
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"min_epochs": 2}, r"min_epochs"),
+        ({"min_steps": 5}, r"min_steps"),
+        ({"precision": "16-true"}, r"use bf16-mixed"),
+    ],
+)
+def test_trainers_that_would_not_do(model_folder, tmp_path, options, words):
+    with pytest.raises(ValueError, match=words):
+        fit(model_folder, tmp_path, 1, trainer=options)
+
+
 def test_same_seed_same_run(model_folder, tmp_path):
     one = fit(model_folder, tmp_path, 3, [AKLCallback()])[0]
     two = fit(model_folder, tmp_path, 3, [AKLCallback()])[0]

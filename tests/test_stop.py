@@ -7,11 +7,11 @@ import time
 import chaos
 import pytest
 from fgexpo.callbacks.graceful_stop import Left
-from helpers import Clock, make_data, make_module, make_trainer
+from helpers import Clock, EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
 from processes import wait
 
-from fgexpo.callbacks import GracefulStop, RolloutCheckpoint
+from fgexpo.callbacks import GracefulStop, RolloutCheckpoint, ValidateFirst
 
 SCONTROL = """#!/bin/sh
 echo "$@" >> "$QUEUE"
@@ -73,6 +73,47 @@ def test_a_long_validation_is_left_too(model_folder, tmp_path):
     )
     assert code == 0 and module.rollout_step == 2 and count.batches == 0
     assert os.readlink(tmp_path / "last.ckpt") == "step=000002.ckpt"
+
+
+class Scores(Callback):
+    """Validation scores by step."""
+
+    def __init__(self):
+        self.found = {}
+
+    def on_validation_end(self, trainer, pl_module):
+        scores = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        assert pl_module.rollout_step not in self.found, "once a step"
+        self.found[pl_module.rollout_step] = scores
+
+
+@pytest.mark.parametrize("moment", ["on_validation_batch_start", "on_train_batch_start"])
+def test_a_resumed_run_makes_up_for_the_validation_it_owes(model_folder, tmp_path, moment):
+    def train(*callbacks, resume=None):
+        scores = Scores()
+        saver = RolloutCheckpoint(dirpath=str(tmp_path))
+        trainer = make_trainer(
+            tmp_path,
+            6,
+            [GracefulStop(), ValidateFirst(), *callbacks, saver, scores],
+            enable_checkpointing=True,
+            limit_val_batches=1.0,
+            val_check_interval=2,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=None,
+        )
+        module = make_module(model_folder, verifier=EvenIsRight())
+        data = make_data(questions_per_eval_batch=2)
+        trainer.fit(module, data, ckpt_path=resume)
+        return scores.found
+
+    whole = train()
+    assert list(whole) == [0, 2, 4, 6]
+    step = 2 if moment == "on_validation_batch_start" else 1
+    with pytest.raises(Left):
+        train(Signal(signal.SIGTERM, step, moment))
+    rest = train(resume=str(tmp_path / "last.ckpt"))
+    assert rest == {step: whole[step] for step in (2, 4, 6)}
 
 
 def test_without_a_checkpoint_the_exit_status_tells(model_folder, tmp_path, caplog):

@@ -23,6 +23,11 @@ def test_of_those_that_stand_still_the_one_that_has_come_least_far_is_to_blame()
     assert rank == 1 and "no progress for 50 s" in what and "'verify'" in what
 
 
+def test_a_tie_is_said():
+    rank, what = culprit(r0=view(stalled=60), r1=view(stalled=60), r2=view(6, stalled=60))
+    assert rank == 0 and what.endswith("stand at the same place: ranks 0, 1")
+
+
 def test_waiting_for_one_that_is_slow_but_at_work_is_no_fault():
     assert culprit(r0=view(7, stalled=60), r1=view(6, stalled=1)) is None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import EvenIsRight, make_data, make_module, make_trainer
+from helpers import EvenIsRight, Parity, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
 from processes import start, start_ranks, wait
 
@@ -39,6 +39,12 @@ class Verifier(EvenIsRight):
         return super().verify(golds, texts)
 
 
+class Prize(Parity):
+    def score(self, rollouts):
+        self.planted.strike()
+        return super().score(rollouts)
+
+
 class Engine(Native):
     def generate(self, policy, request):
         self.planted.strike()
@@ -64,11 +70,11 @@ def freeze():
 
 def train(folder, tmp_path, devices, where, what, rank):
     planted = Planted(what, rank)
-    module = make_module(folder, verifier=Verifier(), engine=Engine())
-    getattr(module, where).planted = planted
-    other = module.engine if where == "verifier" else module.verifier
-    other.planted = Planted(what, rank=-1)
-    other.planted.module = module
+    module = make_module(folder, verifier=Verifier(), engine=Engine(), rewards=[Prize()])
+    parts = {"verifier": module.verifier, "engine": module.engine, "reward": module.rewards[0]}
+    for name, part in parts.items():
+        part.planted = planted if name == where else Planted(what, rank=-1)
+        part.planted.module = module
     trainer = make_trainer(
         Path(tmp_path),
         5,
@@ -82,15 +88,18 @@ def train(folder, tmp_path, devices, where, what, rank):
 TWO = [
     # who, what, the sentence
     ("verifier", hang, 1, "has made no progress for", "'verify by Verifier'"),
+    ("reward", hang, 1, "has made no progress for", "'reward by Prize'"),
     ("engine", fail, 1, "failed in phase 'generate by Engine': ValueError: planted failure", ""),
-    ("engine", kill, 1, "has died in phase", ""),
-    ("verifier", freeze, 1, "has given no sign of life", ""),
+    ("engine", kill, 1, "has died in phase", "'generate by Engine'"),
+    ("verifier", freeze, 1, "has given no sign of life", "in phase"),
     ("verifier", kill, 0, "has died", ""),
 ]
 
 
 @pytest.mark.parametrize(
-    ("where", "what", "rank", "words", "phase"), TWO, ids=[f"{c[1].__name__}-{c[2]}" for c in TWO]
+    ("where", "what", "rank", "words", "phase"),
+    TWO,
+    ids=[f"{c[0]}-{c[1].__name__}-{c[2]}" for c in TWO],
 )
 def test_every_rank_names_the_one_to_blame(model_folder, tmp_path, where, what, rank, words, phase):
     processes = start_ranks(
@@ -134,5 +143,5 @@ def test_out_of_memory_says_where_and_what_to_lower(model_folder, tmp_path):
     assert wait([process], 60) == [1]
     last = (tmp_path / "log").read_text().splitlines()[-1]
     assert "out of memory while sampling 4 x 4 rollouts of up to 8 tokens" in last
-    assert "lower model.engine.max_rows or sampling.max_new_tokens" in last
+    assert "lower model.engine.max_rows or model.sampling.max_new_tokens" in last
     assert "tried to allocate" in last

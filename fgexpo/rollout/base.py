@@ -64,7 +64,13 @@ class RolloutRequest:
 
 
 class RolloutEngine(ABC):
-    """Samples completions from the current policy; a new engine is one file."""
+    """Samples completions from the current policy; a new engine is one file.
+
+    Attributes:
+        memory_settings: settings of the engine that need less memory when they are lowered.
+    """
+
+    memory_settings: tuple[str, ...] = ()
 
     @abstractmethod
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:

@@ -19,6 +19,8 @@ class Native(RolloutEngine):
         max_rows: rollouts decoded at once; more prompts wait for the next wave.
     """
 
+    memory_settings = ("model.engine.max_rows",)
+
     def __init__(self, max_rows: int = 1024) -> None:
         if max_rows < 1:
             raise UserError(f"model.engine.max_rows must be at least 1, got {max_rows}")
