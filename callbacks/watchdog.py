@@ -11,8 +11,9 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from fgexpo.errors import UserError
+from fgexpo.exchange import STORE_TIMEOUT, TICK_SECONDS
 from fgexpo.heartbeat import BETWEEN, PATIENT, enter
-from fgexpo.monitor import STORE_TIMEOUT, TICK_SECONDS, Monitor
+from fgexpo.monitor import Monitor
 
 
 class Watchdog(Callback):

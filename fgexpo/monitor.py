@@ -1,7 +1,6 @@
-"""The thread that watches: it tells the other processes how this one gets on, and reads theirs."""
+"""The thread that watches, and ends this process when it or another one no longer gets on."""
 
 import faulthandler
-import json
 import os
 import re
 import socket
@@ -9,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -17,22 +15,20 @@ from typing import Any
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from . import heartbeat
+from .exchange import TICK_SECONDS, Exchange
 from .watch import TIED, Report, Watcher, find_culprit
 
-TICK_SECONDS = 1.0
-STORE_TIMEOUT = timedelta(seconds=10)
 # Longer than the others need to read the verdict; a launcher may kill this process after five.
 LINGER_SECONDS = 3.0
 DYING_SECONDS = 15.0
 # This process itself must have been stopped, by Ctrl-Z or a sleeping machine.
 SUSPENDED_SECONDS = 5.0
-VERDICT = "verdict"
 # What is raised where the other end of a connection has gone.
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|DistNetworkError")
 
 
 class Monitor(threading.Thread):
-    """Ends this process when it, or another one, no longer gets on.
+    """Looks around every second; see :mod:`fgexpo.watch` for what it concludes.
 
     Args:
         rank: of this process.
@@ -51,9 +47,9 @@ class Monitor(threading.Thread):
         children: Sequence[Popen[Any]] = (),
     ) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self.rank, self.world_size, self.timeout = rank, world_size, timeout
+        self.rank, self.timeout = rank, timeout
         self.silence = timeout * 2 / 3
-        self._store, self._children = store, children
+        self._children = children
         self._watcher = Watcher(socket.gethostname())
         self._stopping, self._named = threading.Event(), threading.Event()
         self._error: str | None = None
@@ -62,10 +58,14 @@ class Monitor(threading.Thread):
         # A process that never reports is missed from now on.
         for other in range(world_size):
             self._watcher.see(other, Report("unknown host", 0, 0, "set-up", 0, 0), time.monotonic())
-        self._publish()
+        self._exchange: Exchange | None = None
+        if store is not None:
+            self._exchange = Exchange(rank, world_size, store, self._report)
+            self._exchange.publish(self._report())
+            self._exchange.start()
 
     def run(self) -> None:
-        """Look around every second."""
+        """Watch until stopped."""
         try:
             looked = time.monotonic()
             while not self._stopping.wait(TICK_SECONDS):
@@ -75,7 +75,7 @@ class Monitor(threading.Thread):
                 if now - looked > SUSPENDED_SECONDS:
                     self._watcher.forgive(now)
                 looked = now
-                culprit = self._look()
+                culprit = self._look(now)
                 if culprit is not None:
                     self._conclude(*culprit)
                     return
@@ -87,9 +87,10 @@ class Monitor(threading.Thread):
         if self._stopping.is_set():
             return
         self._stopping.set()
-        if self._store is not None:
+        if self._exchange is not None:
+            self._exchange.stop()
             try:
-                self._publish(done=True)
+                self._exchange.publish(self._report(done=True))
             except RuntimeError as error:
                 print(f"watchdog: cannot say goodbye, {error}", file=sys.stderr)
 
@@ -111,22 +112,10 @@ class Monitor(threading.Thread):
             child.kill()
         os._exit(1)
 
-    def _look(self) -> tuple[int, str] | None:
-        try:
-            self._publish()
-            if self._store is not None and self._store.check([VERDICT]):
-                rank, what = json.loads(self._store.get(VERDICT))
-                return rank, what
-            self._read()
-        except RuntimeError as error:
-            return self._without_store(error)
-        views = self._watcher.views(time.monotonic(), _exists)
-        return find_culprit(views, self.timeout, self.silence)
-
-    def _publish(self, done: bool = False) -> None:
+    def _report(self, done: bool = False) -> Report:
         self._tick += 1
         pulse = heartbeat.read()
-        report = Report(
+        return Report(
             host=self._watcher.host,
             pid=os.getpid(),
             tick=self._tick,
@@ -138,27 +127,40 @@ class Monitor(threading.Thread):
             secondary=self._secondary,
             done=done,
         )
-        self._watcher.see(self.rank, report, time.monotonic())
-        if self._store is not None:
-            self._store.set(f"rank{self.rank}", report.to_json())
 
-    def _read(self) -> None:
-        for rank in range(self.world_size):
-            if self._store is not None and rank != self.rank and self._store.check([f"rank{rank}"]):
-                report = Report(**json.loads(self._store.get(f"rank{rank}")))
-                self._watcher.see(rank, report, time.monotonic())
+    def _look(self, now: float) -> tuple[int, str] | None:
+        self._watcher.see(self.rank, self._report(), now)
+        if self._exchange is not None:
+            if self._exchange.verdict is not None:
+                return self._exchange.verdict
+            for rank, report in list(self._exchange.reports.items()):
+                self._watcher.see(rank, report, now)
+            without = self._without_store(self._exchange, now)
+            if without is not None:
+                return without
+        return find_culprit(self._watcher.views(now, _exists), self.timeout, self.silence)
 
-    def _without_store(self, error: RuntimeError) -> tuple[int, str] | None:
-        # The first process holds the store. If it has just finished, so will this one.
-        if self._stopping.wait(LINGER_SECONDS) or self._watcher.is_done(0):
-            self._stopping.set()
-            return None
-        first = str(error).splitlines()[0]
-        return 0, f"has died: the store that it holds does not answer ({first})"
+    def _without_store(self, exchange: Exchange, now: float) -> tuple[int, str] | None:
+        # The first process holds the store.
+        if exchange.error is not None:
+            if self._stopping.wait(LINGER_SECONDS) or self._watcher.is_done(0):
+                self._stopping.set()  # it has just finished, and so will this one
+                return None
+            return 0, f"has died: the store that it holds is gone ({exchange.error})"
+        silent = now - exchange.answered
+        if silent > self.silence and self.rank != 0:
+            return 0, (
+                f"has given no sign of life for {silent:.0f} s: the store that it holds does not "
+                "answer"
+            )
+        return None
 
     def _conclude(self, culprit: int, what: str) -> None:
-        if self._store is not None and culprit != 0:
-            self._tell(culprit, what)
+        if self._exchange is not None and culprit != 0:
+            try:
+                self._exchange.tell(culprit, what)
+            except RuntimeError as error:
+                print(f"watchdog: cannot tell the others, {error}", file=sys.stderr)
         mine = self._error is not None and culprit == self.rank
         if not mine:  # else its own traceback says it
             here = heartbeat.read().phase
@@ -174,13 +176,6 @@ class Monitor(threading.Thread):
         # A process that dies of an error of its own may still say so.
         time.sleep(LINGER_SECONDS if self._error is None else DYING_SECONDS)
         self.leave()
-
-    def _tell(self, culprit: int, what: str) -> None:
-        assert self._store is not None
-        try:
-            self._store.set(VERDICT, json.dumps([culprit, what]))
-        except RuntimeError as error:
-            print(f"watchdog: cannot tell the others, {error}", file=sys.stderr)
 
 
 def _exists(pid: int) -> bool:

@@ -93,6 +93,7 @@ TWO = [
     ("engine", kill, 1, "has died in phase", "'generate by Engine'"),
     ("verifier", freeze, 1, "has given no sign of life", "in phase"),
     ("verifier", kill, 0, "has died", ""),
+    ("verifier", freeze, 0, "has given no sign of life", ""),
 ]
 
 
