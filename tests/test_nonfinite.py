@@ -35,9 +35,8 @@ def spoil_advantages(batch, module):
 
 
 def spoil_old_logp(batch, module):
-    # An infinite ratio of a positive advantage is clipped: loss and gradient stay finite.
-    batch.old_logp_NT[0, 0] = -math.inf
-    batch.advantages_N.fill_(1.0)
+    # The ratio is 0: loss and gradient stay finite, and only the log-prob itself tells.
+    batch.old_logp_NT[0, 0] = math.inf
 
 
 def spoil_beta(batch, module):
@@ -103,8 +102,8 @@ def test_weights_that_are_not_finite_are_never_saved(model_folder, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["last.ckpt", "step=000001.ckpt"]
 
 
-def train(folder, tmp_path, limit):
-    poison = Poison({1}, spoil_advantages, rank=1)
+def train(folder, tmp_path, limit, spoil):
+    poison = Poison({1}, spoil, rank=1)
     trainer = make_trainer(Path(tmp_path), 3, [poison], devices=2, strategy="ddp")
     module = make_module(folder, verifier=EvenIsRight(), max_nonfinite_updates=limit)
     try:
@@ -113,9 +112,11 @@ def train(folder, tmp_path, limit):
         torch.save((poison.before, poison.after), f"{tmp_path}/out-{module.global_rank}")
 
 
-@pytest.mark.parametrize("limit", [3, 1])
-def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit):
-    ranks = start_ranks(train, model_folder, str(tmp_path), limit, log=tmp_path / "log")
+@pytest.mark.parametrize(
+    ("limit", "spoil"), [(3, spoil_advantages), (3, spoil_old_logp), (1, spoil_advantages)]
+)
+def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit, spoil):
+    ranks = start_ranks(train, model_folder, str(tmp_path), limit, spoil, log=tmp_path / "log")
     codes = wait(ranks, 60)
     logs = [(tmp_path / f"log-{rank}").read_text() for rank in range(2)]
     kept = {path.name for path in (tmp_path / "nonfinite").iterdir()}
