@@ -77,6 +77,20 @@ def test_after_some_in_a_row_the_run_stops_and_says_why(model_folder, tmp_path):
     assert all(torch.equal(start, poison.before[0]) for start in poison.before)
 
 
+def test_the_count_survives_a_resumption(model_folder, tmp_path):
+    saver = RolloutCheckpoint(every_steps=1, dirpath=str(tmp_path))
+    options = {"max_nonfinite_updates": 2, "mini_batch_questions": 4}
+    trainer = make_trainer(
+        tmp_path, 2, [Poison({1}, spoil_advantages), saver], enable_checkpointing=True
+    )
+    trainer.fit(make_module(model_folder, **options), make_data())
+    again = make_trainer(tmp_path, 4, [Poison({2}, spoil_advantages)])
+    with pytest.raises(RuntimeError, match=r"rollout step 3: 2 updates in a row"):
+        again.fit(
+            make_module(model_folder, **options), make_data(), ckpt_path=tmp_path / "last.ckpt"
+        )
+
+
 def test_a_log_prob_that_the_clip_hides_is_counted():
     old = torch.tensor([[0.0, -math.inf], [0.0, -math.inf]])
     mask = torch.tensor([[True, True], [True, False]])
