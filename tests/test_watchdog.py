@@ -22,10 +22,14 @@ class Planted(Callback):
 
     def __init__(self, what, rank):
         self.what, self.rank = what, rank
-        self.module = None
+        self.module, self.in_update = None, False
 
     def on_train_start(self, trainer, pl_module):
         self.module = pl_module
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        if self.in_update:
+            self.strike()
 
     def strike(self):
         if self.module.rollout_step == PLANTED_STEP and self.module.global_rank == self.rank:
@@ -70,6 +74,7 @@ def freeze():
 
 def train(folder, tmp_path, devices, where, what, rank):
     planted = Planted(what, rank)
+    planted.in_update = where == "update"
     module = make_module(folder, verifier=Verifier(), engine=Engine(), rewards=[Prize()])
     parts = {"verifier": module.verifier, "engine": module.engine, "reward": module.rewards[0]}
     for name, part in parts.items():
@@ -88,6 +93,7 @@ def train(folder, tmp_path, devices, where, what, rank):
 TWO = [
     # who, what, the sentence
     ("verifier", hang, 1, "has made no progress for", "'verify by Verifier'"),
+    ("update", hang, 1, "has made no progress for", "'update'"),
     ("reward", hang, 1, "has made no progress for", "'reward by Prize'"),
     ("engine", fail, 1, "failed in phase 'generate by Engine': ValueError: planted failure", ""),
     ("engine", kill, 1, "has died in phase", "'generate by Engine'"),
