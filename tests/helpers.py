@@ -1,9 +1,12 @@
 """A few lines that many tests need: a tiny trainer, module and data."""
 
+import os
+
 import torch
 from lightning.pytorch import Callback, Trainer
 
 from fgexpo.callbacks import StopAfter
+from fgexpo.checkpoint import AtomicCheckpointIO
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.evaluation import EvaluationSettings
 from fgexpo.module import GRPOModule
@@ -62,6 +65,22 @@ def make_trainer(tmp_path, steps, callbacks=(), **options):
         callbacks=[*callbacks, StopAfter(steps)],
         **{**defaults, **options},
     )
+
+
+def write_checkpoint(folder, step, age, spoil=None):
+    """A small checkpoint that is ``age`` seconds old, and whole unless spoilt."""
+    path = folder / f"step={step:06d}.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"fgexpo": {}, "x": torch.arange(1000)}, path)
+    content = bytearray(path.read_bytes())
+    if spoil == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif spoil == "byte":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif spoil == "empty":
+        path.write_bytes(b"")
+    os.utime(path, (1e9 - age, 1e9 - age))
+    return path
 
 
 def weights(module):

@@ -22,30 +22,35 @@ def strike(what):
         os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGSTOP)
 
 
-class PlantedEngine(Native):
+class Plant:
     """Strikes one rank when it is asked for the ``call``-th time."""
 
+    what: str
+    rank: int
+    call: int
+
+    def asked(self):
+        self.call -= 1
+        if self.call == 0 and self.rank == int(os.environ.get("LOCAL_RANK", 0)):
+            strike(self.what)
+
+
+class PlantedEngine(Plant, Native):
     def __init__(self, what: str, rank: int, call: int = 3) -> None:
         super().__init__()
         self.what, self.rank, self.call = what, rank, call
 
     def generate(self, policy, request):
-        self.call -= 1
-        if self.call == 0 and self.rank == int(os.environ.get("LOCAL_RANK", 0)):
-            strike(self.what)
+        self.asked()
         return super().generate(policy, request)
 
 
-class PlantedVerifier(EvenIsRight):
-    """Strikes one rank when it is asked for the ``call``-th time."""
-
+class PlantedVerifier(Plant, EvenIsRight):
     def __init__(self, what: str, rank: int, call: int = 3) -> None:
         self.what, self.rank, self.call = what, rank, call
 
     def verify(self, golds, texts):
-        self.call -= 1
-        if self.call == 0 and self.rank == int(os.environ.get("LOCAL_RANK", 0)):
-            strike(self.what)
+        self.asked()
         return super().verify(golds, texts)
 
 

@@ -4,12 +4,13 @@ import chaos
 import hostile
 import pytest
 import torch
+from lab import Lab, differences
 from processes import wait
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    return chaos.Lab(tmp_path_factory.mktemp("chaos"))
+    return Lab(tmp_path_factory.mktemp("chaos"))
 
 
 SHORT = [
@@ -37,9 +38,9 @@ def test_a_different_final_state_is_seen(lab):
 
 def test_nested_differences_are_named():
     one = {"a": [torch.zeros(2), {"b": 1}], "c": 1}
-    assert chaos.differences(one, {"a": [torch.zeros(2), {"b": 1}], "c": 1}) == []
-    assert chaos.differences(one, {"a": [torch.ones(2), {"b": 2}]}) == ["c", "/a/0", "/a/1/b"]
-    assert chaos.differences({"a": [1]}, {"a": [1, 2]}) == ["/a"]
+    assert differences(one, {"a": [torch.zeros(2), {"b": 1}], "c": 1}) == []
+    assert differences(one, {"a": [torch.ones(2), {"b": 2}]}) == ["c", "/a/0", "/a/1/b"]
+    assert differences({"a": [1]}, {"a": [1, 2]}) == ["/a"]
 
 
 def test_code_that_is_let_in_leaves_its_mark(lab, tmp_path, monkeypatch):

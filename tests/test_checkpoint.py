@@ -5,9 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import Clock, fit, make_data, make_module, make_trainer
-from jsonargparse import Namespace
-from lightning.pytorch import Trainer, loggers
+from helpers import Clock, fit, make_data, make_module, make_trainer, write_checkpoint
 
 from fgexpo.callbacks import RolloutCheckpoint
 from fgexpo.checkpoint import (
@@ -17,8 +15,6 @@ from fgexpo.checkpoint import (
     newest_complete,
     read_checkpoint,
 )
-from fgexpo.folders import run_folder
-from fgexpo.resume import find_last, stay_in_folder
 
 
 class Unsaveable:
@@ -75,26 +71,11 @@ def test_loading_runs_no_code(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def checkpoint(folder, step, age, spoil=None):
-    path = folder / f"step={step:06d}.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"fgexpo": {}, "x": torch.arange(1000)}, path)
-    content = bytearray(path.read_bytes())
-    if spoil == "cut":
-        path.write_bytes(content[: len(content) // 2])
-    elif spoil == "byte":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif spoil == "empty":
-        path.write_bytes(b"")
-    os.utime(path, (1e9 - age, 1e9 - age))
-    return path
-
-
 @pytest.mark.parametrize("spoil", ["cut", "byte", "empty"])
 def test_the_newest_whole_one_is_found_behind_torn_ones(tmp_path, spoil):
-    checkpoint(tmp_path, 1, age=30)
-    whole = checkpoint(tmp_path, 2, age=20)
-    torn = checkpoint(tmp_path, 3, age=10, spoil=spoil)
+    write_checkpoint(tmp_path, 1, age=30)
+    whole = write_checkpoint(tmp_path, 2, age=20)
+    torn = write_checkpoint(tmp_path, 3, age=10, spoil=spoil)
     assert newest_complete(tmp_path.glob("step=*")) == (whole, [torn])
     assert newest_complete([torn]) == (None, [torn])
     if spoil != "byte":
@@ -104,8 +85,8 @@ def test_the_newest_whole_one_is_found_behind_torn_ones(tmp_path, spoil):
 
 def test_newest_goes_by_time_not_by_step(tmp_path):
     # A run that was resumed from step 5 has an abandoned future.
-    checkpoint(tmp_path, 9, age=20)
-    newest = checkpoint(tmp_path, 6, age=10)
+    write_checkpoint(tmp_path, 9, age=20)
+    newest = write_checkpoint(tmp_path, 6, age=10)
     assert newest_complete(tmp_path.glob("step=*"))[0] == newest
 
 
@@ -147,8 +128,8 @@ def test_directories_are_committed_pointed_to_and_retained(tmp_path):
 
 def test_retention_never_deletes_what_was_just_written(tmp_path):
     # Left by a run that was further: one is whole, one is torn, and both have larger numbers.
-    checkpoint(tmp_path, 90, age=20)
-    checkpoint(tmp_path, 100, age=10, spoil="cut")
+    write_checkpoint(tmp_path, 90, age=20)
+    write_checkpoint(tmp_path, 100, age=10, spoil="cut")
     saver, saves = saver_of(tmp_path, keep=1), []
     saver.save(directory_trainer(saves), SimpleNamespace(rollout_step=60))
     assert sorted(path.name for path in tmp_path.glob("step=*")) == ["step=000060.ckpt"]
@@ -191,89 +172,6 @@ def test_a_callback_that_is_used_again_saves_again(model_folder, tmp_path):
     for _ in range(2):
         fit(model_folder, tmp_path, 2, [saver], trainer={"enable_checkpointing": True})
         (tmp_path / "step=000002.ckpt").unlink()
-
-
-def configuration(tmp_path, dirpath=None):
-    logger = Namespace(
-        class_path="lightning.pytorch.loggers.TensorBoardLogger",
-        init_args=Namespace(save_dir=str(tmp_path), name="run", version=None),
-    )
-    saver = Namespace(class_path="RolloutCheckpoint", init_args=Namespace(dirpath=dirpath))
-    return Namespace(trainer=Namespace(logger=logger), checkpoint=saver)
-
-
-def test_last_is_looked_for_in_all_versions_of_the_run(tmp_path):
-    config = configuration(tmp_path)
-    assert find_last(config) is None
-    for version, age in ((0, 10), (1, 20)):
-        folder = tmp_path / "run" / f"version_{version}" / "checkpoints"
-        folder.mkdir(parents=True)
-        checkpoint(folder, 5, age)
-    found = find_last(config)
-    assert found is not None and found.parts[-3] == "version_0"
-    stay_in_folder(config, found)
-    assert config.trainer.logger.init_args.version == "version_0"
-
-
-LOGGERS = [
-    None,
-    True,
-    False,
-    ("TensorBoardLogger", {"save_dir": "R", "name": "run"}),
-    ("TensorBoardLogger", {"save_dir": "R", "name": None}),
-    ("TensorBoardLogger", {"save_dir": "R", "name": ""}),
-    ("TensorBoardLogger", {"save_dir": "R", "name": "run", "version": 3}),
-    ("TensorBoardLogger", {"save_dir": "R", "name": "run", "version": "mine", "sub_dir": "tb"}),
-    ("CSVLogger", {"save_dir": "R", "name": "run"}),
-]
-
-
-@pytest.mark.parametrize("spec", LOGGERS, ids=str)
-def test_last_is_looked_for_where_a_trainer_with_that_logger_saves(tmp_path, monkeypatch, spec):
-    monkeypatch.chdir(tmp_path)
-    made = config = spec
-    if isinstance(spec, tuple):
-        kind, settings = spec
-        made = getattr(loggers, kind)(**settings)
-        config = Namespace(class_path=kind, init_args=Namespace(**settings))
-    trainer = Trainer(logger=made, accelerator="cpu", default_root_dir=str(tmp_path))
-    folder = run_folder(trainer) / "checkpoints"
-    folder.mkdir(parents=True)
-    path = checkpoint(folder, 5, age=1)
-    stranger = tmp_path / "R" / "stranger" / "version_0" / "checkpoints"
-    stranger.mkdir(parents=True)
-    checkpoint(stranger, 9, age=0)
-    found = find_last(
-        Namespace(trainer=Namespace(logger=config, default_root_dir=str(tmp_path)), checkpoint=None)
-    )
-    assert found is not None and found.resolve() == path.resolve()
-    if isinstance(spec, tuple):
-        several = Namespace(logger=[config], default_root_dir=str(tmp_path))
-        assert find_last(Namespace(trainer=several, checkpoint=None)) == found
-
-
-def test_another_version_is_not_last(tmp_path):
-    config = configuration(tmp_path)
-    folder = tmp_path / "run" / "seed1" / "checkpoints"
-    folder.mkdir(parents=True)
-    checkpoint(folder, 5, age=1)
-    assert find_last(config) is not None
-    config.trainer.logger.init_args.version = "seed2"
-    assert find_last(config) is None
-
-
-def test_a_logger_that_does_not_say_where_needs_a_folder():
-    trainer = Namespace(logger=Namespace(class_path="my.Logger", init_args=Namespace()))
-    with pytest.raises(ValueError, match=r"my\.Logger.*set --checkpoint\.dirpath"):
-        find_last(Namespace(trainer=trainer, checkpoint=None))
-
-
-def test_last_is_looked_for_where_the_checkpoints_go(tmp_path):
-    path = checkpoint(tmp_path, 5, age=1)
-    config = configuration(tmp_path / "runs", dirpath=str(tmp_path))
-    assert find_last(config) == path
-    stay_in_folder(config, path)
-    assert config.trainer.logger.init_args.version is None
 
 
 @pytest.mark.parametrize(

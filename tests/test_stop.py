@@ -8,6 +8,7 @@ import chaos
 import pytest
 from fgexpo.callbacks.graceful_stop import Left
 from helpers import Clock, EvenIsRight, make_data, make_module, make_trainer
+from lab import Lab
 from lightning.pytorch import Callback
 from processes import wait
 
@@ -148,7 +149,7 @@ def test_a_requeued_job_asks_slurm(model_folder, tmp_path, monkeypatch):
 
 
 def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
-    lab = chaos.Lab(tmp_path)
+    lab = Lab(tmp_path)
     (process,) = lab.run("one")
     lab.wait_for_first("one")
     os.kill(process.pid, signal.SIGINT)
