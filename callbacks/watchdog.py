@@ -12,7 +12,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from fgexpo.errors import UserError
 from fgexpo.exchange import STORE_TIMEOUT, TICK_SECONDS
-from fgexpo.heartbeat import BETWEEN, PATIENT, enter
+from fgexpo.heartbeat import BETWEEN, PATIENT, beat, enter
 from fgexpo.monitor import Monitor
 
 
@@ -42,6 +42,24 @@ class Watchdog(Callback):
             children=getattr(trainer.strategy.launcher, "procs", []),
         )
         self._monitor.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Every batch is progress, of modules too that do not say so themselves."""
+        beat()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """So it is in validation."""
+        beat()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Tell the others what this process dies of; if that is the loss of another, name it."""

@@ -199,6 +199,9 @@ def main(arguments: list[str] | None = None) -> int:
             COMMANDS[command](rest)
         else:
             FGExpoCLI(arguments)
+    except KeyboardInterrupt:
+        print("interrupted before training began", file=sys.stderr)
+        return 130
     except ValueError as error:
         mendable = _user_error(error)
         if mendable is None:

@@ -11,6 +11,7 @@ from helpers import EvenIsRight, Parity, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
 from processes import start, start_ranks, wait
 
+from fgexpo import heartbeat
 from fgexpo.callbacks import Watchdog
 from fgexpo.rollout import Native
 
@@ -137,6 +138,19 @@ def test_a_single_process_that_hangs(model_folder, tmp_path):
     assert wait([process], 60) == [1]
     log = (tmp_path / "log").read_text()
     assert "error: rank 0 (" in log and "'generate by Engine'" in log and "in hang" in log
+
+
+def test_every_batch_counts_as_progress():
+    before = heartbeat.read().beats
+    Watchdog().on_train_batch_end(None, None, None, None, 0)
+    Watchdog().on_validation_batch_end(None, None, None, None, 0)
+    assert heartbeat.read().beats == before + 2
+
+
+@pytest.mark.parametrize("timeout", [0.0, 2.0])
+def test_bad_limits(timeout):
+    with pytest.raises(ValueError, match=r"watchdog\.timeout must be above 2\.0 s"):
+        Watchdog(timeout)
 
 
 def allocate():
