@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from fgexpo.archive import write_weights
 from fgexpo.errors import UserError
 
 
@@ -51,7 +52,7 @@ class ExportPolicy(Callback):
         # Renamed when complete: a folder of this name is never half of a model.
         partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
         pl_module.prompts.tokenizer.save_pretrained(partial)
-        pl_module.policy.save_pretrained(partial)
+        write_weights(pl_module.policy, partial)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

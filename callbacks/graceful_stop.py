@@ -115,7 +115,7 @@ class GracefulStop(Callback):
             if isinstance(callback, RolloutCheckpoint):
                 saved = callback.save(trainer, pl_module)
         why = "stop.max_minutes" if reason == TIME_IS_UP else signal.Signals(reason).name
-        where = "nothing is saved, there is no checkpoint callback"
+        where = "nothing is saved, since this run keeps no checkpoints; it starts over next time"
         if saved is not None:
             where = f"saved in {saved}; --ckpt_path=last goes on from there"
         rank_zero_info(f"{why}: left after rollout step {pl_module.rollout_step}, {where}")

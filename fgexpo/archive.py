@@ -27,6 +27,14 @@ class ModelArchive:
         return self._files
 
 
+def write_weights(model: Any, folder: Path) -> None:
+    """Write a model's weights (safetensors) and configuration, as readable as any other file."""
+    model.save_pretrained(folder)
+    readable = (folder / "config.json").stat().st_mode
+    for path in folder.glob("*.safetensors"):
+        path.chmod(readable)  # written for the owner alone
+
+
 def write_files(files: dict[str, str], folder: Path) -> None:
     """Write archived files into a folder.
 

@@ -133,7 +133,7 @@ class FGExpoCLI(LightningCLI):
         wanted = [callback for callback in callbacks if callback is not None]
         steps = self._get(self.config_init, "steps")
         if steps is not None:
-            wanted += [slots.ValidateFirst(), slots.StopAfter(steps)]
+            wanted += [slots.StopAfter(steps), slots.ValidateFirst()]
         config["plugins"] = _with_atomic_saves(config.get("plugins"))
         return super()._instantiate_trainer(config, wanted)
 
@@ -200,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             FGExpoCLI(arguments)
     except KeyboardInterrupt:
-        print("interrupted before training began", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except ValueError as error:
         mendable = _user_error(error)

@@ -108,7 +108,8 @@ def check_export(last, tmp_path, model_folder):
     assert set(saved) == {f"policy.{name}" for name in model.state_dict()}
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, saved[f"policy.{name}"])
-    assert (tmp_path / "exported" / "model.safetensors").exists()
+    modes = {path.stat().st_mode for path in (tmp_path / "exported").iterdir()}
+    assert (tmp_path / "exported" / "model.safetensors").exists() and len(modes) == 1
     trained = AutoModelForCausalLM.from_pretrained(model_folder)
     trained.load_state_dict({name.removeprefix("policy."): x for name, x in saved.items()})
     tokens = torch.arange(20)[None]

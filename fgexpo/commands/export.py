@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from ..archive import write_files
+from ..archive import write_files, write_weights
 from ..checkpoint import read_checkpoint
 from ..errors import UserError
 
@@ -48,4 +48,4 @@ def export(ckpt_path: str, out: str) -> None:
     model.load_state_dict(weights, strict=True, assign=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_files(files, folder)
-    model.save_pretrained(folder)
+    write_weights(model, folder)
