@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
 from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
-from fgexpo.identity import Fact, check_same_run, question_keys
+from fgexpo.identity import Fact, check_same_run
 from fgexpo.tasks import QuestionSource
 
 from .dataset import QuestionDataset, encoder_of
@@ -208,13 +208,13 @@ class CurriculumDataModule(LightningDataModule):
             "table": self.table.state_dict(),
             "weights": self.sampler.weights.clone(),
             "curriculum": self.curriculum.state_dict(),
-            "keys": question_keys([question.id for question in self.pool.questions]),
+            "keys": self.pool.keys,
             "facts": self._facts(),
         }
 
     def _facts(self) -> dict[str, Fact]:
         assert self.pool is not None
-        pool = f"{len(self.pool)} questions, fingerprint {self.pool.fingerprint()}"
+        pool = f"{len(self.pool)} questions, fingerprint {self.pool.fingerprint}"
         return {"pool": pool, "questions_per_step": self.questions_per_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -242,8 +242,7 @@ class CurriculumDataModule(LightningDataModule):
         """Take from another pool's table what is known of this pool's questions, by their ids."""
         assert self.pool is not None and self.sampler is not None
         rows = {key: row for row, key in enumerate(keys.tolist())}
-        own = question_keys([question.id for question in self.pool.questions]).tolist()
-        for row, key in enumerate(own):
+        for row, key in enumerate(self.pool.keys.tolist()):
             if key in rows:
                 self.table.pass_rates[row] = table["pass_rates"][rows[key]]
                 self.table.visits[row] = table["visits"][rows[key]]

@@ -2,13 +2,16 @@
 
 import hashlib
 import math
+from functools import cached_property
 
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgexpo.errors import UserError
+from fgexpo.identity import question_keys
 from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
 from fgexpo.types import Question, QuestionBatch
@@ -72,6 +75,12 @@ class QuestionDataset(Dataset[Item]):
         size = math.ceil(len(self) / world_size)
         return [row % len(self) for row in range(rank, size * world_size, world_size)]
 
+    @cached_property
+    def keys(self) -> Tensor:
+        """A number for each question's id, int64 [M]; every checkpoint holds them."""
+        return question_keys([question.id for question in self.questions])
+
+    @cached_property
     def fingerprint(self) -> str:
         """Changes whenever a question, an answer or the order does."""
         digest = hashlib.blake2b(digest_size=8)

@@ -56,7 +56,7 @@ def test_bad_questions(encoder, questions, words):
 def test_fingerprint_follows_content_and_order(encoder):
     a, b = Question("a", "1", "1"), Question("b", "2", "2")
     prints = {
-        QuestionDataset("x", Given(*questions), encoder).fingerprint()
+        QuestionDataset("x", Given(*questions), encoder).fingerprint
         for questions in ([a, b], [b, a], [a], [a, Question("b", "2", "3")])
     }
     assert len(prints) == 4

@@ -143,10 +143,12 @@ def refused(folder, out):
         trainer = make_trainer(Path(out).parent, 1, devices=2, strategy=strategy)
         with pytest.raises(ValueError, match=words):
             trainer.fit(make_module(folder, **settings), data)
+        print(f"refused: {words}")
 
 
 def test_what_two_processes_cannot_do_is_refused(model_folder, tmp_path):
-    run_ranks(refused, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+    logs = run_ranks(refused, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+    assert [log.count("refused: ") for log in logs] == [3, 3]
 
 
 class FromElsewhere(Callback):
@@ -158,10 +160,12 @@ def disagree(folder, out):
     trainer = make_trainer(Path(out).parent, 9, [FromElsewhere()], devices=2, strategy="ddp")
     with pytest.raises(ValueError, match=r"the processes begin after steps 0 to 7"):
         trainer.fit(make_module(folder), make_data())
+    print("refused")
 
 
 def test_processes_that_resume_at_different_steps_are_refused(model_folder, tmp_path):
-    run_ranks(disagree, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+    logs = run_ranks(disagree, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+    assert all("refused" in log for log in logs)
 
 
 def test_lightnings_own_distributed_sampler_is_refused(model_folder, tmp_path):
