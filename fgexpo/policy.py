@@ -15,6 +15,7 @@ from .distributed import any_process, check_same_step
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
 from .heartbeat import phase
+from .lm_head import check_head
 from .loading import load_config, load_model, load_tokenizer
 from .memory import explain_memory
 from .nonfinite import check_weights
@@ -96,6 +97,7 @@ class PolicyModule(LightningModule):
         """Open the policy, once for all of Lightning's stages."""
         if self.policy is None:
             self.policy = self.open_policy()
+            check_head(self.policy)
             self.policy.train()
 
     def on_train_start(self) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgexpo import logprobs
+from fgexpo import lm_head
 from fgexpo.logprobs import completion_logprobs
 from fgexpo.sequences import join_solutions
 
@@ -36,22 +36,26 @@ def test_against_the_models_own_logits(model, sequences, temperature):
     found, entropy = completion_logprobs(model, sequences, temperature, entropy=True)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(entropy, expected_entropy, atol=1e-5, rtol=0)
-    assert not entropy.requires_grad
 
 
-def test_chunks_change_neither_values_nor_gradients(model, sequences, monkeypatch):
-    def gradient():
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("width", [None, 3])
+def test_gradients_are_those_of_the_full_logits(model, sequences, temperature, width, monkeypatch):
+    if width is not None:
+        tokens = int(sequences.completion_lengths_N.sum())
+        monkeypatch.setitem(lm_head.LOGITS_PER_CHUNK, "cpu", width * tokens)
+    weight_NT = torch.randn(3, sequences.width, generator=torch.Generator().manual_seed(0))
+
+    def gradients(logp_NT, entropy_NT):
         model.zero_grad()
-        logp, _ = completion_logprobs(model, sequences)
-        (logp * torch.arange(logp.numel()).view_as(logp)).sum().backward()
-        return logp.detach(), [p.grad.clone() for p in model.parameters()]
+        (weight_NT * logp_NT + 0.5 * weight_NT.flip(0) * entropy_NT).sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
 
-    whole, whole_gradients = gradient()
-    monkeypatch.setattr(logprobs, "LOGITS_PER_CHUNK", 2 * model.config.vocab_size)
-    chunked, chunked_gradients = gradient()
-    torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
-    for a, b in zip(chunked_gradients, whole_gradients, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
+    expected = gradients(*full_logits(model, sequences, temperature))
+    found = gradients(*completion_logprobs(model, sequences, temperature, entropy=True))
+    assert any(gradient.abs().max() > 0.1 for gradient in expected)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_a_row_does_not_depend_on_its_company(model, sequences):
