@@ -8,6 +8,8 @@ from lightning.pytorch.strategies import DDPStrategy
 from .errors import UserError
 from .identity import check_changes
 from .rewards import Verifier
+from .rewards.overlong import Overlong
+from .rewards.reward import Reward
 from .rollout import Sampling
 from .templates import Template
 
@@ -99,6 +101,21 @@ def check_trainer(trainer: Trainer) -> None:
         )
 
 
+def check_overlong(rewards: list[Reward], max_new_tokens: int) -> None:
+    """Check that completions can get as long as a punishment of their length expects.
+
+    Raises:
+        UserError: naming both settings.
+    """
+    for reward in rewards:
+        if isinstance(reward, Overlong) and reward.max_tokens > max_new_tokens:
+            raise UserError(
+                f"model.rewards: Overlong.max_tokens = {reward.max_tokens} is above "
+                f"model.sampling.max_new_tokens = {max_new_tokens}, so that no completion would "
+                f"get its full punishment; set it to at most {max_new_tokens}"
+            )
+
+
 def check_counts(**counts: int | None) -> None:
     """Check that every given setting of the model is at least 1; None stands for a default.
 
@@ -138,6 +155,7 @@ def check_settings(module: "GRPOModule") -> None:
         )
     if not module.rewards:
         raise UserError("model.rewards must name at least one reward")
+    check_overlong(module.rewards, module.sampling.max_new_tokens)
     check_length(
         module.max_positions(), module.prompts.max_prompt_tokens, module.sampling, "sampling"
     )

@@ -3,9 +3,11 @@
 Equations (2), (3) and (5) of FG-ExPO (arXiv 2605.11403): maximise
 ``E[min(r A, clip(r, 1 - low, 1 + high) A)] - kl_coef * E[K3]`` with ``r = pi / pi_old`` and
 ``K3 = pi_ref / pi - log(pi_ref / pi) - 1`` per token. With a constant ``kl_coef`` it is plain GRPO.
-We differ from the paper in offering two clip bounds and the dual clip of the DAPO recipe.
+We differ from the paper in two clip bounds and the dual clip of the DAPO recipe, and in offering
+GSPO's ratio of a whole sequence and an entropy bonus, both off by default.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .mismatch import Correction
+from .surrogate import Ratio, clipped_tokens, importance_ratio, surrogate_loss
 
 KLEstimator = Literal["k1", "k2", "k3"]
 Aggregation = Literal["token_mean", "sequence_mean", "dr_grpo"]
@@ -33,6 +36,14 @@ class LossSettings:
         correction: importance weights for engine against trainer, a ``token`` or ``sequence``, or
             ``off``.
         correction_cap: what the weights are truncated at.
+        ratio: what is compared with the old policy and clipped: each ``token``, or the
+            ``sequence`` as a whole. The latter with ``sequence_mean`` is GSPO (arXiv 2507.18071),
+            whose clip range, 3e-4 below and 4e-4 above, is that of a mean over tokens.
+        entropy_coef: times the entropy of the policy at the sampling temperature, per token, is
+            taken off the loss; any finite number, of which a negative one lowers the entropy.
+        mask_truncated: leave completions that met the token limit out of the loss and of what it
+            is divided by (DAPO's overlong filtering, arXiv 2503.14476); their rewards still count
+            in their groups' advantages.
     """
 
     clip_low: float = 0.2
@@ -42,18 +53,35 @@ class LossSettings:
     aggregation: Aggregation = "token_mean"
     correction: Correction = "off"
     correction_cap: float = 2.0
+    ratio: Ratio = "token"
+    entropy_coef: float = 0.0
+    mask_truncated: bool = False
 
     def __post_init__(self) -> None:
-        if self.correction not in get_args(Correction):
-            raise UserError(
-                f"model.loss.correction must be one of {get_args(Correction)}, "
-                f"got {self.correction!r}"
-            )
-        if self.correction_cap < 1:
+        if not 0 < self.clip_low < 1:
+            raise UserError(f"model.loss.clip_low must be in (0, 1), got {self.clip_low}")
+        if not self.clip_high > 0:
+            raise UserError(f"model.loss.clip_high must be above 0, got {self.clip_high}")
+        if self.dual_clip is not None and not self.dual_clip > 1:
+            raise UserError(f"model.loss.dual_clip must be above 1 or null, got {self.dual_clip}")
+        if not self.correction_cap >= 1:
             raise UserError(
                 f"model.loss.correction_cap must be at least 1, got {self.correction_cap}"
             )
-        _check(self.clip_low, self.clip_high, self.dual_clip, self.kl_estimator, self.aggregation)
+        if not math.isfinite(self.entropy_coef):
+            raise UserError(f"model.loss.entropy_coef must be finite, got {self.entropy_coef}")
+        choices = {
+            "kl_estimator": KLEstimator,
+            "aggregation": Aggregation,
+            "correction": Correction,
+            "ratio": Ratio,
+        }
+        for setting, choice in choices.items():
+            value = getattr(self, setting)
+            if value not in get_args(choice):
+                raise UserError(
+                    f"model.loss.{setting} must be one of {get_args(choice)}, got {value!r}"
+                )
 
 
 @dataclass
@@ -61,13 +89,15 @@ class LossOutput:
     """A loss and what it is made of; every tensor is a scalar with the same normalisation.
 
     Attributes:
-        loss: ``policy_loss + kl_coef * KL``, with gradient.
+        loss: ``policy_loss + kl_coef * KL - entropy_coef * entropy``, with gradient.
         policy_loss: the surrogate's part, detached.
         kl: the aggregated estimator, unscaled, detached; 0 without a reference.
-        clip_fraction: share of tokens whose gradient the ratio clip cuts.
+        clip_fraction: share of tokens whose gradient the ratio clip cuts; under ``sequence_mean``
+            the mean of the sequences' shares.
         clip_low_fraction: those cut at the lower bound (negative advantage).
         clip_high_fraction: those cut at the upper bound (positive advantage).
-        nonfinite_tokens: tokens that count and have a log-prob that is not finite; a count.
+        nonfinite_tokens: tokens that count and have a log-prob or an entropy that is not finite;
+            a count.
     """
 
     loss: Tensor
@@ -95,23 +125,6 @@ def kl_estimate(logp_NT: Tensor, ref_logp_NT: Tensor, estimator: KLEstimator = "
     return torch.expm1(-log_ratio_NT) + log_ratio_NT
 
 
-def surrogate_loss(
-    ratio_NT: Tensor,
-    advantages_N: Tensor,
-    clip_low: float,
-    clip_high: float,
-    dual_clip: float | None = None,
-) -> Tensor:
-    """Per-token clipped surrogate to minimise (equation 2, negated), [N, T]."""
-    advantages_N1 = advantages_N[:, None]
-    clipped_NT = ratio_NT.clamp(1 - clip_low, 1 + clip_high)
-    loss_NT = torch.maximum(-ratio_NT * advantages_N1, -clipped_NT * advantages_N1)
-    if dual_clip is None:
-        return loss_NT
-    cap_N1 = -dual_clip * advantages_N1
-    return torch.where(advantages_N1 < 0, torch.minimum(loss_NT, cap_N1), loss_NT)
-
-
 def aggregate(
     values_NT: Tensor,
     mask_NT: Tensor,
@@ -122,21 +135,34 @@ def aggregate(
 
     Args:
         values_NT: [N, T].
-        mask_NT: True on the tokens that count, [N, T].
+        mask_NT: True on the tokens that count, [N, T]; a row without any is no sequence.
         aggregation: see :class:`LossSettings`.
-        denominator: what to divide by, so that the sum over micro-batches is exact: tokens in the
-            whole mini-batch (``token_mean``), sequences in it (``sequence_mean``), or sequences
-            times the constant length (``dr_grpo``). None takes it from these tensors.
+        denominator: what to divide by, so that the sum over micro-batches is exact; None takes
+            that of these tensors, with their width for the constant length of ``dr_grpo``.
     """
     kept_NT = torch.where(mask_NT, values_NT, 0.0)
     if aggregation == "sequence_mean":
-        lengths_N = mask_NT.sum(1).clamp_min(1)
-        total = (kept_NT.sum(1) / lengths_N).sum()
-        own = mask_NT.shape[0]
+        total = (kept_NT.sum(1) / mask_NT.sum(1).clamp_min(1)).sum()
     else:
         total = kept_NT.sum()
-        own = mask_NT.sum().clamp_min(1) if aggregation == "token_mean" else mask_NT.numel()
-    return total / (own if denominator is None else denominator)
+    if denominator is None:
+        denominator = loss_denominator(mask_NT, aggregation, mask_NT.shape[1])
+    # Where nothing counts, in the whole mini-batch, zero over zero is to be zero.
+    return total / (denominator or 1.0)
+
+
+def loss_denominator(mask_NT: Tensor, aggregation: Aggregation, constant_length: int) -> float:
+    """What the sum over a mini-batch is divided by: its tokens, its sequences, or a constant each.
+
+    Args:
+        mask_NT: True on the tokens that count, [N, T]; a row without any is no sequence.
+        aggregation: see :class:`LossSettings`.
+        constant_length: tokens a sequence, for ``dr_grpo``.
+    """
+    if aggregation == "token_mean":
+        return float(mask_NT.sum())
+    sequences = float(mask_NT.any(1).sum())
+    return sequences * constant_length if aggregation == "dr_grpo" else sequences
 
 
 def grpo_loss(
@@ -154,6 +180,9 @@ def grpo_loss(
     aggregation: Aggregation = "token_mean",
     denominator: Tensor | float | None = None,
     weight_NT: Tensor | None = None,
+    ratio: Ratio = "token",
+    entropy_NT: Tensor | None = None,
+    entropy_coef: float = 0.0,
 ) -> LossOutput:
     """Equation (5) as a loss to minimise.
 
@@ -162,7 +191,7 @@ def grpo_loss(
         old_logp_NT: log-probs of the policy before the rollout batch's first update, [N, T].
         ref_logp_NT: log-probs of the frozen reference, [N, T]; None leaves the KL out.
         advantages_N: [N].
-        mask_NT: True on completion tokens, [N, T]; what stands elsewhere is ignored, even NaN.
+        mask_NT: True on the tokens that count, [N, T]; what stands elsewhere is ignored, even NaN.
         kl_coef: the coefficient in force, one float or one value a rollout, [N].
         clip_low: see :class:`LossSettings`, as the next four.
         clip_high: upper clip distance.
@@ -171,62 +200,40 @@ def grpo_loss(
         aggregation: ``token_mean``, ``sequence_mean`` or ``dr_grpo``.
         denominator: see :func:`aggregate`.
         weight_NT: importance weights of the surrogate's tokens, [N, T]; None for 1.
+        ratio: ``token`` or ``sequence``.
+        entropy_NT: entropies of the policy, with gradient, [N, T]; None leaves them out.
+        entropy_coef: of the entropies' aggregate, which is taken off the loss.
 
     Raises:
         UserError: on settings out of range.
     """
-    _check(clip_low, clip_high, dual_clip, kl_estimator, aggregation)
+    # Made for its checks.
+    LossSettings(clip_low, clip_high, dual_clip, kl_estimator, aggregation, ratio=ratio)
     mask_NT = mask_NT.bool()
-    # Padding is replaced before exp(): where(mask, exp(garbage), 0) would still backpropagate NaN.
-    log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, 0.0)
-    ratio_NT = log_ratio_NT.exp()
+
+    def reduce(values_NT: Tensor) -> Tensor:
+        return aggregate(values_NT, mask_NT, aggregation, denominator)
+
+    ratio_NT = importance_ratio(logp_NT, old_logp_NT, mask_NT, ratio)
     policy_NT = surrogate_loss(ratio_NT, advantages_N, clip_low, clip_high, dual_clip)
     if weight_NT is not None:
         policy_NT = policy_NT * torch.where(mask_NT, weight_NT, 0.0)
-    policy_loss = aggregate(policy_NT, mask_NT, aggregation, denominator)
+    policy_loss = reduce(policy_NT)
     loss, kl = policy_loss, torch.zeros_like(policy_loss)
     if ref_logp_NT is not None:
         kl_NT = kl_estimate(
             torch.where(mask_NT, logp_NT, 0.0), torch.where(mask_NT, ref_logp_NT, 0.0), kl_estimator
         )
-        kl = aggregate(kl_NT, mask_NT, aggregation, denominator)
+        kl = reduce(kl_NT)
         if isinstance(kl_coef, Tensor) and kl_coef.ndim == 1:
-            scaled_NT = kl_coef.to(kl_NT)[:, None] * kl_NT
-            loss = loss + aggregate(scaled_NT, mask_NT, aggregation, denominator)
+            loss = loss + reduce(kl_coef.to(kl_NT)[:, None] * kl_NT)
         else:
             loss = loss + kl_coef * kl
-    positive_N1 = advantages_N[:, None] > 0
-    negative_N1 = advantages_N[:, None] < 0
-    low_NT = ((ratio_NT < 1 - clip_low) & negative_N1).float()
-    high_NT = ((ratio_NT > 1 + clip_high) & positive_N1).float()
-    low, high = (
-        aggregate(x.detach(), mask_NT, aggregation, denominator) for x in (low_NT, high_NT)
-    )
+    if entropy_NT is not None:
+        loss = loss - entropy_coef * reduce(entropy_NT)
+    low, high = map(reduce, clipped_tokens(ratio_NT, advantages_N, clip_low, clip_high))
     # The clip can hide them: an infinite ratio's gradient may be cut to zero.
-    given = [logp_NT, old_logp_NT] + ([] if ref_logp_NT is None else [ref_logp_NT])
+    given = [x for x in (logp_NT, old_logp_NT, ref_logp_NT, entropy_NT) if x is not None]
     finite_NT = torch.stack([x.detach().isfinite() for x in given]).all(0)
     nonfinite = (mask_NT & ~finite_NT).sum()
     return LossOutput(loss, policy_loss.detach(), kl.detach(), low + high, low, high, nonfinite)
-
-
-def _check(
-    clip_low: float,
-    clip_high: float,
-    dual_clip: float | None,
-    kl_estimator: str,
-    aggregation: str,
-) -> None:
-    if not 0 < clip_low < 1:
-        raise UserError(f"model.loss.clip_low must be in (0, 1), got {clip_low}")
-    if clip_high <= 0:
-        raise UserError(f"model.loss.clip_high must be above 0, got {clip_high}")
-    if dual_clip is not None and dual_clip <= 1:
-        raise UserError(f"model.loss.dual_clip must be above 1 or null, got {dual_clip}")
-    if kl_estimator not in get_args(KLEstimator):
-        raise UserError(
-            f"model.loss.kl_estimator must be one of {get_args(KLEstimator)}, got {kl_estimator!r}"
-        )
-    if aggregation not in get_args(Aggregation):
-        raise UserError(
-            f"model.loss.aggregation must be one of {get_args(Aggregation)}, got {aggregation!r}"
-        )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .distributed import any_process, mean, mean_over_processes, without_gradient_sync
 from .heartbeat import beat
 from .logprobs import completion_logprobs
-from .losses import LossOutput, LossSettings, grpo_loss
+from .losses import LossOutput, LossSettings, grpo_loss, loss_denominator
 from .nonfinite import batch_record
 from .types import RolloutBatch
 
@@ -26,18 +26,38 @@ if TYPE_CHECKING:
 NONFINITE = "nonfinite/tokens"
 
 
-def update_denominator(settings: LossSettings, lengths_n: Tensor, max_new_tokens: int) -> float:
-    """What a mini-batch's summed loss is divided by; its micro-batches all use this number.
+def counted_tokens(settings: LossSettings, batch: RolloutBatch, rows: Tensor) -> Tensor:
+    """True on the completion tokens that a loss is made of, bool [n, T].
 
     Args:
-        settings: the aggregation.
-        lengths_n: completion tokens of each row of the mini-batch.
+        settings: whether rows that met the token limit are left out.
+        batch: with completions.
+        rows: which rollouts, [n].
+    """
+    done = batch.completions
+    mask_nT = done.mask_NT[rows]
+    if not settings.mask_truncated:
+        return mask_nT
+    ended_n = torch.tensor([done.finish[row] == "stop" for row in rows.tolist()])
+    return mask_nT & ended_n.to(mask_nT.device)[:, None]
+
+
+def update_denominator(
+    settings: LossSettings, batch: RolloutBatch, rows: Tensor, max_new_tokens: int
+) -> float:
+    """What a mini-batch's summed loss is divided by; its micro-batches all use this number.
+
+    It is 0 if nothing counts. The mean over the processes then decides for all of them: only if
+    that is 0 too, the update is made with a gradient of zero, as it is if all advantages are zero.
+
+    Args:
+        settings: the aggregation, and which rows are left out.
+        batch: with completions.
+        rows: those of the mini-batch.
         max_new_tokens: the constant length of ``dr_grpo``.
     """
-    if settings.aggregation == "token_mean":
-        return float(lengths_n.sum())
-    constant = max_new_tokens if settings.aggregation == "dr_grpo" else 1
-    return float(len(lengths_n) * constant)
+    mask_nT = counted_tokens(settings, batch, rows)
+    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens)
 
 
 def rollout_loss(
@@ -63,14 +83,16 @@ def rollout_loss(
     """
     assert batch.sequences is not None and batch.old_logp_NT is not None
     part = batch.sequences.select(rows)
-    logp_nT, _ = completion_logprobs(policy, part, temperature)
+    logp_nT, entropy_nT = completion_logprobs(
+        policy, part, temperature, entropy=settings.entropy_coef != 0
+    )
     reference_NT, weight_NT = batch.ref_logp_NT, batch.weight_NT
     return grpo_loss(
         logp_nT,
         batch.old_logp_NT[rows],
         None if reference_NT is None else reference_NT[rows],
         batch.advantages_N[rows],
-        part.mask_NT,
+        counted_tokens(settings, batch, rows),
         kl_coef=beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
@@ -79,6 +101,9 @@ def rollout_loss(
         aggregation=settings.aggregation,
         denominator=denominator,
         weight_NT=None if weight_NT is None else weight_NT[rows],
+        ratio=settings.ratio,
+        entropy_NT=entropy_nT,
+        entropy_coef=settings.entropy_coef,
     )
 
 
@@ -108,9 +133,7 @@ def accumulate_gradients(
     Returns:
         The loss's parts. Their mean over the processes is that of the whole mini-batch.
     """
-    own = update_denominator(
-        module.loss, batch.completions.lengths_N[rows], module.sampling.max_new_tokens
-    )
+    own = update_denominator(module.loss, batch, rows, module.sampling.max_new_tokens)
     # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
     denominator = mean(module.trainer, own)
     totals: dict[str, float] = defaultdict(float)

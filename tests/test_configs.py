@@ -9,6 +9,18 @@ from fgexpo.imports import restrict_imports
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.yaml"))
+GSPO_LOSS = {
+    "ratio": "sequence",
+    "aggregation": "sequence_mean",
+    "clip_low": 3e-4,
+    "clip_high": 4e-4,
+}
+DAPO_LOSS = {
+    "ratio": "token",
+    "aggregation": "token_mean",
+    "clip_low": 0.2,
+    "clip_high": 0.28,
+}
 
 
 def parsed(arguments, capsys):
@@ -42,6 +54,33 @@ def test_every_ablation_is_a_small_overlay(path, capsys):
             "gcs_only": (False, "Gaussian"),
         }[path.stem]
     )
+
+
+@pytest.mark.parametrize("base", ["tiny", "r1_1p5b"])
+def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
+    plain = ["fit", "--config", str(ROOT / f"configs/{base}.yaml")]
+    before = parsed(plain, capsys)
+    assert {path.stem for path in (ROOT / "configs/recipes").glob("*.yaml")} == {"gspo", "dapo"}
+
+    gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")], capsys)
+    assert gspo["model"]["init_args"]["loss"].items() >= GSPO_LOSS.items()
+    before["model"]["init_args"]["loss"] |= GSPO_LOSS
+    assert gspo == before
+
+    dapo = parsed([*plain, "--config", str(ROOT / "configs/recipes/dapo.yaml")], capsys)
+    found, model = dapo["model"]["init_args"], before["model"]["init_args"]
+    accuracy, overlong = found["rewards"]
+    assert accuracy["class_path"].endswith(".Accuracy")
+    assert overlong["class_path"].endswith(".Overlong")
+    lengths = {"max_tokens": 3072, "buffer": 614, "weight": 0.5}
+    assert overlong["init_args"].items() >= lengths.items()
+    assert base == "tiny" or found["sampling"]["max_new_tokens"] == lengths["max_tokens"]
+    model |= {"kl_coef": 0.0, "rewards": found["rewards"]}
+    model["loss"] |= DAPO_LOSS
+    before["akl"] = None
+    before["data"]["init_args"]["curriculum"] = dapo["data"]["init_args"]["curriculum"]
+    assert dapo["data"]["init_args"]["curriculum"]["class_path"].endswith(".Uniform")
+    assert dapo == before
 
 
 def test_evaluation_configs_and_their_overlays(capsys):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fgexpo.losses import LossSettings, grpo_loss, kl_estimate
+from fgexpo.losses import LossSettings, grpo_loss, kl_estimate, loss_denominator
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.28}
 
@@ -186,6 +186,181 @@ def test_k3_keeps_its_digits_near_zero():
     assert found == pytest.approx(5e-7, rel=1e-2) and found >= 0
 
 
+def sequences_by_loops(x, settings, denominator):
+    """GSPO's objective, KL and entropy row by row in plain Python, to be minimised."""
+    low, high, dual, aggregation, coef = settings
+    total, cut, tokens, rows = 0.0, 0.0, 0, 0
+    for n, a in enumerate(x["advantages"]):
+        places = [t for t, counts in enumerate(x["mask"][n]) if counts]
+        logs = [x["logp"][n][t] - x["old"][n][t] for t in places]
+        s = math.exp(sum(logs) / len(logs))
+        objective = min(s * a, max(1 - low, min(1 + high, s)) * a)
+        if dual is not None and a < 0:
+            objective = max(objective, dual * a)
+        losses, k3 = [], []
+        for t in places:
+            d = x["ref"][n][t] - x["logp"][n][t]
+            k3.append(math.exp(d) - d - 1)
+            losses.append(-objective * x["weight"][n][t] + x["beta"][n] * k3[-1])
+            losses[-1] -= coef * x["entropy"][n][t]
+        is_cut = (a > 0 and s > 1 + high) or (a < 0 and s < 1 - low)
+        share = 1 / len(places) if aggregation == "sequence_mean" else 1
+        total += share * sum(losses)
+        cut += share * len(places) * is_cut
+        tokens, rows = tokens + len(places), rows + 1
+    own = {"token_mean": tokens, "sequence_mean": rows, "dr_grpo": rows * 7}[aggregation]
+    return total / (denominator or own), cut / (denominator or own)
+
+
+def sequence_example(seed=0):
+    logp, old, ref, advantages, mask = example(seed, spread=0.5)
+    generator = torch.Generator().manual_seed(seed + 1)
+    found = {"logp": logp, "old": old, "ref": ref, "advantages": advantages, "mask": mask}
+    found["weight"] = 2 * torch.rand(logp.shape, generator=generator, dtype=torch.float64)
+    found["entropy"] = torch.rand(logp.shape, generator=generator, dtype=torch.float64)
+    found["beta"] = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5], dtype=torch.float64)
+    return found
+
+
+def sequence_loss(x, settings, denominator=None, rows=slice(None)):
+    low, high, dual, aggregation, coef = settings
+    return grpo_loss(
+        *(x[name][rows] for name in ("logp", "old", "ref", "advantages", "mask")),
+        kl_coef=x["beta"][rows],
+        clip_low=low,
+        clip_high=high,
+        dual_clip=dual,
+        aggregation=aggregation,
+        denominator=denominator,
+        weight_NT=x["weight"][rows],
+        ratio="sequence",
+        entropy_NT=x["entropy"][rows],
+        entropy_coef=coef,
+    )
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "dr_grpo"])
+@pytest.mark.parametrize(("low", "high", "dual"), [(0.9, 9.0, None), (3e-4, 4e-4, 1.05)])
+def test_a_sequence_ratio_against_loops(aggregation, low, high, dual):
+    """Value and clip fraction, and the gradient by finite differences of the loops."""
+    x = sequence_example()
+    settings = (low, high, dual, aggregation, 0.2)
+    logp = x["logp"].clone().requires_grad_()
+    entropy = x["entropy"].clone().requires_grad_()
+    found = sequence_loss({**x, "logp": logp, "entropy": entropy}, settings)
+    lists = {name: value.tolist() for name, value in x.items()}
+    loss, cut = sequences_by_loops(lists, settings, None)
+    assert found.loss.item() == pytest.approx(loss, abs=1e-12)
+    assert found.clip_fraction.item() == pytest.approx(cut, abs=1e-7)
+    assert (cut > 0) == (low < 0.1)
+    found.loss.backward()
+    for name, gradient in {"logp": logp.grad, "entropy": entropy.grad}.items():
+        for n, t in x["mask"].nonzero().tolist():
+            sides = []
+            for step in (1e-6, -1e-6):
+                moved = [list(row) for row in lists[name]]
+                moved[n][t] += step
+                sides.append(sequences_by_loops({**lists, name: moved}, settings, None)[0])
+            slope = (sides[0] - sides[1]) / 2e-6
+            assert gradient[n, t].item() == pytest.approx(slope, abs=1e-8)
+        assert (gradient[~x["mask"]] == 0).all()
+
+
+def test_a_sequence_is_cut_as_a_whole_or_not_at_all():
+    # Mean log-ratios: log 1.5 over three tokens, of which one alone is within; 0 over two that
+    # would both be cut.
+    logs = [[2 * math.log(1.5), math.log(1.5), 0.0], [1.0, -1.0, 9.0]]
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    for aggregation, share in {"token_mean": 3 / 5, "sequence_mean": 1 / 2}.items():
+        logp = torch.tensor(logs, requires_grad=True)
+        out = grpo_loss(
+            logp,
+            torch.zeros(2, 3),
+            None,
+            torch.tensor([1.0, 1.0]),
+            mask,
+            kl_coef=0.0,
+            aggregation=aggregation,
+            ratio="sequence",
+            **CLIP,
+        )
+        out.loss.backward()
+        assert out.clip_high_fraction.item() == pytest.approx(share)
+        assert out.clip_low_fraction.item() == 0
+        # At a ratio of 1 the gradient is -A, shared by the tokens of the sequence.
+        each = 1 / 5 if aggregation == "token_mean" else 1 / 2 / 2
+        expected = torch.tensor([[0.0, 0.0, 0.0], [-each, -each, 0.0]])
+        torch.testing.assert_close(logp.grad, expected)
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "dr_grpo"])
+@pytest.mark.parametrize("low", [3e-4, 0.9])
+def test_the_cut_into_micro_batches_changes_nothing(aggregation, low):
+    settings = (low, 10 * low, 1.5, aggregation, 0.2)
+    gradients = []
+    for cuts in ([[0, 1, 2, 3, 4]], [[3], [0, 4], [1, 2]]):
+        x = sequence_example(3)
+        x["logp"].requires_grad_()
+        denominator = loss_denominator(x["mask"], aggregation, 7)
+        for rows in cuts:
+            sequence_loss(x, settings, denominator, rows).loss.backward()
+        gradients.append(x["logp"].grad)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
+    assert gradients[0].abs().max() > 0.01
+
+
+def test_padding_is_ignored_by_a_sequence_ratio_even_when_it_is_nan():
+    clean, dirty = sequence_example(), sequence_example()
+    spoilt = ("logp", "old", "ref", "entropy", "weight")
+    dirty |= {name: torch.where(dirty["mask"], dirty[name], torch.nan) for name in spoilt}
+    losses = []
+    for x in (clean, dirty):
+        x["logp"].requires_grad_()
+        x["entropy"].requires_grad_()
+        losses.append(sequence_loss(x, (0.2, 0.28, None, "sequence_mean", 0.1)).loss)
+        losses[-1].backward()
+    assert losses[0] == losses[1]
+    assert torch.equal(clean["logp"].grad, dirty["logp"].grad)
+    assert torch.equal(clean["entropy"].grad, dirty["entropy"].grad)
+
+
+def test_the_entropy_bonus_by_hand():
+    zeros, mask = torch.zeros(2, 2), torch.tensor([[True, True], [True, False]])
+    entropy = torch.tensor([[1.0, 2.0], [6.0, 50.0]])
+    for aggregation, mean in {"token_mean": 3.0, "sequence_mean": (1.5 + 6.0) / 2}.items():
+        options = {"kl_coef": 0.0, "aggregation": aggregation, "entropy_NT": entropy, **CLIP}
+        for coefficient in (0.1, -0.1):
+            out = grpo_loss(
+                zeros, zeros, None, torch.zeros(2), mask, entropy_coef=coefficient, **options
+            )
+            assert out.loss.item() == pytest.approx(-coefficient * mean)
+            assert out.policy_loss == 0
+    entropy[1, 0] = math.inf
+    out = grpo_loss(zeros, zeros, None, torch.zeros(2), mask, entropy_coef=0.1, **options)
+    assert out.nonfinite_tokens == 1
+
+
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "dr_grpo"])
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+def test_rows_of_which_nothing_counts_are_no_sequences(aggregation, ratio):
+    x = example()
+    options = {"kl_coef": 0.1, "aggregation": aggregation, "ratio": ratio, **CLIP}
+    kept = grpo_loss(*(part[[0, 4]] for part in x), **options)
+    mask = x[4] & torch.tensor([True, False, False, False, True])[:, None]
+    found = grpo_loss(*x[:4], mask, **options)
+    assert found.loss.item() == pytest.approx(kept.loss.item(), abs=1e-12)
+    logp = x[0].clone().requires_grad_()
+    nothing = grpo_loss(logp, *x[1:4], torch.zeros_like(mask), **options)
+    nothing.loss.backward()
+    assert nothing.loss == 0 and (logp.grad == 0).all()
+
+
+def test_denominators_by_hand():
+    mask = torch.tensor([[True, True, True], [False] * 3, [True, False, False]])
+    found = [loss_denominator(mask, how, 32) for how in ("token_mean", "sequence_mean", "dr_grpo")]
+    assert found == [4.0, 2.0, 64.0]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -194,6 +369,10 @@ def test_k3_keeps_its_digits_near_zero():
         {"dual_clip": 1.0},
         {"kl_estimator": "k4"},
         {"aggregation": "mean"},
+        {"ratio": "word"},
+        {"entropy_coef": math.inf},
+        {"entropy_coef": math.nan},
+        {"clip_high": math.nan},
     ],
 )
 def test_bad_settings(options):

@@ -8,12 +8,14 @@ from .extract import last_boxed
 from .verifier import MathVerifier, Verdict, Verifier
 
 if TYPE_CHECKING:
+    from .overlong import Overlong
     from .reward import Accuracy, Graded, Reward
 
 __all__ = [
     "Accuracy",
     "Graded",
     "MathVerifier",
+    "Overlong",
     "Reward",
     "Verdict",
     "Verifier",
@@ -41,4 +43,8 @@ def __getattr__(name: str) -> Any:
         from . import reward
 
         return getattr(reward, name)
+    if name == "Overlong":
+        from .overlong import Overlong
+
+        return Overlong
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
