@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .lm_head import head_logprobs
+from .packing import is_packed, lay_out, packed_hidden
 from .sequences import Sequences
 
 
@@ -29,15 +30,13 @@ def completion_logprobs(
     """
     mask_NT = sequences.mask_NT
     row, column = mask_NT.nonzero(as_tuple=True)
-    position = sequences.prompt_lengths_N[row] + column
-    hidden_NLH = model.get_decoder()(
-        input_ids=sequences.tokens_NL, use_cache=False
-    ).last_hidden_state
+    position_M = sequences.prompt_lengths_N[row] + column
     # The token at a position is predicted by the hidden state one before it.
+    hidden = _packed if is_packed(model) else _padded
     logp_M, entropy_M = head_logprobs(
         model.get_output_embeddings(),
-        hidden_NLH[row, position - 1],
-        sequences.tokens_NL[row, position],
+        hidden(model.get_decoder(), sequences, row, position_M - 1),
+        sequences.tokens_NL[row, position_M],
         temperature,
         entropy,
     )
@@ -47,3 +46,13 @@ def completion_logprobs(
         return empty_NT.index_put((row, column), values_M.float())
 
     return place(logp_M), None if entropy_M is None else place(entropy_M)
+
+
+def _packed(decoder: Any, sequences: Sequences, row_M: Tensor, position_M: Tensor) -> Tensor:
+    packed = lay_out(sequences)
+    return packed_hidden(decoder, packed)[packed.offset_N[row_M] + position_M]
+
+
+def _padded(decoder: Any, sequences: Sequences, row_M: Tensor, position_M: Tensor) -> Tensor:
+    hidden_NLH = decoder(input_ids=sequences.tokens_NL, use_cache=False).last_hidden_state
+    return hidden_NLH[row_M, position_M]

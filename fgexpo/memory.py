@@ -34,7 +34,7 @@ def explain_memory(doing: str, *settings: str) -> Iterator[None]:
 def explain_micro_batches(doing: str, tokens: int) -> AbstractContextManager[None]:
     """The same for work that goes micro-batch by micro-batch."""
     return explain_memory(
-        f"{doing} micro-batches of up to {tokens} padded tokens",
+        f"{doing} micro-batches of up to {tokens} tokens",
         "model.micro_batch_tokens",
         "model.sampling.max_new_tokens",
     )

@@ -29,13 +29,14 @@ from .losses import LossSettings
 from .memory import explain_micro_batches
 from .mismatch import TAG, MismatchAlarm
 from .nonfinite import NonFiniteUpdates
+from .packing import enable_packing
 from .policy import PolicyModule
 from .reference import FrozenReference
 from .rewards.reward import Accuracy, Reward
 from .rollout import Sampling
 from .scoring import score_rollouts
 from .seeding import hash_seed
-from .sequences import pack, split
+from .sequences import split
 from .stats import summarise
 from .types import QuestionBatch, RolloutBatch
 from .update import make_updates
@@ -50,7 +51,7 @@ class GRPOModule(PolicyModule):
         group_size: G, rollouts a question.
         mini_batch_questions: questions an optimizer step; null for the whole batch.
         inner_epochs: passes over each rollout batch.
-        micro_batch_tokens: padded tokens a forward pass; changes memory and speed, not gradients.
+        micro_batch_tokens: tokens a forward pass; changes memory and speed, not gradients.
         loss: clipping, KL estimator and aggregation.
         advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
         advantage_unbiased: see the same.
@@ -144,6 +145,7 @@ class GRPOModule(PolicyModule):
             }
         if self.kl_coef > 0 and self.reference is None and self.trainer.state.fn == "fit":
             self.reference = FrozenReference(self.open_policy())
+            enable_packing(self.reference.model)
 
     def on_fit_start(self) -> None:
         """Bring the reference to the policy's device."""
@@ -188,11 +190,6 @@ class GRPOModule(PolicyModule):
         size = self.mini_batch_questions
         own = len(rollouts.source) if size is None else size // self.trainer.world_size
         return split(len(rollouts.texts), own * self.group_size)
-
-    def micro_batches(self, rollouts: RolloutBatch, rows: Tensor) -> list[Tensor]:
-        """The rows of an optimizer step, cut up for one forward pass each."""
-        assert rollouts.sequences is not None
-        return pack(rows, rollouts.sequences.lengths_N, self.micro_batch_tokens)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Tell the curriculum what it has just learned about these questions, and log the batch."""

@@ -19,6 +19,7 @@ from .lm_head import check_head
 from .loading import load_config, load_model, load_tokenizer
 from .memory import explain_memory
 from .nonfinite import check_weights
+from .packing import enable_packing
 from .rewards import MathVerifier, Verifier
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
@@ -98,6 +99,7 @@ class PolicyModule(LightningModule):
         if self.policy is None:
             self.policy = self.open_policy()
             check_head(self.policy)
+            enable_packing(self.policy)
             self.policy.train()
 
     def on_train_start(self) -> None:

@@ -1,10 +1,10 @@
 """Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with."""
 
-from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .advantages import group_advantages
 from .distributed import gather_questions, own_questions
@@ -12,7 +12,9 @@ from .errors import UserError
 from .heartbeat import beat, phase
 from .logprobs import completion_logprobs
 from .memory import explain_micro_batches
+from .micro_batches import cut
 from .mismatch import importance_weights
+from .packing import is_packed
 from .rewards.reward import Graded, Reward
 from .sequences import join
 from .stats import REWARD_PREFIX, mismatch_columns, rollout_columns
@@ -33,6 +35,11 @@ def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
     )
     rollouts.advantages_N = own_questions(module.trainer, advantages_QG).flatten()
     rollouts.sequences = join(rollouts.source.prompts, rollouts.completions, module.group_size)
+    lengths_N, padded = rollouts.sequences.lengths_N, not is_packed(module.policy)
+    rollouts.cuts = [
+        cut(module.trainer, rows, lengths_N, module.micro_batch_tokens, padded)
+        for rows in module.mini_batches(rollouts)
+    ]
     with (
         phase("score"),
         explain_micro_batches("scoring", module.micro_batch_tokens),
@@ -43,11 +50,6 @@ def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
             module.policy,
             module.reference.model if module.reference else None,
             module.sampling.temperature,
-            [
-                micro
-                for rows in module.mini_batches(rollouts)
-                for micro in module.micro_batches(rollouts, rows)
-            ],
         )
     assert rollouts.old_logp_NT is not None
     done, settings = rollouts.completions, module.loss
@@ -89,24 +91,21 @@ def apply_logprobs(
     policy: nn.Module,
     reference: nn.Module | None,
     temperature: float,
-    micro_batches: Iterable[Tensor],
 ) -> None:
-    """Set the log-probs of the old policy and the reference.
+    """Set the log-probs of the old policy and the reference, micro-batch by micro-batch.
 
     Args:
-        rollouts: with ``sequences`` set.
+        rollouts: with ``sequences`` and ``cuts`` set.
         policy: before its first update.
         reference: None leaves ``ref_logp_NT`` at None.
         temperature: of the rollouts.
-        micro_batches: rows to go through together. With those of the update, the rounding is the
-            same too, and the first update's ratio is exactly 1.
     """
     done, sequences = rollouts.completions, rollouts.sequences
     assert sequences is not None
     rollouts.old_logp_NT = torch.zeros_like(done.logp_NT)
     rollouts.ref_logp_NT = torch.zeros_like(done.logp_NT) if reference is not None else None
     entropy_N = torch.zeros_like(rollouts.reward_N)
-    for rows in micro_batches:
+    for rows in chain.from_iterable(rollouts.cuts):
         beat()
         part = sequences.select(rows)
         rollouts.old_logp_NT[rows], entropy_nT = completion_logprobs(

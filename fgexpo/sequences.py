@@ -1,4 +1,4 @@
-"""Prompt + completion rows, and how they are cut into mini-batches and micro-batches."""
+"""Prompt + completion rows, and how they are cut into mini-batches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -94,25 +94,3 @@ def split(count: int, size: int) -> list[Tensor]:
     if count % size:
         raise ValueError(f"{count} rollouts do not split into mini-batches of {size}")
     return list(torch.arange(count).split(size))
-
-
-def pack(rows: Tensor, lengths_N: Tensor, max_tokens: int) -> list[Tensor]:
-    """Cut rows into groups whose padded size, rows x longest, stays within ``max_tokens``.
-
-    Rows are sorted by length, so that padding stays small; a row longer than the limit goes alone.
-
-    Args:
-        rows: which rows, int64 [n].
-        lengths_N: real tokens of every row, [N].
-        max_tokens: limit on the padded size of a group.
-    """
-    lengths = lengths_N.cpu()[rows]
-    order = torch.argsort(lengths, descending=True, stable=True)
-    groups: list[Tensor] = []
-    start = 0
-    while start < len(order):
-        longest = int(lengths[order[start]])
-        size = max(1, max_tokens // longest)
-        groups.append(rows[order[start : start + size]])
-        start += size
-    return groups

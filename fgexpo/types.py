@@ -97,6 +97,7 @@ class RolloutBatch:
         old_logp_NT: log-probs of the policy that is about to be updated, float32 [N, T].
         ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
         weight_NT: importance weights of engine against trainer, float32 [N, T]; None without.
+        cuts: rows of each optimizer step's micro-batches, one list an optimizer step.
         columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
         seconds: time spent on this process, by TensorBoard tag.
     """
@@ -113,6 +114,7 @@ class RolloutBatch:
     old_logp_NT: Tensor | None = None
     ref_logp_NT: Tensor | None = None
     weight_NT: Tensor | None = None
+    cuts: list[list[Tensor]] = field(default_factory=list)
     columns: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 

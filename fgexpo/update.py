@@ -121,23 +121,23 @@ def loss_metrics(out: LossOutput) -> dict[str, float]:
 
 
 def accumulate_gradients(
-    module: "GRPOModule", batch: RolloutBatch, rows: Tensor
+    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor]
 ) -> dict[str, float]:
     """Leave an update's gradient, averaged over the processes, in the policy's parameters.
 
     Args:
         module: policy, settings and the KL coefficient in force.
         batch: this process's rollouts.
-        rows: those of the mini-batch.
+        micro_batches: rows of each.
 
     Returns:
         The loss's parts. Their mean over the processes is that of the whole mini-batch.
     """
+    rows = torch.cat(micro_batches)
     own = update_denominator(module.loss, batch, rows, module.sampling.max_new_tokens)
     # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
     denominator = mean(module.trainer, own)
     totals: dict[str, float] = defaultdict(float)
-    micro_batches = module.micro_batches(batch, rows)
     for number, micro in enumerate(micro_batches, start=1):
         last = number == len(micro_batches)
         with nullcontext() if last else without_gradient_sync(module.trainer):
@@ -164,10 +164,10 @@ def make_updates(module: "GRPOModule", batch: RolloutBatch) -> dict[str, float]:
         Means over the updates that were made, and the number of those that were not.
     """
     totals: dict[str, float] = defaultdict(float)
-    passes = [rows for _ in range(module.inner_epochs) for rows in module.mini_batches(batch)]
+    passes = batch.cuts * module.inner_epochs
     made = 0
-    for number, rows in enumerate(passes):
-        metrics = _make_update(module, batch, rows, number)
+    for number, micro_batches in enumerate(passes):
+        metrics = _make_update(module, batch, micro_batches, number)
         if metrics is not None:
             made += 1
             for tag, value in metrics.items():
@@ -178,20 +178,20 @@ def make_updates(module: "GRPOModule", batch: RolloutBatch) -> dict[str, float]:
 
 
 def _make_update(
-    module: "GRPOModule", batch: RolloutBatch, rows: Tensor, number: int
+    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor], number: int
 ) -> dict[str, float] | None:
     """One optimizer step; None if its numbers were not finite on some process."""
     optimizer = module.optimizers()
     assert isinstance(optimizer, LightningOptimizer)
     optimizer.zero_grad()
-    metrics = accumulate_gradients(module, batch, rows)
+    metrics = accumulate_gradients(module, batch, micro_batches)
     limit = float("inf") if module.max_grad_norm is None else module.max_grad_norm
     norm = torch.nn.utils.clip_grad_norm_(module.policy.parameters(), limit)
     metrics["grad_norm"] = float(norm)
     fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
     if any_process(module.trainer, not fine):
         optimizer.zero_grad()
-        module.leave_out({**batch_record(batch, rows), **metrics}, number)
+        module.leave_out({**batch_record(batch, torch.cat(micro_batches)), **metrics}, number)
         return None
     optimizer.step()
     module.nonfinite.in_a_row = 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgexpo.sequences import join, join_solutions, pack, split
+from fgexpo.sequences import join, join_solutions, split
 from fgexpo.types import Completions
 
 
@@ -31,18 +31,3 @@ def test_split_are_contiguous_and_must_divide():
     assert [x.tolist() for x in split(6, 2)] == [[0, 1], [2, 3], [4, 5]]
     with pytest.raises(ValueError):
         split(6, 4)
-
-
-@pytest.mark.parametrize("limit", [1, 7, 12, 100])
-def test_pack_hold_every_row_once_within_the_limit(limit):
-    lengths = torch.tensor([3, 9, 1, 4, 4, 2, 7])
-    rows = torch.tensor([6, 0, 2, 3, 5])
-    found = pack(rows, lengths, limit)
-    assert sorted(torch.cat(found).tolist()) == sorted(rows.tolist())
-    for group in found:
-        assert len(group) == 1 or len(group) * int(lengths[group].max()) <= limit
-
-
-def test_pack_fill_the_limit():
-    found = pack(torch.arange(4), torch.tensor([4, 4, 4, 4]), 8)
-    assert [len(group) for group in found] == [2, 2]

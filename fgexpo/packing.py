@@ -1,0 +1,205 @@
+"""Sequences one behind the other in a single row: everything but attention runs without padding.
+
+Attention cannot cross from one sequence into the next. It goes by buckets of similar length, each
+padded for itself and given to PyTorch's causal kernel, so that no [M, M] mask is ever made.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from .sequences import Sequences
+
+ATTENTION = "fgexpo_packed"
+# A bucket's padded size over its real one, at most: a kernel call costs more than some padding.
+MAX_PADDING = 1.25
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Neighbours in the row that attention pads to the longest of them.
+
+    Attributes:
+        start: of the first, in the row.
+        lengths: of each, longest first.
+        device: of the row.
+    """
+
+    start: int
+    lengths: tuple[int, ...]
+    device: torch.device
+
+    @property
+    def stop(self) -> int:
+        """One after the last token."""
+        return self.start + sum(self.lengths)
+
+    @cached_property
+    def place(self) -> Tensor | None:
+        """Where each token is in the padded rows, laid flat; None if there is no padding."""
+        longest = self.lengths[0]
+        if self.lengths[-1] == longest:
+            return None
+        places = [torch.arange(length) + n * longest for n, length in enumerate(self.lengths)]
+        return torch.cat(places).to(self.device)
+
+    def pad(self, row_1hMd: Tensor) -> Tensor:
+        """This bucket's share of the row, [n, h, longest, d]."""
+        part_mhd = row_1hMd[0, :, self.start : self.stop].transpose(0, 1)
+        if self.place is not None:
+            padded = part_mhd.new_zeros(len(self.lengths) * self.lengths[0], *part_mhd.shape[1:])
+            part_mhd = padded.index_copy(0, self.place, part_mhd)
+        return part_mhd.unflatten(0, (len(self.lengths), self.lengths[0])).transpose(1, 2)
+
+    def unpad(self, padded_nLhd: Tensor) -> Tensor:
+        """Back to the real tokens, [m, h, d]."""
+        flat = padded_nLhd.flatten(0, 1)
+        return flat if self.place is None else flat.index_select(0, self.place)
+
+
+class Segments:
+    """What attention has to know about a row; counts the layers that have asked.
+
+    Args:
+        lengths: of the sequences, longest first.
+        device: of the row.
+    """
+
+    def __init__(self, lengths: list[int], device: torch.device) -> None:
+        self.buckets = [
+            Bucket(start, part, device) for start, part in _similar(tuple(lengths), MAX_PADDING)
+        ]
+        self.calls = 0
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences in a single row of M tokens, longest first.
+
+    Attributes:
+        tokens_1M: int64 [1, M].
+        position_1M: of each token in its own sequence, [1, M].
+        offset_N: where each sequence begins, in the order that it was given in, [N].
+        segments: for attention.
+    """
+
+    tokens_1M: Tensor
+    position_1M: Tensor
+    offset_N: Tensor
+    segments: Segments
+
+
+def lay_out(sequences: Sequences) -> Packed:
+    """Put N padded rows behind one another."""
+    device = sequences.tokens_NL.device
+    lengths_N = sequences.lengths_N
+    order_N = torch.argsort(lengths_N, descending=True, stable=True)
+    sorted_N = lengths_N[order_N]
+    position_L = torch.arange(sequences.tokens_NL.shape[1], device=device)
+    real_NL = position_L < sorted_N[:, None]
+    offset_N = torch.empty_like(lengths_N)
+    offset_N[order_N] = sorted_N.cumsum(0) - sorted_N
+    return Packed(
+        sequences.tokens_NL[order_N][real_NL][None],
+        position_L.expand_as(real_NL)[real_NL][None],
+        offset_N,
+        Segments(sorted_N.tolist(), device),
+    )
+
+
+def packed_hidden(decoder: Any, packed: Packed) -> Tensor:
+    """Last hidden states of a row, [M, H].
+
+    Raises:
+        RuntimeError: when the decoder does not hand the row's segments to its attention.
+    """
+    hidden_1MH = decoder(
+        input_ids=packed.tokens_1M,
+        position_ids=packed.position_1M,
+        # Four dimensions: taken as it is, where positions alone would make a [M, M] mask.
+        attention_mask=packed.tokens_1M.new_zeros(1, 1, 1, 1, dtype=torch.bool),
+        use_cache=False,
+        segments=packed.segments,
+    ).last_hidden_state
+    layers = decoder.config.num_hidden_layers
+    if packed.segments.calls != layers:
+        raise RuntimeError(
+            f"{type(decoder).__name__}: {packed.segments.calls} of {layers} attention layers were "
+            "told where sequences begin; padding-free rows do not work with this model"
+        )
+    return hidden_1MH[0]
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    segments: Segments | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' interface to attention: PyTorch's kernels, bucket by bucket if there are any.
+
+    Args:
+        module: the attention layer.
+        query: [1, h, M, d] with ``segments``.
+        key: the same with its own number of heads.
+        value: the same.
+        attention_mask: for rows without ``segments``.
+        segments: of a row.
+        **options: of the kernels.
+
+    Returns:
+        [1, M, h, d], and no weights.
+    """
+    if segments is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    segments.calls += 1
+    options["is_causal"] = True
+    found = []
+    for bucket in segments.buckets:
+        q, k, v = (bucket.pad(row) for row in (query, key, value))
+        padded_nLhd, _ = sdpa_attention_forward(module, q, k, v, None, **options)
+        found.append(bucket.unpad(padded_nLhd))
+    return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+def enable_packing(model: Any) -> bool:
+    """Let a model read padding-free rows, where its attention is PyTorch's and full in all layers.
+
+    Returns:
+        Whether it does now. Padded rows, as in generation, work as before.
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    window = getattr(model.config, "sliding_window", None)
+    if model.config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not window:
+        model.set_attn_implementation(ATTENTION)
+    return is_packed(model)
+
+
+def is_packed(model: Any) -> bool:
+    """Whether a model reads padding-free rows."""
+    return model.config._attn_implementation == ATTENTION
+
+
+def _similar(lengths: tuple[int, ...], limit: float) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Cut sorted lengths where padding to the longest would cost more than ``limit`` allows."""
+    first = start = total = 0
+    for n, length in enumerate(lengths):
+        if (n + 1 - first) * lengths[first] > limit * (total + length):
+            yield start, lengths[first:n]
+            first, start, total = n, start + total, 0
+        total += length
+    yield start, lengths[first:]
