@@ -14,6 +14,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from .advantages import AdvantageScale
+from .balance import balance
 from .checks import check_mini_batches, check_settings, check_trainer
 from .distributed import gather_columns, gather_questions
 from .folders import run_folder
@@ -176,6 +177,7 @@ class GRPOModule(PolicyModule):
         rollouts = self.roll_out(batch, self.group_size, self.sampling, seed_of)
         self.engine.rest()
         started = time.perf_counter()
+        rollouts = balance(self.trainer, rollouts, self.questions_per_update(rollouts))
         score_rollouts(self, rollouts)
         rollouts.seconds["time/score"] = time.perf_counter() - started
         return rollouts
@@ -185,11 +187,14 @@ class GRPOModule(PolicyModule):
         own = self.prompts.max_prompt_tokens + self.sampling.max_new_tokens
         return max(own, super().longest())
 
+    def questions_per_update(self, rollouts: RolloutBatch) -> int:
+        """Questions of an optimizer step on this process."""
+        size = self.mini_batch_questions
+        return len(rollouts.source) if size is None else size // self.trainer.world_size
+
     def mini_batches(self, rollouts: RolloutBatch) -> list[Tensor]:
         """This process's rows of each optimizer step."""
-        size = self.mini_batch_questions
-        own = len(rollouts.source) if size is None else size // self.trainer.world_size
-        return split(len(rollouts.texts), own * self.group_size)
+        return split(len(rollouts.texts), self.questions_per_update(rollouts) * self.group_size)
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Tell the curriculum what it has just learned about these questions, and log the batch."""

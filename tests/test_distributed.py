@@ -22,14 +22,20 @@ class Trace(Callback):
         self.rows = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        per_question = [
-            batch.texts[q * batch.group_size : (q + 1) * batch.group_size]
-            for q in range(len(batch.source))
-        ]
+        group = batch.group_size
+        rollouts = {
+            int(question): (
+                batch.texts[q * group : (q + 1) * group],
+                [verdict.answer for verdict in batch.verdicts[q * group : (q + 1) * group]],
+                batch.old_logp_NT[q * group : (q + 1) * group].sum(1).tolist(),
+                q // pl_module.questions_per_update(batch),
+            )
+            for q, question in enumerate(batch.source.index_Q)
+        }
         self.rows.append(
             {
-                "questions": batch.source.index_Q.tolist(),
-                "texts": per_question,
+                "rollouts": rollouts,
+                "tokens": int(batch.sequences.lengths_N.sum()),
                 "beta": pl_module.beta,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
             }
@@ -88,8 +94,13 @@ def check(folder, tmp_path, options):
     ranks = [torch.load(tmp_path / f"two-{rank}") for rank in range(2)]
     for step, whole in enumerate(one["rows"]):
         shares = [rank["rows"][step] for rank in ranks]
-        for what in ("questions", "texts"):
-            assert interleaved([share[what] for share in shares]) == whole[what]
+        assert not shares[0]["rollouts"].keys() & shares[1]["rollouts"].keys()
+        found = shares[0]["rollouts"] | shares[1]["rollouts"]
+        assert found.keys() == whole["rollouts"].keys()
+        for question, (texts, answers, logp, update) in whole["rollouts"].items():
+            assert found[question][:2] == (texts, answers)
+            assert found[question][2] == pytest.approx(logp, abs=1e-3)
+            assert found[question][3] == update, "in the optimizer step that it was drawn for"
         assert shares[0]["beta"] == shares[1]["beta"] == pytest.approx(whole["beta"], abs=1e-9)
         for share in shares:
             same_metrics(share["metrics"], whole["metrics"])
@@ -100,10 +111,6 @@ def check(folder, tmp_path, options):
     assert torch.equal(ranks[1]["table"], one["table"])
     assert ranks[0]["tokens"] == ranks[1]["tokens"] == one["tokens"]
     assert ranks[0]["shard"] == ranks[1]["shard"], "as many evaluation batches on each"
-
-
-def interleaved(lists):
-    return [item for group in zip(*lists, strict=True) for item in group]
 
 
 def same_metrics(found, expected):
