@@ -31,10 +31,11 @@ class EvaluationReport(Callback):
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
         self._store: EvaluationStore | None = None
+        self._identity: dict[str, Any] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Find what an interrupted evaluation has left."""
-        identity = _identity(trainer, pl_module)
+        identity = self._identity = _identity(trainer, pl_module)
         folder = Path(self.folder or Path("evaluations") / _name(trainer, pl_module, identity))
         self._store = EvaluationStore(folder, identity, write=trainer.is_global_zero)
         # Else one process would count a question as finished that another is about to ask.
@@ -84,7 +85,7 @@ class EvaluationReport(Callback):
             "model": pl_module.name,
             "checkpoint": str(trainer.ckpt_path) if trainer.ckpt_path else None,
             "rollout_step": pl_module.rollout_step,
-            "identity": _identity(trainer, pl_module),
+            "identity": self._identity,
             "benchmarks": benchmarks,
             MEAN: overall(benchmarks),
         }

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor
 
-from fgexpo.archive import write_weights
+from fgexpo.archive import write_model
 from fgexpo.errors import UserError
+from fgexpo.rollout.weights import full_weights
 
 
 class ExportPolicy(Callback):
@@ -44,15 +46,20 @@ class ExportPolicy(Callback):
                     f"{self.metric} = {score:.3f} is outside [{self.low}, {self.high}], so nothing "
                     f"was written to {self.out!r}; train longer or shorter, or with another seed"
                 )
+        # Sharded weights are put together by all processes.
+        weights = {
+            name: weight.cpu() if trainer.is_global_zero else weight.new_empty(0)
+            for name, weight in full_weights(pl_module.policy)
+        }
         if trainer.is_global_zero:
-            self._write(pl_module)
+            self._write(pl_module, weights)
 
-    def _write(self, pl_module: Any) -> None:
+    def _write(self, pl_module: Any, weights: dict[str, Tensor]) -> None:
         out = Path(self.out)
         # Renamed when complete: a folder of this name is never half of a model.
         partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-        pl_module.prompts.tokenizer.save_pretrained(partial)
-        write_weights(pl_module.policy, partial)
+        files = pl_module.archive.files(pl_module.policy, pl_module.prompts.tokenizer)
+        write_model(files, weights, partial)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)

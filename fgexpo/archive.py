@@ -1,8 +1,15 @@
 """What makes a checkpoint self-contained: the texts of the model's configuration and tokenizer."""
 
+import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 
 class ModelArchive:
@@ -27,8 +34,24 @@ class ModelArchive:
         return self._files
 
 
-def write_weights(model: Any, folder: Path) -> None:
-    """Write a model's weights (safetensors) and configuration, as readable as any other file."""
+def write_model(files: dict[str, str], weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a Hugging Face folder, its weights as safetensors.
+
+    Args:
+        files: see :meth:`ModelArchive.files`.
+        weights: every weight by its Hugging Face name.
+        folder: where to.
+
+    Raises:
+        ValueError: for a file that would leave the folder.
+    """
+    settings = json.loads(files["config.json"])
+    config = CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    model.load_state_dict(weights, strict=True, assign=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_files(files, folder)
     model.save_pretrained(folder)
     readable = (folder / "config.json").stat().st_mode
     for path in folder.glob("*.safetensors"):

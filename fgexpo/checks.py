@@ -11,6 +11,7 @@ from .rewards import Verifier
 from .rewards.overlong import Overlong
 from .rewards.reward import Reward
 from .rollout import Sampling
+from .strategies import FSDP2
 from .templates import Template
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ def check_trainer(trainer: Trainer) -> None:
             "trainer.use_distributed_sampler must be false: it would replace the curriculum's "
             "sampler by one that draws for each process on its own"
         )
-    if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy):
+    if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy | FSDP2):
         raise UserError(
             f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "
-            f"{trainer.world_size} processes; use --trainer.strategy=ddp"
+            f"{trainer.world_size} processes; use --trainer.strategy=ddp or fsdp2"
         )
 
 
@@ -152,6 +153,11 @@ def check_settings(module: "GRPOModule") -> None:
         raise UserError(
             f"model.sampling.top_p and top_k must be off to train with "
             f"{type(module.engine).__name__}, whose log-probs they change"
+        )
+    if module.reference_offload and module.lora is not None:
+        raise UserError(
+            "model.reference_offload has nothing to move: with model.lora the reference is the "
+            "policy without its adapters"
         )
     if not module.rewards:
         raise UserError("model.rewards must name at least one reward")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .errors import UserError
+from .sharding import full_tensor
 from .templates import PromptEncoder
 
 Change = Literal["model", "template", "group_size", "pool", "questions_per_step"]
@@ -20,11 +21,12 @@ def fingerprint_model(model: nn.Module) -> str:
     """Names, shapes and some values of every weight: seconds, not minutes, for 8 B."""
     digest = hashlib.blake2b(digest_size=8)
     for name, weight in model.named_parameters():
-        flat = weight.detach().flatten()
+        flat = full_tensor(weight).flatten()
         stride = max(1, len(flat) // _SAMPLES)
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(flat[::stride].float().cpu().numpy().tobytes())
-    return f"{type(model).__name__} {digest.hexdigest()}"
+    # Sharding makes a class of its own.
+    return f"{type(model).__name__.removeprefix('FSDP')} {digest.hexdigest()}"
 
 
 def fingerprint_template(encoder: PromptEncoder) -> str:

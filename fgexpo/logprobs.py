@@ -3,6 +3,7 @@
 Only the hidden states of completion tokens reach the LM head, which never makes the whole logits.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 from .lm_head import head_logprobs
 from .packing import is_packed, lay_out, packed_hidden
 from .sequences import Sequences
+
+# Of a sharded model: the method by which all its weights are gathered for this computation.
+LOGPROBS = "completion_logprobs"
 
 
 def completion_logprobs(
@@ -28,6 +32,14 @@ def completion_logprobs(
         float32 [N, T] each, 0 in the padding, both with gradient; the second is None unless asked
         for.
     """
+    compute = getattr(model, LOGPROBS, partial(compute_logprobs, model))
+    return compute(sequences, temperature, entropy)
+
+
+def compute_logprobs(
+    model: Any, sequences: Sequences, temperature: float, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """What :func:`completion_logprobs` does, for a model whose weights are all there."""
     mask_NT = sequences.mask_NT
     row, column = mask_NT.nonzero(as_tuple=True)
     position_M = sequences.prompt_lengths_N[row] + column

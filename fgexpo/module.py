@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 
 from .advantages import AdvantageScale
 from .balance import balance
@@ -30,14 +30,14 @@ from .losses import LossSettings
 from .memory import explain_micro_batches
 from .mismatch import TAG, MismatchAlarm
 from .nonfinite import NonFiniteUpdates
-from .packing import enable_packing
 from .policy import PolicyModule
-from .reference import FrozenReference
+from .reference import AdapterOff, FrozenReference, Reference
 from .rewards.reward import Accuracy, Reward
 from .rollout import Sampling
 from .scoring import score_rollouts
 from .seeding import hash_seed
 from .sequences import split
+from .sharding import place
 from .stats import summarise
 from .types import QuestionBatch, RolloutBatch
 from .update import make_updates
@@ -53,6 +53,7 @@ class GRPOModule(PolicyModule):
         mini_batch_questions: questions an optimizer step; null for the whole batch.
         inner_epochs: passes over each rollout batch.
         micro_batch_tokens: tokens a forward pass; changes memory and speed, not gradients.
+        reference_offload: the reference rests in the host's memory between scorings.
         loss: clipping, KL estimator and aggregation.
         advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
         advantage_unbiased: see the same.
@@ -80,6 +81,7 @@ class GRPOModule(PolicyModule):
         mini_batch_questions: int | None = None,
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
+        reference_offload: bool = False,
         loss: LossSettings = LossSettings(),
         advantage_scale: AdvantageScale = "group",
         advantage_unbiased: bool = False,
@@ -99,6 +101,7 @@ class GRPOModule(PolicyModule):
         self.mini_batch_questions = mini_batch_questions
         self.inner_epochs = inner_epochs
         self.micro_batch_tokens = micro_batch_tokens
+        self.reference_offload = reference_offload
         self.loss = loss
         self.advantage_scale: AdvantageScale = advantage_scale
         self.advantage_unbiased = advantage_unbiased
@@ -110,7 +113,7 @@ class GRPOModule(PolicyModule):
         self.nonfinite = NonFiniteUpdates(max_nonfinite_updates)
         self.allow_changes: list[Change] = allow_changes or []
         check_settings(self)
-        self.reference: FrozenReference | None = None
+        self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
         self.alarm = MismatchAlarm()
         self.num_tokens = 0
@@ -137,25 +140,31 @@ class GRPOModule(PolicyModule):
     def configure_model(self) -> None:
         """Open the policy and, only where a KL term will need it, the reference."""
         super().configure_model()
-        if not self._facts:
-            # Taken before a checkpoint's weights replace those that the run begins with.
-            self._facts = {
-                "model": fingerprint_model(self.policy),
-                "template": fingerprint_template(self.prompts),
-                "group_size": self.group_size,
-            }
-        if self.kl_coef > 0 and self.reference is None and self.trainer.state.fn == "fit":
-            self.reference = FrozenReference(self.open_policy())
-            enable_packing(self.reference.model)
+        if self.kl_coef == 0 or self.reference is not None or self.trainer.state.fn != "fit":
+            return
+        if self.lora is not None:
+            self.reference = AdapterOff(self.policy)
+        else:
+            model = place(self.open_policy(), self.trainer, self.reference_offload)
+            self.reference = FrozenReference(model, self.reference_offload)
+
+    def opened(self, policy: nn.Module) -> None:
+        """Note what the run begins with."""
+        self._facts = {
+            "model": fingerprint_model(policy),
+            "template": fingerprint_template(self.prompts),
+            "group_size": self.group_size,
+        }
 
     def on_fit_start(self) -> None:
-        """Bring the reference to the policy's device."""
+        """Bring the reference to where the policy is."""
         if self.reference is not None:
-            self.reference.to(self.device)
+            self.reference.settle(self.device)
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and a learning rate that is constant after a linear warm-up."""
-        optimizer = self.make_optimizer(self.policy.parameters())
+        trained = [weight for weight in self.policy.parameters() if weight.requires_grad]
+        optimizer = self.make_optimizer(trained)
         warmup = max(1, self.warmup_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min(1.0, (step + 1) / warmup)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .sharding import own_part
 from .types import RolloutBatch
 
 
@@ -61,16 +62,11 @@ def batch_record(batch: RolloutBatch, rows: Tensor) -> dict[str, Any]:
     return {name: x.cpu() if isinstance(x, Tensor) else x for name, x in record.items()}
 
 
-def check_weights(policy: nn.Module, when: str) -> None:
-    """Refuse weights that are not finite.
-
-    Raises:
-        RuntimeError: naming the first such weight.
-    """
+def nonfinite_weight(policy: nn.Module) -> str | None:
+    """The name of a weight that is not finite, as far as this process holds it; None if all are."""
     for name, weight in policy.named_parameters():
+        part = own_part(weight)
         # The largest magnitude passes NaN and infinity on, and needs no copy of the weight.
-        if (
-            weight.numel()
-            and not torch.linalg.vector_norm(weight.detach(), float("inf")).isfinite()
-        ):
-            raise RuntimeError(f"{when}: policy weight {name} is not finite, so nothing is saved")
+        if part.numel() and not torch.linalg.vector_norm(part, float("inf")).isfinite():
+            return name
+    return None

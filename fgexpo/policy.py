@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,15 +15,17 @@ from .checks import check_answer_form, check_length
 from .distributed import any_process, check_same_step
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
+from .grading import grade
 from .heartbeat import phase
 from .lm_head import check_head
 from .loading import load_config, load_model, load_tokenizer
+from .lora import LoRA, adapt, check_same_adapters
 from .memory import explain_memory
-from .nonfinite import check_weights
-from .packing import enable_packing
+from .nonfinite import nonfinite_weight
 from .rewards import MathVerifier, Verifier
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
+from .sharding import is_sharded, place, whole
 from .templates import Plain, PromptEncoder, Template
 from .types import QuestionBatch, RolloutBatch
 
@@ -38,6 +41,9 @@ class PolicyModule(LightningModule):
         max_prompt_tokens: longer prompts are dropped, with a count in the log.
         evaluation: how validation and test sample.
         dtype: of the weights in memory; ``bf16-mixed`` training still wants ``float32`` here.
+        lora: train adapters beside frozen weights; null trains all weights.
+        activation_checkpointing: compute a layer's activations again in the backward pass: less
+            memory, about a third more time.
         seed: of all rollouts.
 
     Attributes:
@@ -57,6 +63,8 @@ class PolicyModule(LightningModule):
         max_prompt_tokens: int = 1024,
         evaluation: EvaluationSettings = EvaluationSettings(),
         dtype: str = "float32",
+        lora: LoRA | None = None,
+        activation_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -65,6 +73,8 @@ class PolicyModule(LightningModule):
         self.verifier = verifier
         self.evaluation = evaluation
         self.dtype_name = dtype
+        self.lora = lora
+        self.activation_checkpointing = activation_checkpointing
         self.seed = seed
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
@@ -96,15 +106,27 @@ class PolicyModule(LightningModule):
 
     def configure_model(self) -> None:
         """Open the policy, once for all of Lightning's stages."""
-        if self.policy is None:
-            self.policy = self.open_policy()
-            check_head(self.policy)
-            enable_packing(self.policy)
-            self.policy.train()
+        if self.policy is not None:
+            return
+        policy: Any = self.open_policy()
+        check_head(policy)
+        self.opened(policy)
+        if self.lora is not None:
+            adapt(policy, self.lora, self.seed)
+        if self.activation_checkpointing:
+            policy.gradient_checkpointing_enable({"use_reentrant": False})
+        self.policy = place(policy, self.trainer).train()
+
+    def opened(self, policy: nn.Module) -> None:
+        """The weights are as they were opened, on every process, and nothing was added yet."""
 
     def on_train_start(self) -> None:
         """Check that all processes have resumed at the same step."""
         check_same_step(self.trainer, self.rollout_step)
+
+    def together(self) -> bool:
+        """Whether all processes must generate at the same time."""
+        return self.engine.collective or is_sharded(self.policy)
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -155,36 +177,14 @@ class PolicyModule(LightningModule):
                 f"{setting}.max_new_tokens",
             ),
             self.inference(),
+            nullcontext() if self.engine.collective else whole(self.policy),
         ):
             completions = self.engine.generate(self.policy, request)
         sampled = time.perf_counter()
-        texts = [
-            self.prompts.decode(tokens[:length])
-            for tokens, length in zip(
-                completions.tokens_NT.tolist(), completions.lengths_N.tolist(), strict=True
-            )
-        ]
-        asked = [question for question in batch.questions for _ in range(count)]
-        with phase(f"verify by {type(self.verifier).__name__}"):
-            verdicts = self.verifier.verify(asked, texts)
-        correct_N = torch.tensor([float(v.correct) for v in verdicts], device=self.device)
-        graded = time.perf_counter()
-        flags = {
-            "timed_out": [verdict.timed_out for verdict in verdicts],
-            "unanswered": [verdict.answer is None for verdict in verdicts],
-        }
-        return RolloutBatch(
-            source=batch,
-            group_size=count,
-            completions=completions,
-            texts=texts,
-            verdicts=verdicts,
-            correct_N=correct_N,
-            reward_N=correct_N.clone(),
-            advantages_N=torch.zeros_like(correct_N),
-            columns={name: torch.tensor(up).to(correct_N) for name, up in flags.items()},
-            seconds={"time/generate": sampled - started, "reward/seconds": graded - sampled},
-        )
+        rollouts = grade(batch, count, completions, self.prompts, self.verifier)
+        rollouts.seconds["time/generate"] = sampled - started
+        rollouts.seconds["reward/seconds"] = time.perf_counter() - sampled
+        return rollouts
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Outside training, questions become graded rollouts here."""
@@ -199,8 +199,8 @@ class PolicyModule(LightningModule):
 
         settings = self.evaluation
         asked = self.evaluator.still_to_ask(batch)
-        if self.engine.collective and any_process(self.trainer, bool(len(asked))):
-            # Another process has something to ask, and its engine waits for this one's.
+        if self.together() and any_process(self.trainer, bool(len(asked))):
+            # Another process has something to ask, and waits for this one's share of the work.
             asked = asked if len(asked) else batch.select([0])
         if not len(asked):
             return asked
@@ -245,15 +245,26 @@ class PolicyModule(LightningModule):
         Raises:
             RuntimeError: when a weight is not finite; nothing is saved then.
         """
-        check_weights(self.policy, f"rollout step {self.rollout_step}")
+        weight = nonfinite_weight(self.policy)
+        if any_process(self.trainer, weight is not None):
+            raise RuntimeError(
+                f"rollout step {self.rollout_step}: policy weight "
+                f"{weight or 'on another process'} is not finite, so nothing is saved"
+            )
         checkpoint["fgexpo"] = {
             "seed": self.seed,
             "rollout_step": self.rollout_step,
             "files": self.archive.files(self.policy, self.prompts.tokenizer),
+            "lora": None if self.lora is None else asdict(self.lora),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counter and, in training, the seed that the run began with."""
+        """Restore the counter and, in training, the seed that the run began with.
+
+        Raises:
+            UserError: when the checkpoint has other adapters than this policy.
+        """
+        check_same_adapters(checkpoint["fgexpo"].get("lora"), self.lora)
         if self.trainer.state.fn == "fit":
             self.seed = checkpoint["fgexpo"]["seed"]
         self.rollout_step = checkpoint["fgexpo"]["rollout_step"]

@@ -15,6 +15,7 @@ from .memory import explain_micro_batches
 from .micro_batches import cut
 from .mismatch import importance_weights
 from .packing import is_packed
+from .reference import Reference
 from .rewards.reward import Graded, Reward
 from .sequences import join
 from .stats import REWARD_PREFIX, mismatch_columns, rollout_columns
@@ -48,8 +49,9 @@ def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
         apply_logprobs(
             rollouts,
             module.policy,
-            module.reference.model if module.reference else None,
+            module.reference,
             module.sampling.temperature,
+            module.device,
         )
     assert rollouts.old_logp_NT is not None
     done, settings = rollouts.completions, module.loss
@@ -89,8 +91,9 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
 def apply_logprobs(
     rollouts: RolloutBatch,
     policy: nn.Module,
-    reference: nn.Module | None,
+    reference: Reference | None,
     temperature: float,
+    device: torch.device,
 ) -> None:
     """Set the log-probs of the old policy and the reference, micro-batch by micro-batch.
 
@@ -99,22 +102,27 @@ def apply_logprobs(
         policy: before its first update.
         reference: None leaves ``ref_logp_NT`` at None.
         temperature: of the rollouts.
+        device: to compute on.
     """
     done, sequences = rollouts.completions, rollouts.sequences
     assert sequences is not None
     rollouts.old_logp_NT = torch.zeros_like(done.logp_NT)
-    rollouts.ref_logp_NT = torch.zeros_like(done.logp_NT) if reference is not None else None
     entropy_N = torch.zeros_like(rollouts.reward_N)
     for rows in chain.from_iterable(rollouts.cuts):
         beat()
-        part = sequences.select(rows)
         rollouts.old_logp_NT[rows], entropy_nT = completion_logprobs(
-            policy, part, temperature, entropy=True
+            policy, sequences.select(rows), temperature, entropy=True
         )
         assert entropy_nT is not None
         entropy_N[rows] = entropy_nT.sum(1)
-        if reference is not None and rollouts.ref_logp_NT is not None:
-            rollouts.ref_logp_NT[rows], _ = completion_logprobs(reference, part, temperature)
+    if reference is not None:
+        rollouts.ref_logp_NT = torch.zeros_like(done.logp_NT)
+        with reference.scoring(device) as model:
+            for rows in chain.from_iterable(rollouts.cuts):
+                beat()
+                rollouts.ref_logp_NT[rows], _ = completion_logprobs(
+                    model, sequences.select(rows), temperature
+                )
     rollouts.columns |= rollout_columns(rollouts)
     rollouts.columns |= mismatch_columns(rollouts.old_logp_NT, done.logp_NT, done.mask_NT)
     rollouts.columns["entropy"] = entropy_N

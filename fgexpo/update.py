@@ -18,6 +18,7 @@ from .heartbeat import beat
 from .logprobs import completion_logprobs
 from .losses import LossOutput, LossSettings, grpo_loss, loss_denominator
 from .nonfinite import batch_record
+from .sharding import full_tensor
 from .types import RolloutBatch
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _make_update(
     metrics = accumulate_gradients(module, batch, micro_batches)
     limit = float("inf") if module.max_grad_norm is None else module.max_grad_norm
     norm = torch.nn.utils.clip_grad_norm_(module.policy.parameters(), limit)
-    metrics["grad_norm"] = float(norm)
+    metrics["grad_norm"] = float(full_tensor(norm))
     fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
     if any_process(module.trainer, not fine):
         optimizer.zero_grad()

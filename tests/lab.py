@@ -32,13 +32,17 @@ class Lab:
         self.runs = 0
         self._undisturbed = {}
 
-    def run(self, name, devices=1, more=(), **environment):
-        """Start a run, or go on with it."""
+    def arguments(self, name, more=()):
+        """The command line of a run."""
         arguments = ["fit", "--config", str(CONFIG), f"--model.name={self.model}"]
         arguments += [f"--steps={STEPS}", *SETTINGS.split()]
         if not any(flag.startswith("--model.verifier") for flag in more):
             arguments += ["--model.verifier=EvenIsRight"]
-        arguments += [f"--trainer.logger.save_dir={self.folder / name}", *more]
+        return [*arguments, f"--trainer.logger.save_dir={self.folder / name}", *more]
+
+    def run(self, name, devices=1, more=(), **environment):
+        """Start a run, or go on with it."""
+        arguments = self.arguments(name, more)
         options = {
             "log": self.folder / f"{name}.log",
             "environment": {"FGEXPO_PLUGINS": "plants,helpers", **environment},

@@ -118,7 +118,8 @@ def same_metrics(found, expected):
     assert found.keys() == expected.keys()
     for tag, value in expected.items():
         if not tag.startswith(timed):
-            assert found[tag] == pytest.approx(value, abs=1e-5), tag
+            # Sums over rows in another order, carried on through five steps.
+            assert found[tag] == pytest.approx(value, abs=1e-5, rel=2e-5), tag
 
 
 class One(QuestionSource):
@@ -126,16 +127,18 @@ class One(QuestionSource):
         return [Question("only", "1+1", "2")]
 
 
-def evaluate_one_question(folder, out):
+def evaluate_one_question(folder, out, strategy):
     data = make_data(val={"one": One()})
     module = make_module(folder, verifier=EvenIsRight())
-    trainer = make_trainer(Path(out).parent, 1, devices=2, strategy="ddp", limit_val_batches=1.0)
+    trainer = make_trainer(Path(out).parent, 1, devices=2, strategy=strategy, limit_val_batches=1.0)
     scores = trainer.validate(module, data, verbose=False)[0]
     torch.save((len(data.val_sets[0]), scores), f"{out}-{module.global_rank}")
 
 
-def test_more_processes_than_questions(model_folder, tmp_path):
-    run_ranks(evaluate_one_question, model_folder, str(tmp_path / "out"), log=tmp_path / "log")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_more_processes_than_questions(model_folder, tmp_path, strategy):
+    out = str(tmp_path / "out")
+    run_ranks(evaluate_one_question, model_folder, out, strategy, log=tmp_path / "log")
     (count, one), (_, two) = (torch.load(tmp_path / f"out-{rank}") for rank in range(2))
     assert count == 1 and one == two and "val/one/pass@1" in one
 

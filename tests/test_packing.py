@@ -120,8 +120,7 @@ def test_training_makes_the_same_updates_with_and_without(model_folder, tmp_path
     assert is_packed(module.policy) and is_packed(module.reference.model)
     files = module.archive.files(module.policy, module.prompts.tokenizer)
     assert packing.ATTENTION not in str(files), "an exported model knows nothing of it"
-    for place in ("policy", "module"):
-        monkeypatch.setattr(f"fgexpo.{place}.enable_packing", lambda model: False)
+    monkeypatch.setattr("fgexpo.sharding.enable_packing", lambda model: False)
     padded, module = final()
     assert not is_packed(module.policy)
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=0)

@@ -96,7 +96,8 @@ def test_a_run_goes_on_with_another_number_of_processes(model_folder, tmp_path):
     final, rates, own = torch.load(tmp_path / "0")
     torch.testing.assert_close(final, weights(whole), atol=1e-5, rtol=0)
     assert torch.equal(rates, table.table.pass_rates)
-    assert [row[0] for row in own] == [row[0][::2] for row in rows[4:]]
+    for mine, step in zip(own, rows[4:], strict=True):
+        assert len(mine[0]) == len(step[0]) // 2 and set(mine[0]) < set(step[0])
 
 
 class Gradients(Callback):

@@ -1,16 +1,13 @@
 """``python -m fgexpo export``: a checkpoint becomes a Hugging Face folder."""
 
-import json
 from pathlib import Path
 
-import torch
 from jsonargparse import ArgumentParser
-from transformers import AutoModelForCausalLM
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from ..archive import write_files, write_weights
+from ..archive import write_model
 from ..checkpoint import read_checkpoint
 from ..errors import UserError
+from ..lora import LoRA, merged
 
 PREFIX = "policy."
 
@@ -26,7 +23,7 @@ def main(arguments: list[str]) -> None:
 
 
 def export(ckpt_path: str, out: str) -> None:
-    """Write the policy's weights (safetensors), configuration and tokenizer.
+    """Write the policy's weights (safetensors, adapters merged), configuration and tokenizer.
 
     Raises:
         UserError: for a missing or foreign checkpoint, or a folder that is not empty.
@@ -35,17 +32,12 @@ def export(ckpt_path: str, out: str) -> None:
     folder = Path(out)
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"--out: folder {out!r} is not empty")
-    files: dict[str, str] = checkpoint["fgexpo"]["files"]
-    settings = json.loads(files["config.json"])
-    config = CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     weights = {
         name.removeprefix(PREFIX): tensor
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(PREFIX)
     }
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(weights, strict=True, assign=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_files(files, folder)
-    write_weights(model, folder)
+    lora = checkpoint["fgexpo"].get("lora")
+    if lora is not None:
+        weights = dict(merged(weights, LoRA(**lora).scale))
+    write_model(checkpoint["fgexpo"]["files"], weights, folder)

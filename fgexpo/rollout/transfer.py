@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 
 from ..errors import UserError
+from ..lora import is_adapted
 
 
 class WeightTransfer(ABC):
@@ -41,7 +42,7 @@ class NCCLTransfer(WeightTransfer):
         Raises:
             UserError: for a policy with adapters, which it would send apart from their weights.
         """
-        if hasattr(policy, "merge_adapter"):
+        if is_adapted(policy):
             raise UserError("model.engine: VLLMServer cannot take LoRA adapters; use VLLM")
         if self._engine is None:
             self._engine = self._open(policy, url)

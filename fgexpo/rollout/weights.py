@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+
+from ..sharding import full_tensor
 
 HEAD = "lm_head.weight"
 _WRAPPER, _BASE, _ADAPTER = "base_model.model.", ".base_layer", "lora_"
@@ -23,18 +24,18 @@ def full_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
     for name, weight in policy.state_dict().items():
         if _ADAPTER in name:
             continue
-        whole = _whole(weight)
+        whole = full_tensor(weight)
         if name in adapted:
             layer = adapted[name]
             whole = whole + sum(
-                _whole(layer.get_delta_weight(adapter)) for adapter in layer.active_adapters
+                full_tensor(layer.get_delta_weight(adapter)) for adapter in layer.active_adapters
             )
         name = name.removeprefix(_WRAPPER).replace(_BASE, "")
         seen.add(name)
         yield name, whole
     if HEAD not in seen:
         head: Any = policy.get_output_embeddings()  # pyright: ignore[reportCallIssue]
-        yield HEAD, _whole(head.weight)
+        yield HEAD, full_tensor(head.weight)
 
 
 def _adapted(policy: nn.Module) -> dict[str, Any]:
@@ -44,8 +45,3 @@ def _adapted(policy: nn.Module) -> dict[str, Any]:
         for name, layer in policy.named_modules()
         if hasattr(layer, "get_delta_weight")
     }
-
-
-def _whole(weight: Tensor) -> Tensor:
-    weight = weight.detach()
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight
