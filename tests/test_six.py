@@ -25,14 +25,20 @@ CHAT = (
 )
 
 
-def byte_model(folder):
-    """A random Qwen2 with one token a byte and room for the longest question."""
+def byte_tokenizer():
+    """One token a byte, and a chat template."""
     vocabulary = {token: i for i, token in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = Qwen2Tokenizer(
         vocab=vocabulary, merges=[], eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
     tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def byte_model(folder):
+    """A random Qwen2 with one token a byte and room for the longest question."""
+    tokenizer = byte_tokenizer()
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
