@@ -19,7 +19,7 @@ from . import callbacks as slots
 from . import datamodules, rewards, tasks  # noqa: F401
 from .checkpoint import AtomicCheckpointIO, read_checkpoint
 from .checks import check_mini_batches
-from .commands import compare, export
+from .commands import compare, export, plan
 from .errors import UserError
 from .imports import restrict_imports
 from .module import GRPOModule  # noqa: F401
@@ -178,6 +178,7 @@ def _seed(value: Any) -> int:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "export": export.main,
+    "plan": plan.main,
 }
 
 

@@ -1,0 +1,134 @@
+"""Bytes of activations: the real model and LM head run on fake tensors, forward and backward.
+
+Parameters and their gradients stand there before and are not counted; a second, transient gradient
+that is added to the first one is. The operations are those of a CPU, whose attention keeps what a
+GPU's fused kernels keep.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from .. import lm_head
+from ..packing import Packed, Segments, enable_packing, is_packed, packed_hidden
+from .adapters import Adapters, fake_model
+from .shape import to_text
+from .storage import Bytes, StorageCounter, at_depth
+
+
+@dataclass(frozen=True)
+class Work:
+    """One forward pass of a micro-batch, and on demand its backward pass.
+
+    Attributes:
+        tokens: T, of all sequences together; all of them reach the LM head.
+        longest: of a sequence.
+        weights: dtype of the weights that the layers see.
+        autocast: bf16 matrix products; without autocast's cache, as Lightning runs it, so that
+            every layer keeps a bf16 copy of its weights until its backward pass.
+        backward: an update; else scoring.
+        entropy: is asked for too, as in scoring.
+        checkpointing: a layer's activations are made again in the backward pass.
+        adapters: LoRA's; null where all weights are trained.
+        device: ``cpu`` or ``cuda``, which decides how many logits are made at a time.
+    """
+
+    tokens: int
+    longest: int
+    weights: torch.dtype = torch.float32
+    autocast: bool = False
+    backward: bool = True
+    entropy: bool = False
+    checkpointing: bool = False
+    adapters: Adapters | None = None
+    device: str = "cuda"
+
+
+def count(config: Any, work: Work) -> Bytes:
+    """Bytes of one micro-batch of a model; ``kept`` is when the decoder's forward pass is over."""
+    text = to_text(config)
+    return at_depth(lambda layers: _count(text, work, layers), config)
+
+
+@lru_cache(maxsize=64)
+def _count(text: str, work: Work, layers: int) -> Bytes:
+    with FakeTensorMode(), _head_as_on(work.device):
+        model = fake_model(text, layers, work.weights, work.adapters)
+        return run(prepare(model, work), work)
+
+
+def prepare(model: Any, work: Work) -> Any:
+    """The model as an update finds it, with gradients from a micro-batch before."""
+    model.train(work.backward)
+    enable_packing(model)
+    if work.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    for parameter in model.parameters():
+        if work.backward and parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    return model
+
+
+def run(model: Any, work: Work) -> Bytes:
+    """Run and count a model from :func:`prepare`, whose tensors may be fake or real."""
+    counter = StorageCounter(
+        [*model.parameters(), *model.buffers()]
+        + [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    )
+    precision = torch.autocast("cpu", torch.bfloat16, enabled=work.autocast, cache_enabled=False)
+    with counter, torch.set_grad_enabled(work.backward), precision:
+        hidden_TH = _hidden(model, spread(work.tokens, work.longest))
+        kept = counter.now
+        target_T = torch.zeros(work.tokens, dtype=torch.int64)
+        head = model.get_output_embeddings()
+        logp_T, entropy_T = lm_head.head_logprobs(head, hidden_TH, target_T, entropy=work.entropy)
+        if work.backward:
+            (logp_T if entropy_T is None else logp_T + entropy_T).sum().backward()
+    return Bytes(kept, counter.peak)
+
+
+def _hidden(model: Any, lengths: list[int]) -> Tensor:
+    """Hidden states of sequences of these lengths, [T, H], as log-probs are made from."""
+    decoder, total = model.get_decoder(), sum(lengths)
+    if not is_packed(model):
+        tokens_NL = torch.zeros(ceil(total / lengths[0]), lengths[0], dtype=torch.int64)
+        return decoder(input_ids=tokens_NL, use_cache=False)[0].flatten(0, 1)[:total]
+    row_1M = torch.zeros(1, total, dtype=torch.int64)
+    offset_N = torch.zeros(len(lengths), dtype=torch.int64)
+    packed = Packed(row_1M, row_1M, offset_N, Segments(lengths, row_1M.device))
+    return packed_hidden(decoder, packed)[torch.arange(total)]
+
+
+def spread(tokens: int, longest: int) -> list[int]:
+    """Lengths of sequences that make up a micro-batch, longest first.
+
+    They go from the longest down to half of it, so that attention pads them about as much as it
+    ever does.
+    """
+    number = max(1, ceil(tokens / (0.75 * longest)))
+    if number == 1:
+        return [tokens]
+    wanted = [1 - 0.5 * n / (number - 1) for n in range(number)]
+    lengths = [int(tokens * share / sum(wanted)) for share in wanted]
+    for n in range(tokens - sum(lengths)):
+        lengths[-1 - n] += 1
+    return sorted(lengths, reverse=True)
+
+
+@contextmanager
+def _head_as_on(device: str) -> Iterator[None]:
+    """Fake tensors lie on the CPU; the LM head shall cut its logits as on the real device."""
+    chunks = lm_head.LOGITS_PER_CHUNK
+    before = dict(chunks)
+    chunks["cpu"] = chunks[device]
+    try:
+        yield
+    finally:
+        chunks.update(before)

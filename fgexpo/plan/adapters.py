@@ -1,0 +1,68 @@
+"""Models without weights, and LoRA's adapters in them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from ..lora import ALL, LoRA, adapt
+from .shape import Size, from_text, to_text
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """What memory depends on of :class:`~fgexpo.lora.LoRA`, hashable."""
+
+    rank: int
+    targets: str | tuple[str, ...] = ALL
+
+    def put_into(self, model: Any) -> None:
+        """Freeze a model and adapt it."""
+        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+        adapt(model, LoRA(self.rank, targets=targets), seed=0)
+
+
+def meta_model(
+    text: str,
+    layers: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    adapters: Adapters | None = None,
+) -> Any:
+    """A model of this configuration without weights, on demand with fewer layers and adapted."""
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(from_text(text, layers), dtype=dtype)
+        if adapters is not None:
+            adapters.put_into(model)
+    return model
+
+
+def fake_model(text: str, layers: int, dtype: torch.dtype, adapters: Adapters | None = None) -> Any:
+    """The same with fake tensors on the CPU, to be called in a ``FakeTensorMode``.
+
+    Adapters are in the weights' dtype, as peft puts them in, unless on the meta device.
+    """
+    model = meta_model(text, layers, dtype, adapters)
+    made: dict[int, nn.Parameter] = {}  # a tied weight is one
+    for module in model.modules():
+        for name, old in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if id(old) not in made:
+                empty = torch.empty(old.shape, dtype=dtype)
+                made[id(old)] = nn.Parameter(empty, requires_grad=old.requires_grad)
+            setattr(module, name, made[id(old)])
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return model
+
+
+def adapter_sizes(config: Any, adapters: Adapters) -> tuple[Size, ...]:
+    """Of every matrix that is trained."""
+    return _sizes(to_text(config), adapters)
+
+
+@lru_cache(maxsize=16)
+def _sizes(text: str, adapters: Adapters) -> tuple[Size, ...]:
+    model = meta_model(text, adapters=adapters)
+    return tuple(tuple(p.shape) for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,169 @@
+"""The settings that memory and time depend on, flat, so that a plan can be made with others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from .adapters import Adapters
+
+Strategy = Literal["one process", "ddp", "fsdp2"]
+EngineKind = Literal["Native", "VLLM", "VLLMServer"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What samples rollouts.
+
+    Attributes:
+        kind: the policy itself, vLLM in the same process, or a server on other GPUs.
+        memory: share of the GPU's memory that vLLM may use.
+        tensor_parallel: GPUs that share one engine.
+        dtype: of vLLM's weights and KV cache; null for the policy's.
+        sleep: vLLM gives its memory back outside generation.
+        rows: sequences decoded at once.
+    """
+
+    kind: EngineKind = "Native"
+    memory: float = 0.4
+    tensor_parallel: int = 1
+    dtype: torch.dtype | None = None
+    sleep: bool = True
+    rows: int = 1024
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Class path and arguments."""
+
+    class_path: str = "torch.optim.AdamW"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an engine is asked for at once, by one process.
+
+    Attributes:
+        questions: prompts.
+        group: completions each.
+        max_new: tokens of a completion, at most.
+        filtered: top-p or top-k is on.
+    """
+
+    questions: int
+    group: int
+    max_new: int
+    filtered: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run on ``processes`` GPUs, or processes on a CPU.
+
+    Attributes:
+        config: the model's transformers configuration.
+        processes: over all nodes.
+        nodes: machines.
+        cpu: there is no GPU.
+        strategy: how the processes share the work.
+        dtype: of the policy's weights in memory.
+        reference_dtype: of the reference's.
+        autocast: bf16-mixed: matrix products in bf16 over those weights.
+        bucket_view: DDP's buckets are the gradients themselves.
+        optimizer: of what is trained.
+        engine: what samples rollouts.
+        adapters: LoRA's; null where all weights are trained.
+        checkpointing: activations are made again in the backward pass.
+        reference: there is one; with LoRA it is no copy, but the policy without adapters.
+        offload: the reference rests in host memory.
+        questions: Q, of a step, over all processes.
+        group: G, rollouts a question.
+        mini_batch: questions of an optimizer step, over all processes.
+        inner_epochs: passes over each rollout batch.
+        micro_batch_tokens: limit on the tokens of a forward pass.
+        max_prompt: tokens of a prompt, at most.
+        max_new: tokens of a completion in training, at most.
+        filtered: training samples by top-p or top-k.
+        evaluation: what validation asks for at once; null without validation.
+        steps: of the run.
+    """
+
+    config: Any
+    processes: int = 1
+    nodes: int = 1
+    cpu: bool = False
+    strategy: Strategy = "one process"
+    dtype: torch.dtype = torch.float32
+    reference_dtype: torch.dtype = torch.float32
+    autocast: bool = False
+    bucket_view: bool = False
+    optimizer: Optimizer = Optimizer()
+    engine: Engine = Engine()
+    adapters: Adapters | None = None
+    checkpointing: bool = False
+    reference: bool = True
+    offload: bool = False
+    questions: int = 256
+    group: int = 8
+    mini_batch: int = 256
+    inner_epochs: int = 1
+    micro_batch_tokens: int = 16384
+    max_prompt: int = 1024
+    max_new: int = 1024
+    filtered: bool = False
+    evaluation: Call | None = None
+    steps: int | None = None
+
+    @property
+    def compute(self) -> torch.dtype:
+        """What matrix products are computed in, and FSDP2 gathers in."""
+        return torch.bfloat16 if self.autocast else self.dtype
+
+    @property
+    def seen(self) -> torch.dtype:
+        """Of the weights that the layers see: FSDP2 hands them over in the compute dtype."""
+        return self.compute if self.strategy == "fsdp2" else self.dtype
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt and completion in training."""
+        return self.max_prompt + self.max_new
+
+    @property
+    def longest_asked(self) -> int:
+        """The same, evaluation included."""
+        return self.max_prompt + max(call.max_new for call in self.calls)
+
+    @property
+    def calls(self) -> list[Call]:
+        """What the engine is asked for: in training, and in validation."""
+        questions = self.questions // self.processes
+        training = Call(questions, self.group, self.max_new, self.filtered)
+        return [training] if self.evaluation is None else [training, self.evaluation]
+
+    @property
+    def own_rollouts(self) -> int:
+        """Rollouts of a step, a process."""
+        return self.questions * self.group // self.processes
+
+    @property
+    def micro_tokens(self) -> int:
+        """Tokens of the largest micro-batch: a sequence over the limit goes alone."""
+        rows = self.mini_batch * self.group // self.processes
+        return max(min(self.micro_batch_tokens, rows * self.longest), self.longest)
+
+    @property
+    def vllm(self) -> bool:
+        """VLLM shares the GPU with the policy."""
+        return self.engine.kind == "VLLM"
+
+    @property
+    def parallel(self) -> int:
+        """GPUs that share an engine."""
+        return self.engine.tensor_parallel if self.vllm else 1
+
+    def change(self, **settings: Any) -> "Job":
+        """The same with other settings."""
+        return replace(self, **settings)

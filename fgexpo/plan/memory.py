@@ -1,0 +1,147 @@
+"""Memory a GPU by kind and by phase, and the host's."""
+
+from dataclasses import dataclass
+
+from .activations import Work, count
+from .engine import GIB, PROCESS_CPU, EngineBytes, engine_bytes
+from .gathered import gathered_to_decode, gathered_to_run
+from .job import Job
+from .shape import Shape, shape_of
+from .state import State, state_of
+
+# Assumptions, printed with every plan.
+RESERVE = 3 * GIB  # CUDA context, NCCL, cuBLAS workspaces, holes between the allocator's blocks
+PROCESS_HOST = 6 * GIB  # Python, PyTorch's and vLLM's libraries, data loaders, a process
+
+Kinds = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a job needs.
+
+    Attributes:
+        phases: bytes a GPU by phase and kind.
+        capacity: bytes of the GPU.
+        reserve: of these, bytes that are no tensor's.
+        host: bytes of a node's host memory by kind; empty without a GPU, where all is the host's.
+        engine: what the rollout engine takes.
+        state: what stays from step to step.
+    """
+
+    phases: dict[str, Kinds]
+    capacity: int
+    reserve: int
+    host: Kinds
+    engine: EngineBytes
+    state: State
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Bytes by phase."""
+        return {phase: sum(kinds.values()) for phase, kinds in self.phases.items()}
+
+    @property
+    def usable(self) -> int:
+        """Bytes for tensors."""
+        return self.capacity - self.reserve
+
+    @property
+    def spare(self) -> int:
+        """Bytes that are left in the worst phase; negative where that does not fit."""
+        return self.usable - max(self.totals.values())
+
+    @property
+    def shortage(self) -> int:
+        """Bytes that are missing, over all phases and in vLLM's share: what advice reduces."""
+        lacking = (max(0, total - self.usable) for total in self.totals.values())
+        return sum(lacking) + self.engine.missing
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is missing."""
+        return self.shortage == 0
+
+
+def plan_memory(job: Job, capacity: int) -> Memory:
+    """Count every kind in every phase, in the steady state: from the second step on.
+
+    Not counted: the rollouts' own tensors, tens of MB.
+    """
+    shape = shape_of(job.config)
+    state = state_of(job, shape)
+    engine = engine_bytes(job, shape, capacity)
+    stays = {
+        "policy weights": state.weights,
+        "gradients": state.gradients,
+        "optimizer state": state.optimizer,
+        "DDP buckets": state.buckets,
+        "reference": 0 if job.offload else state.reference,
+    }
+    phases = {
+        "generate": {
+            **stays,
+            "engine: weights": engine.weights,
+            "engine: KV cache": engine.cache,
+            "engine: workspace": engine.rest,
+            "gathered weights": gathered_to_decode(job, shape),
+        },
+        "score": {**stays, **_passes(job, engine, "score")},
+        "update": {**stays, **_passes(job, engine, "update")},
+        "step": {
+            **stays,
+            "engine: asleep": engine.asleep,
+            "optimizer temporaries": state.step,
+        },
+    }
+    if job.offload and job.strategy != "fsdp2":  # which brings a layer at a time
+        phases["score"]["reference"] = state.reference
+    host = {} if job.cpu else host_memory(job, shape, state)
+    reserve = PROCESS_CPU if job.cpu else RESERVE
+    return Memory(phases, capacity, reserve, host, engine, state)
+
+
+def _passes(job: Job, engine: EngineBytes, phase: str) -> Kinds:
+    work, shape = count(job.config, work_of(job, phase)), shape_of(job.config)
+    return {
+        "engine: asleep": engine.asleep,
+        "gathered weights": gathered_to_run(job, shape, work.peak, phase == "update"),
+        "activations": work.kept,
+        "LM head, transients": work.peak - work.kept,
+    }
+
+
+def work_of(job: Job, phase: str) -> Work:
+    """The largest micro-batch of scoring or updating."""
+    return Work(
+        tokens=job.micro_tokens,
+        longest=job.longest,
+        weights=job.seen,
+        autocast=job.autocast,
+        backward=phase == "update",
+        entropy=phase == "score",
+        checkpointing=job.checkpointing and phase == "update",
+        adapters=job.adapters,
+        device="cpu" if job.cpu else "cuda",
+    )
+
+
+def host_memory(job: Job, shape: Shape, state: State) -> Kinds:
+    """Bytes of the first node's host memory: at its worst, the sum of these.
+
+    Every process opens the policy, and a reference if there is one, in its own host memory before
+    they go to the GPU; FSDP2 takes the one before the other is opened. FSDP2 also puts a
+    checkpoint together in the first process's, where DDP writes from the GPU.
+    """
+    processes, sharded = job.processes // job.nodes, job.strategy == "fsdp2"
+    whole = shape.count * job.reference_dtype.itemsize
+    copies = 1 + (state.reference > 0 and not sharded)
+    saved = state_of(job.change(strategy="one process"), shape)
+    kinds = {
+        "processes": processes * PROCESS_HOST,
+        "weights while they are loaded": processes * copies * whole,
+        "optimizer's counters": processes * state.optimizer_host,
+        "reference at rest": processes * state.reference if job.offload else 0,
+        "checkpoint while it is saved": saved.weights + saved.optimizer if sharded else 0,
+    }
+    return {kind: size for kind, size in kinds.items() if size}

@@ -1,0 +1,142 @@
+"""The plan as tables."""
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from .advice import Advice
+from .engine import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
+from .job import Job
+from .memory import PROCESS_HOST, Memory
+from .timing import Timing
+
+MIB = 2**20
+
+
+def gib(size: float) -> str:
+    """Bytes in GiB; a dash for nothing."""
+    return _amount(size, GIB)
+
+
+def _amount(size: float, unit: int) -> str:
+    return "-" if size == 0 else f"{size / unit:.2f}" if abs(size) >= 0.005 * unit else "<0.01"
+
+
+def memory_table(memory: Memory, place: str) -> Table:
+    """Kinds by phases, and what is left; in MiB for runs that are small."""
+    name, unit = ("MiB", MIB) if max(memory.totals.values()) < 10 * GIB else ("GiB", GIB)
+    made = Table(title=f"memory, {name} a {place}")
+    made.add_column("")
+    for phase in memory.phases:
+        made.add_column(phase, justify="right")
+    kinds = dict.fromkeys(kind for kinds in memory.phases.values() for kind in kinds)
+    for kind in kinds:
+        sizes = [kinds.get(kind, 0) for kinds in memory.phases.values()]
+        if any(sizes):
+            made.add_row(kind, *(_amount(size, unit) for size in sizes))
+    made.add_section()
+    made.add_row("total", *(_amount(size, unit) for size in memory.totals.values()))
+    left = [memory.usable - total for total in memory.totals.values()]
+    made.add_row(
+        f"left of {_amount(memory.usable, unit)}",
+        *(f"[{'green' if size >= 0 else 'red'}]{size / unit:.2f}" for size in left),
+    )
+    return made
+
+
+def host_table(memory: Memory, nodes: int) -> Table:
+    """The host's memory by kind."""
+    made = Table(title=f"host memory, GiB a node ({nodes} in all)")
+    made.add_column("")
+    made.add_column("", justify="right")
+    for kind, size in memory.host.items():
+        made.add_row(kind, gib(size))
+    made.add_section()
+    made.add_row("at most, together", gib(sum(memory.host.values())))
+    return made
+
+
+def time_table(timing: Timing, steps: int | None) -> Table:
+    """Seconds by phase, and hours of the run."""
+    made = Table(title="time, estimated")
+    made.add_column("")
+    made.add_column("seconds a step", justify="right")
+    made.add_column("share", justify="right")
+    for phase, seconds in timing.seconds.items():
+        made.add_row(phase, f"{seconds:.1f}", f"{seconds / timing.step:.0%}")
+    made.add_section()
+    made.add_row("step", f"{timing.step:.1f}", "")
+    if steps is not None:
+        made.add_row(f"{steps} steps", f"{steps * timing.step / 3600:.1f} h", "")
+    return made
+
+
+def advice_table(advice: Advice, memory: Memory) -> Table:
+    """Every change with what it saves of the missing bytes, alone and after those before it."""
+    made = Table(title="changes, cheapest first, each planned anew (GiB missing, over all phases)")
+    made.add_column("change", no_wrap=True)
+    for column in ("alone", "after all so far"):
+        made.add_column(column, justify="right")
+    made.add_column("what it costs")
+    made.add_row("as it is", gib(memory.shortage), gib(memory.shortage), "")
+    for change in advice.changes:
+        colour = "red" if change.together else "green"
+        missing = f"[{colour}]{gib(change.together)}"
+        made.add_row(change.flag, gib(change.alone), missing, change.cost)
+    return made
+
+
+def engine_lines(job: Job, memory: Memory) -> list[str]:
+    """How much the KV cache holds."""
+    engine, gpus = memory.engine, f"{job.parallel} GPU{'s' if job.parallel > 1 else ''}"
+    if job.engine.kind == "VLLMServer":
+        return ["the rollout engine is a server on GPUs of its own, which are not planned"]
+    lines = [
+        f"KV cache: {engine.tokens:,} tokens an engine ({gpus}), {engine.token_bytes / 1024:.0f} "
+        f"KiB a token and GPU: {engine.tokens // job.longest_asked:,} sequences of the longest "
+        f"length, {job.longest_asked:,}; an engine gets {job.own_rollouts * job.parallel:,} "
+        f"rollouts a step and decodes {engine.at_once:,} at most at once"
+    ]
+    if engine.missing:
+        lines.append(
+            f"vLLM would not start: model.engine.memory = {job.engine.memory} is a share of "
+            f"{gib(memory.capacity * job.engine.memory)} GiB, and one sequence of "
+            f"{job.longest_asked:,} tokens needs {gib(engine.missing)} GiB more"
+        )
+    return lines
+
+
+def memory_assumptions(job: Job, memory: Memory) -> list[str]:
+    """What the byte counts take for granted, in words."""
+    lines = [
+        f"the largest micro-batch: {job.micro_tokens:,} tokens, from {job.longest:,} a sequence "
+        "down to half of it, attention fused and bucket by bucket",
+        "gradients stay until the next update begins, so also while generating and scoring",
+    ]
+    if job.cpu:
+        lines.append(f"{gib(memory.reserve)} GiB of each process for Python and its libraries")
+    else:
+        lines += [
+            f"{gib(memory.reserve)} GiB of each GPU for the CUDA context, NCCL, cuBLAS and holes "
+            "in the allocator",
+            f"host: {gib(PROCESS_HOST)} GiB a process, and every process opens the weights itself",
+        ]
+    if job.vllm and not job.cpu:
+        lines.append(
+            f"vLLM: {gib(ENGINE_WORKSPACE)} GiB of its share are workspace, and asleep it keeps "
+            f"{gib(ENGINE_RESIDUE)} GiB"
+        )
+    if job.engine.kind == "Native":
+        lines.append("decoding by the policy itself: no row of a wave ends before the last token")
+    if job.strategy == "fsdp2":
+        lines.append("FSDP2: what is gathered at once is an upper estimate")
+    if memory.state.guessed:
+        lines.append(
+            f"{job.optimizer.class_path} cannot step without values: two fp32 copies of the "
+            "weights are assumed for its state"
+        )
+    return lines
+
+
+def show(console: Console, *parts: Table | str) -> None:
+    """Print tables and paragraphs."""
+    console.print(Group(*parts))
