@@ -1,0 +1,209 @@
+"""The `plan` command: what it reads, prints and refuses."""
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from plans import small
+
+from fgexpo.cli import main
+from fgexpo.commands.plan import parse_fit
+from fgexpo.plan.adapters import Adapters
+from fgexpo.plan.job import Call, Engine, Job
+from fgexpo.plan.reading import read_job
+from fgexpo.plan.shape import shape_of
+from fgexpo.plan.state import state_of
+
+ROOT = Path(__file__).parents[1]
+PLAIN = ["--trainer.strategy=ddp", "--model.activation_checkpointing=false"]
+R1 = ["plan", "--config", str(ROOT / "configs/r1_1p5b.yaml"), *PLAIN]
+QWEN = ["plan", "--config", str(ROOT / "configs/qwen3_8b.yaml"), *PLAIN]
+NODE = ["--gpus=8", "--gpu-memory=80"]
+
+
+def read(arguments, shape, gpus=None):
+    return read_job(parse_fit(arguments[1:]), shape, gpus)
+
+
+def test_every_setting_is_read():
+    flags = [
+        "--model.lora.rank=8",
+        "--model.lora.targets=[q_proj,v_proj]",
+        "--model.engine.memory=0.35",
+        "--model.engine.max_sequences=77",
+        "--model.engine.sleep=false",
+        "--model.sampling.max_new_tokens=2000",
+        "--model.evaluation.sampling.max_new_tokens=5000",
+        "--model.evaluation.rollouts=6",
+        "--data.questions_per_eval_batch=9",
+        "--model.inner_epochs=2",
+        "--model.micro_batch_tokens=9000",
+        "--model.activation_checkpointing=true",
+        "--trainer.num_nodes=2",
+        "--trainer.devices=4",
+    ]
+    shape = small()
+    found = read([*R1, *flags, "--model.optimizer.amsgrad=true"], shape)
+    assert found.optimizer.class_path == "torch.optim.AdamW"
+    assert found.optimizer.arguments["amsgrad"] and found.optimizer.arguments["lr"] == 1e-6
+    assert found == Job(
+        config=shape,
+        processes=8,
+        nodes=2,
+        strategy="ddp",
+        autocast=True,
+        optimizer=found.optimizer,
+        engine=Engine("VLLM", 0.35, 2, torch.bfloat16, False, 77),
+        adapters=Adapters(8, ("q_proj", "v_proj")),
+        checkpointing=True,
+        questions=256,
+        group=8,
+        mini_batch=32,
+        inner_epochs=2,
+        micro_batch_tokens=9000,
+        max_prompt=1024,
+        max_new=2000,
+        evaluation=Call(9, 6, 5000, filtered=True),
+        steps=2010,
+    )
+
+
+def test_settings_that_mean_something_else_than_they_say():
+    half = read([*R1, "--trainer.precision=bf16-true"], small())
+    assert (half.dtype, half.reference_dtype) == (torch.bfloat16, torch.float32)
+    assert not half.autocast and half.compute == torch.bfloat16
+    bare = read([*R1, "--model.kl_coef=0", "--akl=null", "--model.reference_offload=true"], small())
+    assert bare.offload and not bare.reference
+    assert state_of(bare, shape_of(bare.config)).reference == 0
+    tiny = ["plan", "--config", str(ROOT / "configs/tiny.yaml")]
+    found = read([*tiny, "--data.val=null", "--trainer.devices=2"], small(), gpus=5)
+    assert (found.processes, found.strategy, found.cpu) == (2, "ddp", True)
+    assert found.evaluation is None and found.engine == Engine(rows=1024)
+    assert read([*R1, "--trainer.strategy=auto"], small(), gpus=8).strategy == "ddp"
+    alone = [*R1, "--trainer.strategy=auto", "--model.engine.tensor_parallel=1"]
+    assert read(alone, small(), gpus=1).strategy == "one process"
+    views = [*tiny, "--trainer.strategy=DDPStrategy", "--trainer.devices=2"]
+    views += ["--trainer.strategy.gradient_as_bucket_view=true"]
+    assert read(views, small()).bucket_view
+    server = [*R1, "--model.engine=VLLMServer", "--model.engine.url=http://node7:8000"]
+    assert read(server, small(), gpus=8).engine.kind == "VLLMServer"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError(f"a plan must not ask the network, tried {arguments[1:]}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def plan(arguments, capsys):
+    """Exit status and what was printed."""
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = end.code
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err
+
+
+def test_a_run_that_fits(capsys, no_network):
+    status, text = plan(["plan", "--config", str(ROOT / "configs/tiny.yaml")], capsys)
+    assert status == 0
+    assert "309,408 parameters (shape: configs/tiny_base.yaml)" in text
+    assert "it fits" in text
+
+
+def advised(text):
+    """The flags that a plan names in the end."""
+    lines = text.partition("the fewest that fit")[2].splitlines()[1:]
+    return [flag for line in lines if line.startswith("  --") for flag in line.split()]
+
+
+def test_a_run_that_does_not_fit_names_flags_with_which_it_does(capsys, no_network):
+    status, text = plan([*R1, *NODE], capsys)
+    assert status == 1
+    assert "1,777,088,000 parameters (shape: built in (fgexpo/shapes.py)" in text
+    assert "it does not fit" in text
+    flags = advised(text)
+    assert flags == ["--model.reference_offload=true", "--model.activation_checkpointing=true"]
+    status, text = plan([*R1, *NODE, *flags], capsys)
+    assert status == 0 and "it fits" in text
+    for one in flags:
+        assert plan([*R1, *NODE, one], capsys)[0] == 1
+
+
+SPARSE = [
+    [*QWEN, *NODE],
+    [*QWEN, "--gpus=8", "--gpu=rtx4090"],
+    [*QWEN, "--gpus=2", "--gpu-memory=140"],
+    [*QWEN, "--gpus=8", "--gpu=b200", "--model.engine.sleep=false", "--model.engine.dtype=float32"],
+    [*QWEN, "--gpus=2", "--gpu-memory=72", "--model.reference_offload=true"],
+    [*R1, "--gpus=1", "--gpu=l40s", "--model.engine.tensor_parallel=1"],
+    [*R1, "--gpus=1", "--gpu-memory=24", "--model.engine.tensor_parallel=1"],
+    [*R1, "--gpus=8", "--model.engine=Native", "--model.engine.max_rows=512"],
+    [*R1, *NODE, "--trainer.precision=32-true", "--model.micro_batch_tokens=65536"],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", SPARSE, ids=lambda a: " ".join(a[5:]))
+def test_advice_holds_when_it_is_followed(arguments, capsys, no_network):
+    status, text = plan(arguments, capsys)
+    flags = advised(text)
+    assert status == 1 and flags
+    status, text = plan([*arguments, *flags], capsys)
+    assert status == 0 and "it fits" in text
+
+
+@pytest.mark.parametrize("name", ["r1_1p5b", "qwen3_8b"])
+def test_full_size_configs_fit_the_node_that_they_are_made_for(name, capsys, no_network):
+    status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml"), *NODE], capsys)
+    assert status == 0 and "8 x h100 of 80.00 GiB" in text
+
+
+def test_settings_reach_the_plan(capsys):
+    flags = [
+        "--model.lora.rank=8",
+        "--model.activation_checkpointing=true",
+        "--trainer.strategy=fsdp2",
+        "--mean-length=500",
+        "--gpu=h200",
+    ]
+    status, text = plan([*R1, *flags], capsys)
+    assert status == 0
+    assert "8 x h200 of 140.00 GiB, fsdp2" in text
+    assert "mean completion 500 tokens (given" in text
+    assert "reference" not in text  # it is the policy without adapters
+
+
+MISTAKES = [
+    (["--gpu=v100"], "--gpu must be one of a100, h100"),
+    (["--gpus=0"], "--gpus must be positive, got 0"),
+    (["--gpu-memory=-1"], "--gpu-memory must be positive, got -1.0"),
+    (["--mean-length=0"], "--mean-length must be positive, got 0.0"),
+    (["--trainer.precision=64-true"], "trainer.precision: plan knows 32-true"),
+    (["--trainer.strategy=deepspeed"], "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
+    (["--gpus=6"], "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
+    (["--gpus=1"], "model.engine.tensor_parallel = 2 must divide the 1 processes"),
+    (["--model.dtype=int64"], "model.dtype must name a floating torch dtype, got 'int64'"),
+    (["--model.name=runs/none"], "model.name: folder 'runs/none' does not exist"),
+    (
+        ["--model.lora.rank=8", "--model.reference_offload=true"],
+        "model.reference_offload has nothing to move",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: value[0])
+def test_mistakes_are_named(arguments, message, capsys):
+    status, text = plan([*R1, *arguments], capsys)
+    assert status == 2
+    assert message in " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", ["tiny_base", "eval/tiny"])
+def test_what_is_no_grpo_run_cannot_be_planned(name, capsys):
+    status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
+    assert status == 2 and ": plan expects a " in text

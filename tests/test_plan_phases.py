@@ -1,0 +1,76 @@
+"""What each phase of a planned step takes altogether."""
+
+import torch
+from plans import full_size, job
+
+from fgexpo.plan.activations import Work, count
+from fgexpo.plan.engine import ENGINE_RESIDUE, GIB
+from fgexpo.plan.job import Engine
+from fgexpo.plan.memory import RESERVE, plan_memory
+from fgexpo.plan.shape import shape_of
+from fgexpo.shapes import r1_distill_1p5b
+
+PASSES = ("score", "update")
+
+
+def test_phases_are_the_sums_of_their_kinds():
+    engine = Engine("VLLM", memory=0.3, dtype=torch.bfloat16)
+    planned = job(config=r1_distill_1p5b(), processes=2, strategy="ddp", engine=engine)
+    memory = plan_memory(planned, 80 * GIB)
+    whole = 4 * 1_777_088_000
+    # Weights, gradients, two moments, buckets, reference.
+    assert memory.totals["generate"] == 6 * whole + 24 * GIB
+    assert memory.totals["step"] == 7 * whole + ENGINE_RESIDUE
+    work = count(planned.config, Work(256, 32, device="cuda"))
+    assert memory.totals["update"] == 6 * whole + ENGINE_RESIDUE + work.peak
+    work = count(planned.config, Work(256, 32, backward=False, entropy=True))
+    assert memory.totals["score"] == 6 * whole + ENGINE_RESIDUE + work.peak
+    assert memory.spare == 77 * GIB - max(memory.totals.values())
+    assert memory.reserve == RESERVE == 3 * GIB
+
+
+def test_the_reference_rests_on_the_host():
+    planned = job(config=r1_distill_1p5b(), processes=2, strategy="ddp")
+    here, away = (plan_memory(planned.change(offload=o), 80 * GIB) for o in (False, True))
+    whole = 4 * 1_777_088_000
+    saved = {phase: here.totals[phase] - away.totals[phase] for phase in here.totals}
+    assert saved == {"generate": whole, "score": 0, "update": whole, "step": whole}
+    assert away.host["reference at rest"] == 2 * whole
+    sharded = plan_memory(planned.change(offload=True, strategy="fsdp2"), 80 * GIB)
+    assert sharded.phases["score"]["reference"] == 0
+    assert here.host["weights while they are loaded"] == 2 * 2 * whole
+    assert sharded.host["weights while they are loaded"] == 2 * whole
+    assert sharded.host["checkpoint while it is saved"] == 3 * whole
+
+
+def test_a_reference_of_another_width_than_the_policy():
+    planned = job(dtype=torch.bfloat16, reference_dtype=torch.float32)
+    memory = plan_memory(planned, GIB)
+    assert memory.state.reference == 2 * memory.state.weights
+
+
+def test_fsdp2_gathers_layers_and_to_decode_everything():
+    planned = full_size(strategy="fsdp2", engine=Engine(), max_new=31, max_prompt=1)
+    phases = plan_memory(planned, 80 * GIB).phases
+    shape = shape_of(planned.config)
+    root = 2 * 151936 * 1536 + 1536
+    assert phases["generate"]["gathered weights"] == 2 * (shape.count + root)
+    layer = shape.largest_layer
+    assert 28 * layer + root == shape.count
+    assert phases["score"]["gathered weights"] == 2 * (root + 4 * layer)
+    # With all activations there: the head's gradient, one layer's, and two layers' in fp32.
+    middle = 2 * (root + 4 * layer) + 2 * (151936 * 1536 + layer) + 4 * 2 * layer
+    assert phases["update"]["gathered weights"] == middle
+
+    tiny = plan_memory(planned.change(micro_batch_tokens=32), 80 * GIB).phases
+    work = {
+        phase: tiny[phase]["activations"] + tiny[phase]["LM head, transients"] for phase in PASSES
+    }
+    # Before any layer: the root and the buffer that it came in. After all: its gradients too.
+    assert tiny["score"]["gathered weights"] == 2 * 2 * root - work["score"]
+    assert tiny["update"]["gathered weights"] == 8 * root + 4 * layer - work["update"]
+    # vLLM gets whole weights, in fp32, before its cache is there, unless it stays awake.
+    for sleep, gathered in ((True, 0), (False, 4 * 151936 * 1536)):
+        with_vllm = planned.change(engine=Engine("VLLM", dtype=torch.bfloat16, sleep=sleep))
+        phases = plan_memory(with_vllm, 80 * GIB).phases
+        assert phases["generate"]["gathered weights"] == gathered

@@ -1,0 +1,108 @@
+"""How long a plan says that a step takes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from plans import job, small
+
+from fgexpo.plan.engine import GIB, engine_bytes
+from fgexpo.plan.job import Engine
+from fgexpo.plan.memory import plan_memory
+from fgexpo.plan.shape import shape_of
+from fgexpo.plan.state import state_of
+from fgexpo.plan.timing import (
+    FP32_SLOWER,
+    GPUS,
+    USE_BANDWIDTH,
+    USE_LINK,
+    body_flops,
+    communication,
+    generation,
+    optimizer_seconds,
+    plan_timing,
+)
+from fgexpo.shapes import r1_distill_1p5b
+
+
+def test_operations_of_a_forward_pass():
+    # q and o 8 x 8, k and v 4 x 8, three MLP matrices 12 x 8; scores and their sums over half of
+    # the pairs, 2 heads of 4 channels.
+    matrices = 2 * 64 + 2 * 32 + 3 * 96
+    planned = job(config=small())
+    assert body_flops(planned, shape_of(small()), 10) == 2 * matrices * 10 + 2 * 8 * 100
+
+
+def test_collectives():
+    gpu = GPUS["h100"]
+    link = gpu.link * USE_LINK
+    planned = job(processes=4, strategy="ddp", mini_batch=4)  # 2 updates
+    shape = shape_of(planned.config)
+    state = state_of(planned, shape)
+    found = communication(planned, shape, state, gpu, 32)
+    assert found == (0.0, pytest.approx(2 * 2 * 0.75 * 4 * shape.count / link))
+    assert communication(job(), shape, state, gpu, 32) == (0.0, 0.0)
+    # 8 rollouts of 32 tokens a process, of which 4 are an update's, make 2 micro-batches; scoring
+    # goes through them with the reference too.
+    sharded = planned.change(strategy="fsdp2", autocast=True)
+    state = state_of(sharded, shape)
+    gather, spread_out = 0.75 * 2 * shape.count / link, 0.75 * 4 * state.gradients / link
+    found = communication(sharded, shape, state, gpu, 32)
+    assert found == pytest.approx((2 * 2 * gather, 2 * (2 * gather + spread_out)))
+
+
+def test_an_update_is_three_passes_and_its_optimizer():
+    gpu = GPUS["h100"]
+    planned = job(config=r1_distill_1p5b(), autocast=True, engine=Engine("VLLM", memory=0.3))
+
+    def timing(changed):
+        memory = plan_memory(changed, 140 * GIB)
+        return plan_timing(changed, memory.state, memory.engine, gpu, 16.0)
+
+    plain = timing(planned)
+    assert (plain.prompt, plain.completion) == (0.15 * 16, 16.0)
+    body = 32 * body_flops(planned, shape_of(planned.config), 16 + 0.15 * 16)
+    head = 32 * 16 * 2 * 151936 * 1536
+    state = state_of(planned, shape_of(planned.config))
+    speed = 0.3 * 989e12
+    adam = 7 * 4 * 1_777_088_000 / (3.35e12 * USE_BANDWIDTH)
+    assert optimizer_seconds(planned, state, gpu) == pytest.approx(adam)
+    assert plain.seconds["update"] == pytest.approx((3 * body + 4 * head) / speed + adam)
+    again = timing(planned.change(checkpointing=True))
+    assert again.seconds["update"] - plain.seconds["update"] == pytest.approx(body / speed)
+    alone = timing(planned.change(reference=False))
+    assert plain.seconds["score"] == pytest.approx(2 * alone.seconds["score"])
+    full = timing(planned.change(autocast=False))
+    assert full.seconds["score"] == pytest.approx(FP32_SLOWER * plain.seconds["score"])
+    assert plain.step == sum(plain.seconds.values())
+
+
+def test_decoding_reads_weights_and_cache_for_every_token():
+    gpu = GPUS["h100"]
+    config = r1_distill_1p5b()
+    engine = Engine("VLLM", memory=0.3, dtype=torch.bfloat16, rows=8)
+    planned = job(config=config, autocast=True, engine=engine, max_prompt=20, max_new=100)
+    shape = shape_of(config)
+    matrices = shape.matrices + 151936 * 1536
+
+    def seconds(rows, width, token_bytes):
+        """Of a token of each, at 3 tokens of prompt and half of 60."""
+        return (matrices * width + rows * 33 * token_bytes) / (3.35e12 * USE_BANDWIDTH) + 0.005
+
+    bytes_here = engine_bytes(planned, shape, 80 * GIB)
+    found, at_once = generation(planned, shape, bytes_here, gpu, 3.0, 60.0)
+    prompts = 8 * body_flops(planned, shape, 3.0) / (0.4 * 989e12)
+    token = 28 * 2 * 256 * 2
+    # 32 rollouts, 8 at a time; then the longest ones go on for 40 tokens.
+    decoding = 4 * 60 * seconds(8, 2, token) + 40 * seconds(1, 2, token)
+    assert (found, at_once) == (pytest.approx(decoding + prompts), 8)
+
+    crowded = replace(bytes_here, tokens=2 * 33 + 5)
+    assert generation(planned, shape, crowded, gpu, 3.0, 60.0)[1] == 2
+
+    # The policy itself reads its fp32 weights, and waits for the longest in each of 4 waves.
+    native = planned.change(engine=Engine(rows=8))
+    own = replace(bytes_here, token_bytes=2 * token)
+    found, _ = generation(native, shape, own, gpu, 3.0, 60.0)
+    decoding = 4 * (60 * seconds(8, 4, 2 * token) + 40 * seconds(1, 4, 2 * token))
+    assert found == pytest.approx(decoding + prompts)
