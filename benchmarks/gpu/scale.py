@@ -1,0 +1,117 @@
+"""How large everything is: the true shape with real lengths, and a tiny one to test the script."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import Qwen2Config
+
+from fgexpo.shapes import r1_distill_1p5b
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One measurement of generation: every completion has ``new`` tokens.
+
+    Attributes:
+        questions: prompts, each with a group of completions.
+        prompt: tokens of the longest prompt; the shortest has half.
+        new: tokens of a completion.
+        repeats: runs.
+    """
+
+    questions: int
+    prompt: int
+    new: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes.
+
+    Attributes:
+        config: makes the model's configuration.
+        group: G, rollouts a question.
+        questions: of an update.
+        prompt: tokens of the shortest and the longest prompt.
+        new: tokens of the longest completion.
+        micro_tokens: micro-batches to measure.
+        native: generation by the policy itself.
+        vllm: generation by vLLM.
+        repeats: runs of a pass.
+    """
+
+    config: Callable[[], Any]
+    group: int
+    questions: int
+    prompt: tuple[int, int]
+    new: int
+    micro_tokens: tuple[int, ...]
+    native: tuple[Decoding, ...]
+    vllm: Decoding
+    repeats: int = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a section is given.
+
+    Attributes:
+        scale: by name, since it is sent to another process.
+        device: ``cuda``, or ``cpu`` in tests.
+    """
+
+    scale: str
+    device: str
+
+    @property
+    def size(self) -> Scale:
+        """The scale itself."""
+        return SCALES[self.scale]
+
+
+def tiny_config() -> Qwen2Config:
+    """0.2 M parameters, with heads of 32 channels as vLLM's CPU kernels want them."""
+    return Qwen2Config(
+        vocab_size=512,
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        initializer_range=0.1,
+        tie_word_embeddings=False,
+        eos_token_id=1,
+    )
+
+
+SCALES = {
+    "r1-1.5b": Scale(
+        config=r1_distill_1p5b,
+        group=8,
+        questions=4,
+        prompt=(100, 200),
+        new=3072,
+        micro_tokens=(8192, 16384, 32768),
+        # Full length would take minutes; the last one begins where a long completion ends.
+        native=(
+            Decoding(questions=8, prompt=200, new=512, repeats=2),
+            Decoding(questions=32, prompt=200, new=256, repeats=2),
+            Decoding(questions=8, prompt=3008, new=64, repeats=3),
+        ),
+        vllm=Decoding(questions=32, prompt=200, new=3072, repeats=1),
+    ),
+    "tiny": Scale(
+        config=tiny_config,
+        group=4,
+        questions=2,
+        prompt=(4, 8),
+        new=24,
+        micro_tokens=(64, 128),
+        native=(Decoding(questions=2, prompt=8, new=8, repeats=2),),
+        vllm=Decoding(questions=2, prompt=8, new=8, repeats=2),
+    ),
+}

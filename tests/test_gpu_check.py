@@ -1,0 +1,293 @@
+"""The GPU check on a CPU and a tiny shape: its counting, its faults, and that it loses nothing."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from processes import CONTEXT
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import gpu_check
+from gpu import attention, clock, engine, parity, passes, planned, process, work
+from gpu.report import Check, Note, Row, Section, above, below, render
+from gpu.scale import Setting
+from gpu_check import Part
+
+from fgexpo import lm_head, logprobs, packing
+from fgexpo.rollout import VLLM
+
+TINY = Setting("tiny", "cpu")
+CPU = ["--device", "cpu", "--shape", "tiny"]
+MEASURED = ["machine", "parity", "attention", "generation", "score", "update", "server"]
+
+
+# Sections are forked from the server that the other tests use too.
+assert CONTEXT.get_start_method() == "forkserver"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_whole_script_on_a_cpu(tmp_path, capfd):
+    out = tmp_path / "docs" / "gpu.md"
+    assert gpu_check.main([*CPU, "--out", str(out), "--sections", *MEASURED]) == 0, out.read_text()
+    text = out.read_text()
+    assert "no figure below means anything" in text and "FAILED" not in text
+    for name, part in gpu_check.PARTS.items():
+        assert f"## {part.title}\n" in text
+        assert f"| {part.title} | {'done' if name in MEASURED else 'left out'} |" in text
+    for table in ("Machine:", "Generation by the policy:", "Log-probs and entropies:", "Updates:"):
+        assert table in text
+    assert "everything passed" in capfd.readouterr().out
+    assert not out.with_suffix(".part").exists()
+
+
+def fine(setting):
+    yield Note("all is well")
+
+
+def broken(setting):
+    yield Row("Numbers", {"what": "before", "value": "42"})
+    raise ValueError("first line\nof the fault")
+
+
+def dead(setting):
+    yield Note("last words")
+    os._exit(7)
+
+
+def hanging(setting):
+    yield Note(f"started {subprocess.Popen(['sleep', '600']).pid};")
+    time.sleep(60)
+
+
+def failing(setting):
+    yield below("error", 2.0, 1.0, "because")
+
+
+def test_no_section_stops_another_and_what_was_found_before_stays(tmp_path, monkeypatch):
+    states = []
+    write = lambda *given: states.append(render(*given)) or states[-1]  # noqa: E731
+    monkeypatch.setattr(gpu_check.report, "render", write)
+    out = tmp_path / "gpu.md"
+    parts = {
+        one.__name__: Part(f"Title of {one.__name__}", one, 3.0 if one is hanging else 60.0)
+        for one in (broken, dead, hanging, failing, fine)
+    }
+    began = time.monotonic()
+    assert gpu_check.main([*CPU, "--out", str(out)], parts) == 1
+    assert time.monotonic() - began < 30
+    text = out.read_text()
+    assert "| before | 42 |" in text and "`ValueError: first line`" in text
+    assert "last words" in text and "the process died, exit status 7" in text
+    assert "not done within its time limit" in text
+    [started] = re.findall("started ([0-9]+);", text)
+    # Gone, or dead and waiting for a parent to ask.
+    status = Path(f"/proc/{started}/status")
+    assert not status.exists() or "State:\tZ" in status.read_text()
+    # It was in the file while its section still ran.
+    assert any("| Title of broken | running |" in s and "| before | 42 |" in s for s in states)
+    assert "| Title of failing | **a check failed** |" in text
+    assert "| Title of fine | done |" in text and "- all is well" in text
+
+
+def test_the_exit_status_is_1_for_a_check_or_an_error_alone(tmp_path):
+    out = ["--out", str(tmp_path / "gpu.md")]
+    for section, expected in ((fine, 0), (broken, 1), (failing, 1)):
+        assert gpu_check.main([*CPU, *out], {"only": Part("Only", section, 60.0)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "torch sees no CUDA GPU here"),
+        (["--shape", "tiny"], "torch sees no CUDA GPU here"),
+        (CPU, "only a whole run on a GPU may replace docs/gpu.md"),
+        ([*CPU, "--sections", "nothing"], "invalid choice: 'nothing'"),
+    ],
+)
+def test_what_cannot_be_measured_ends_with_2(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main(arguments)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_part_of_the_sections_does_not_replace_a_whole_run(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    names = list(gpu_check.PARTS)
+    whole = gpu_check._parse([], names)
+    assert whole.out.endswith("docs/gpu.md") and whole.sections == names
+    with pytest.raises(SystemExit):
+        gpu_check._parse(["--sections", "parity"], names)
+
+
+def failed(section):
+    return [f.what for f in section if isinstance(f, Check) and not f.passed]
+
+
+def test_parity_passes():
+    assert failed(parity.parity(TINY)) == []
+
+
+def one_bucket(lengths, limit):
+    yield 0, (sum(lengths),)
+
+
+def shifted(sequences, lay_out=packing.lay_out):
+    packed = lay_out(sequences)
+    packed.position_1M.mul_(2)
+    return packed
+
+
+class Skewed(lm_head._Head):
+    @staticmethod
+    def backward(ctx, *gradients):
+        found = super(Skewed, Skewed).backward(ctx, *gradients)
+        return found[0] * 1.01, *found[1:]
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fault", "expected"),
+    [
+        (packing, "_similar", one_bucket, "float32, packed, fast attention, slices: mean |logp"),
+        (logprobs, "lay_out", shifted, "bf16, packed, fast attention, slices: mean |logp"),
+        (lm_head, "_Head", Skewed, "float32: gradient's |difference| / norm"),
+    ],
+)
+def test_parity_finds_a_fault(where, name, fault, expected, monkeypatch):
+    monkeypatch.setattr(where, name, fault)
+    assert any(what.startswith(expected) for what in failed(parity.parity(TINY)))
+
+
+def test_parity_finds_a_coarser_bf16(monkeypatch):
+    head = logprobs.head_logprobs
+
+    def coarse(model, hidden_MH, *rest):
+        if torch.is_autocast_enabled("cpu"):
+            hidden_MH = hidden_MH.to(torch.float8_e4m3fn).to(hidden_MH.dtype)
+        return head(model, hidden_MH, *rest)
+
+    monkeypatch.setattr(logprobs, "head_logprobs", coarse)
+    with torch.no_grad():
+        found = failed(parity._compare(work.open_policy(TINY), sequences(), "cpu"))
+    assert any(what.startswith("bf16, packed") for what in found)
+    assert not any(what.startswith("float32") for what in found)
+
+
+def sequences():
+    return work.draw_rollouts(TINY, [4, 8], [24, 22, 12, 2], 2).sequences
+
+
+def test_an_update_moves_the_policy_and_scoring_does_not():
+    policy, rollouts = work.open_policy(TINY), work.real_rollouts(TINY)
+    before = [p.detach().clone() for p in policy.parameters()]
+    cuts = work.cut_rollouts(policy, rollouts, 64)
+    rollouts.cuts = [cuts]
+    passes.score_once(policy, rollouts, "cpu")
+    assert float(rollouts.old_logp_NT[rollouts.completions.mask_NT].mean()) < -4
+    assert all(map(torch.equal, before, policy.parameters()))
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-3)
+    passes.update_once(policy, optimizer, rollouts, cuts, TINY)
+    assert not any(map(torch.equal, before, policy.parameters()))
+
+
+def test_the_precision_is_lightnings():
+    with MixedPrecision("bf16-mixed", "cpu").forward_context():
+        expected = torch.is_autocast_cache_enabled(), torch.get_autocast_dtype("cpu")
+    with work.autocast("cpu"):
+        assert torch.is_autocast_enabled("cpu")
+        assert expected == (torch.is_autocast_cache_enabled(), torch.get_autocast_dtype("cpu"))
+
+
+def test_attention_by_plain_products_is_a_failure():
+    with sdpa_kernel(SDPBackend.MATH):
+        assert failed(attention.attention(TINY)) == ["training's attention"]
+
+
+def test_memory_is_checked_against_the_plan(monkeypatch):
+    gib = 2**30
+
+    def check(peak, plan):
+        found = None if peak is None else clock.Measured([1.0], int(peak * gib))
+        [verdict] = planned.memory_check("x", found, int(plan * gib), "cuda")
+        return verdict.passed
+
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * gib)
+    )
+    assert check(10, 11) and check(11, 10) and not check(10, 12) and not check(12, 10)
+    # Out of memory is as it should be only where the plan has said so.
+    assert check(None, 78) and not check(None, 70)
+    assert planned.memory_check("x", None, 1, "cpu") == []
+
+
+def test_out_of_memory_is_a_finding_and_any_other_error_is_one():
+    def raising(error):
+        raise error
+
+    assert clock.measure(lambda: raising(torch.OutOfMemoryError("x")), "cpu", 2) is None
+    with pytest.raises(RuntimeError, match="another"):
+        clock.measure(lambda: raising(RuntimeError("another")), "cpu", 2)
+    calls = []
+    found = clock.measure(lambda: calls.append(1), "cpu", 3)
+    assert len(calls) == 4 and len(found.seconds) == 3 and found.peak is None
+    assert clock.Measured([3.0, 1.0, 2.0], None).spread == "2.00 (1.00-3.00)"
+
+
+def test_a_report_in_the_making():
+    checked = Section("B", "done", [below("b", 1, 2, "why"), above("c", 1, 2, "why")], "", 3)
+    text = render(["Heading."], [Section("A"), checked, Section("C", "left out")])
+    assert "| A | waiting | 0 |" in text and "| B | **a check failed** | 3 |" in text
+    assert "| b | 1 | at most 2: why | passed |" in text and "| **FAILED** |" in text
+    assert "Not measured (left out)." in text
+    assert not checked.fine and not Section("A").fine and Section("C", "left out").fine
+    assert not below("nan", float("nan"), 1, "").passed
+    assert not above("nan", float("nan"), 1, "").passed
+
+
+@pytest.mark.slow
+def test_no_library_asks_for_a_gpu_when_it_is_imported():
+    """A driver that was opened before a fork cannot be used after it."""
+    program = f"""
+import importlib, sys, torch
+for name in ("is_available", "device_count", "_lazy_init"):
+    setattr(torch.cuda, name, lambda *_, name=name: sys.exit(f"torch.cuda.{{name}} was called"))
+for module in {process.PRELOAD}:
+    importlib.import_module(module)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.vllm
+def test_real_vllm_on_a_cpu(monkeypatch):
+    opened = VLLM(memory=engine.MEMORY["cpu"], eager=True)
+    monkeypatch.setattr(engine, "VLLM", lambda **settings: opened)
+    found = list(engine.engine(TINY))
+    assert failed(found) == [] and sum(isinstance(f, Check) for f in found) == 2
+    assert any("Sleep needs a GPU" in f.text for f in found if isinstance(f, Note))
+
+    opened.sync(None)
+    take_over, policies = opened._take_over, []
+
+    def only_once(policy):
+        policies.append(policy)
+        if len(policies) == 1:
+            take_over(policy)
+
+    monkeypatch.setattr(opened, "_take_over", only_once)
+    [what] = failed(engine.engine(TINY))
+    assert what.startswith("after a hand-over of other weights")
