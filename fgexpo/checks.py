@@ -11,11 +11,15 @@ from .rewards import Verifier
 from .rewards.overlong import Overlong
 from .rewards.reward import Reward
 from .rollout import Sampling
+from .rollout.transfer import NCCLTransfer
 from .strategies import FSDP2
 from .templates import Template
 
 if TYPE_CHECKING:
     from .module import GRPOModule
+
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
 def check_length(
@@ -84,10 +88,11 @@ def check_trainer(trainer: Trainer) -> None:
             "trainer.min_epochs and trainer.min_steps must not be set: they would keep a run from "
             "stopping when it is asked to"
         )
-    if str(trainer.precision).startswith("16"):
+    if trainer.precision not in PRECISIONS:
         raise UserError(
-            f"trainer.precision = {trainer.precision} is not supported: float16 overflows, and an "
-            "update that is not finite is left out; use bf16-mixed"
+            f"trainer.precision = {trainer.precision} is not supported, expected one of "
+            f"{', '.join(PRECISIONS)}: float16 overflows, and updates of bf16 weights are lost in "
+            "rounding"
         )
     # Lightning has no public name for it.
     if trainer._accelerator_connector.use_distributed_sampler:
@@ -100,6 +105,24 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "
             f"{trainer.world_size} processes; use --trainer.strategy=ddp or fsdp2"
         )
+
+
+def check_transfer(module: "GRPOModule") -> None:
+    """Check that a server can take the policy's weights as they lie in memory.
+
+    Raises:
+        UserError: for adapters or sharded weights, which would be sent as they are.
+    """
+    if not isinstance(getattr(module.engine, "transfer", None), NCCLTransfer):
+        return
+    for setting, there in (
+        ("model.lora", module.lora is not None),
+        ("trainer.strategy = fsdp2", isinstance(module.trainer.strategy, FSDP2)),
+    ):
+        if there:
+            raise UserError(
+                f"model.engine: VLLMServer cannot take over weights with {setting}; use VLLM"
+            )
 
 
 def check_overlong(rewards: list[Reward], max_new_tokens: int) -> None:
@@ -158,6 +181,11 @@ def check_settings(module: "GRPOModule") -> None:
         raise UserError(
             "model.reference_offload has nothing to move: with model.lora the reference is the "
             "policy without its adapters"
+        )
+    if module.lora is not None and module.dtype_name != "float32":
+        raise UserError(
+            f"model.lora needs model.dtype = float32, got {module.dtype_name}: the adapters have "
+            "that dtype too, and their updates would be lost in rounding"
         )
     if not module.rewards:
         raise UserError("model.rewards must name at least one reward")

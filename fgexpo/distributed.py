@@ -88,10 +88,9 @@ def check_same_step(trainer: Trainer, rollout_step: int) -> None:
 
 
 def without_gradient_sync(trainer: Trainer) -> AbstractContextManager[Any]:
-    """Backward passes in here add to this process's gradients and talk to nobody.
+    """Backward passes in here add to this process's gradients; under DDP they talk to nobody.
 
-    Only the last micro-batch of an update is left outside, so that processes may differ in how
-    many they have.
+    FSDP2 spreads them all the same: gradients that wait for the last micro-batch would be whole.
     """
     strategy = trainer.strategy
     return (

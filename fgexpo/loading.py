@@ -1,6 +1,7 @@
 """Open a Hugging Face folder or hub id, with errors that name the setting."""
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def load_model(name: str, dtype: str = "float32") -> nn.Module:
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"model.dtype must name a floating torch dtype, got {dtype!r}")
     return _open(AutoModelForCausalLM, resolve_name(name), dtype=kind)
+
+
+def on_cpu() -> AbstractContextManager[Any]:
+    """Models that are made inside lie in the host's memory, whatever Lightning's default device is.
+
+    There adapters are the same for every strategy, a reference that is offloaded never fills a
+    GPU, and a model is sharded before it is moved.
+    """
+    return torch.device("cpu")
 
 
 def _open(auto_class: Any, name: str, **options: Any) -> Any:

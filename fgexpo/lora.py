@@ -18,6 +18,8 @@ _BASE, _DOWN, _UP = ".base_layer.", ".lora_A.default.", ".lora_B.default."
 class LoRA:
     """Adapters; without dropout, which would make old and new log-probs differ.
 
+    A checkpoint holds the frozen weights too, so that one file is all that `export` needs.
+
     Attributes:
         rank: of the update of each weight matrix.
         alpha: the update is scaled by alpha / rank.
@@ -71,6 +73,14 @@ def adapt(model: nn.Module, lora: LoRA, seed: int) -> None:
             inject_adapter_in_model(settings, model)
         except ValueError as error:
             raise UserError(f"model.lora.targets = {lora.targets}: {error}") from error
+    head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    for name, layer in model.named_modules():
+        adapted = hasattr(layer, "get_delta_weight")
+        if adapted and (layer is head or not isinstance(layer.base_layer, nn.Linear)):
+            raise UserError(
+                f"model.lora.targets = {lora.targets}: {name} cannot be adapted; name linear "
+                "layers other than the LM head"
+            )
 
 
 def is_adapted(model: nn.Module) -> bool:

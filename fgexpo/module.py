@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .advantages import AdvantageScale
 from .balance import balance
-from .checks import check_mini_batches, check_settings, check_trainer
+from .checks import check_mini_batches, check_settings, check_trainer, check_transfer
 from .distributed import gather_columns, gather_questions
 from .folders import run_folder
 from .heartbeat import phase
@@ -26,6 +26,7 @@ from .identity import (
     fingerprint_model,
     fingerprint_template,
 )
+from .loading import on_cpu
 from .losses import LossSettings
 from .memory import explain_micro_batches
 from .mismatch import TAG, MismatchAlarm
@@ -132,6 +133,7 @@ class GRPOModule(PolicyModule):
         if stage != "fit":
             return
         check_trainer(self.trainer)
+        check_transfer(self)
         questions = getattr(self.trainer.datamodule, "questions_per_step", None)  # pyright: ignore[reportAttributeAccessIssue]
         if questions is not None:
             check_mini_batches(questions, self.mini_batch_questions, self.trainer.world_size)
@@ -145,7 +147,9 @@ class GRPOModule(PolicyModule):
         if self.lora is not None:
             self.reference = AdapterOff(self.policy)
         else:
-            model = place(self.open_policy(), self.trainer, self.reference_offload)
+            with on_cpu():
+                model = self.open_policy()
+            model = place(model, self.trainer, self.reference_offload)
             self.reference = FrozenReference(model, self.reference_offload)
 
     def opened(self, policy: nn.Module) -> None:

@@ -18,7 +18,7 @@ from .evaluation.evaluator import Evaluator
 from .grading import grade
 from .heartbeat import phase
 from .lm_head import check_head
-from .loading import load_config, load_model, load_tokenizer
+from .loading import load_config, load_model, load_tokenizer, on_cpu
 from .lora import LoRA, adapt, check_same_adapters
 from .memory import explain_memory
 from .nonfinite import nonfinite_weight
@@ -108,11 +108,12 @@ class PolicyModule(LightningModule):
         """Open the policy, once for all of Lightning's stages."""
         if self.policy is not None:
             return
-        policy: Any = self.open_policy()
-        check_head(policy)
-        self.opened(policy)
-        if self.lora is not None:
-            adapt(policy, self.lora, self.seed)
+        with on_cpu():
+            policy: Any = self.open_policy()
+            check_head(policy)
+            self.opened(policy)
+            if self.lora is not None:
+                adapt(policy, self.lora, self.seed)
         if self.activation_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
         self.policy = place(policy, self.trainer).train()

@@ -72,7 +72,8 @@ class SupervisedModule(PolicyModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer, and a learning rate that rises, stays, and may fall at the end."""
-        optimizer = self.make_optimizer(self.policy.parameters())
+        trained = [weight for weight in self.policy.parameters() if weight.requires_grad]
+        optimizer = self.make_optimizer(trained)
         total, fall = self.trainer.max_steps, self.cooldown_steps
 
         def factor(step: int) -> float:

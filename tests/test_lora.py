@@ -139,3 +139,14 @@ def test_layers_that_are_not_there_and_an_offload_of_nothing(model, model_folder
         adapt(model, LoRA(targets=["nothing"]), seed=0)
     with pytest.raises(ValueError, match="reference_offload has nothing to move"):
         make_module(model_folder, lora=ADAPTERS, reference_offload=True)
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_layers_that_cannot_be_adapted(model, target):
+    with pytest.raises(ValueError, match=rf"{target} cannot be adapted"):
+        adapt(model, LoRA(targets=["q_proj", target]), seed=0)
+
+
+def test_half_precision_adapters_are_refused(model_folder):
+    with pytest.raises(ValueError, match=r"needs model.dtype = float32, got bfloat16"):
+        make_module(model_folder, lora=ADAPTERS, dtype="bfloat16")

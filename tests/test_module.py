@@ -229,7 +229,8 @@ def test_run_length_in_optimizer_steps_is_refused(model_folder, tmp_path):
     [
         ({"min_epochs": 2}, r"min_epochs"),
         ({"min_steps": 5}, r"min_steps"),
-        ({"precision": "16-true"}, r"use bf16-mixed"),
+        ({"precision": "16-true"}, r"expected one of 32-true, 64-true, bf16-mixed"),
+        ({"precision": "bf16-true"}, r"precision = bf16-true is not supported"),
     ],
 )
 def test_trainers_that_would_not_do(model_folder, tmp_path, options, words):

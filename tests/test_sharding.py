@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,13 +15,17 @@ from transformers import AutoModelForCausalLM
 
 from fgexpo.callbacks import EvaluationReport, ExportPolicy
 from fgexpo.checkpoint import read_checkpoint
+from fgexpo.checks import check_transfer
 from fgexpo.loading import load_model, load_tokenizer
 from fgexpo.logprobs import completion_logprobs
+from fgexpo.lora import LoRA
 from fgexpo.mismatch import TAG
-from fgexpo.rollout import Native, Sampling
+from fgexpo.rollout import Native, Sampling, VLLMServer
+from fgexpo.rollout.transfer import NCCLTransfer
 from fgexpo.rollout.weights import full_weights
 from fgexpo.sequences import join_solutions
 from fgexpo.sharding import whole
+from fgexpo.strategies import FSDP2
 
 
 @pytest.fixture(scope="session")
@@ -159,3 +164,25 @@ def spoil(folder, out):
     with pytest.raises(RuntimeError, match="so nothing is saved") as caught:
         trainer.save_checkpoint(f"{out}/x.ckpt")
     print(caught.value)
+
+
+def test_models_are_opened_in_the_hosts_memory(model_folder, tmp_path):
+    module = make_module(model_folder, reference_offload=True, kl_coef=0.1)
+    module.trainer = make_trainer(tmp_path, 1)
+    module.trainer.state.fn = "fit"
+    # Lightning's context for a run on one GPU, which no test has.
+    with torch.device("meta"):
+        module.configure_model()
+    for model in (module.policy, module.reference.model):
+        assert {weight.device.type for weight in model.parameters()} == {"cpu"}
+
+
+def test_weights_that_a_server_cannot_take():
+    engine = VLLMServer("http://127.0.0.1:1", NCCLTransfer())
+    for lora, strategy in ((LoRA(), None), (None, FSDP2())):
+        given = {"engine": engine, "lora": lora, "trainer": SimpleNamespace(strategy=strategy)}
+        with pytest.raises(ValueError, match="VLLMServer cannot take over weights with"):
+            check_transfer(SimpleNamespace(**given))
+    check_transfer(
+        SimpleNamespace(engine=engine, lora=None, trainer=SimpleNamespace(strategy=None))
+    )

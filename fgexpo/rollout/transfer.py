@@ -9,9 +9,6 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from ..errors import UserError
-from ..lora import is_adapted
-
 
 class WeightTransfer(ABC):
     """Sends every weight, whole, by its Hugging Face name; all processes take part."""
@@ -39,11 +36,8 @@ class NCCLTransfer(WeightTransfer):
     def send(self, policy: nn.Module, url: str) -> None:
         """See :class:`WeightTransfer`.
 
-        Raises:
-            UserError: for a policy with adapters, which it would send apart from their weights.
+        Neither adapted nor sharded policies get here (:func:`fgexpo.checks.check_transfer`).
         """
-        if is_adapted(policy):
-            raise UserError("model.engine: VLLMServer cannot take LoRA adapters; use VLLM")
         if self._engine is None:
             self._engine = self._open(policy, url)
         self._engine.send_weights()
