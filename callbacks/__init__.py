@@ -9,9 +9,11 @@ from .export import ExportPolicy
 from .graceful_stop import GracefulStop
 from .panels import TensorBoardPanels
 from .progress import RolloutProgress
+from .question_akl import QuestionAKL
 from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
 from .stop import StopAfter
+from .target_kl import TargetKL
 from .validate_first import ValidateFirst
 from .watchdog import Watchdog
 
@@ -21,10 +23,12 @@ __all__ = [
     "ExportPolicy",
     "GracefulStop",
     "KLController",
+    "QuestionAKL",
     "RolloutCheckpoint",
     "RolloutLog",
     "RolloutProgress",
     "StopAfter",
+    "TargetKL",
     "TensorBoardPanels",
     "ValidateFirst",
     "Watchdog",

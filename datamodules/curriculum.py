@@ -93,6 +93,7 @@ class CurriculumDataModule(LightningDataModule):
         self.pool = QuestionDataset("train", self.train, encoder)
         self.check_pool(len(self.pool))
         self.table = PassRateTable(len(self.pool), self.decay)
+        self.curriculum.prepare(self.pool.questions)
         if self.warm_start is not None:
             self._load_pass_rates(self.warm_start)
         self.sampler = CurriculumSampler(

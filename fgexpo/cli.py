@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 # Imported for their names: a slot's class can be named in YAML once its module is loaded.
 from . import callbacks as slots
-from . import datamodules, rewards, tasks  # noqa: F401
+from . import curricula, datamodules, rewards, sharing, tasks  # noqa: F401
 from .checkpoint import AtomicCheckpointIO, read_checkpoint
 from .checks import check_mini_batches
 from .commands import compare, export, plan

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
+from .questions import Question
 
 
 def gaussian_weights(pass_rate_M: Tensor, mean: float = 0.5, std: float = 0.35) -> Tensor:
@@ -89,12 +90,16 @@ class PassRateTable:
 class Curriculum(ABC):
     """What to ask next, given the pass-rates.
 
-    Only :meth:`weights` is required. A rule with a memory of its own overrides the other three.
+    Only :meth:`weights` is required. A rule that looks at the questions, or has a
+    memory of its own, overrides the others.
     """
 
     @abstractmethod
     def weights(self, table: PassRateTable) -> Tensor:
         """Unnormalised, non-negative sampling weights, float64 [M]."""
+
+    def prepare(self, questions: list[Question]) -> None:  # noqa: B027
+        """See the pool's M questions, once, before any weight is asked for."""
 
     def observe(self, index: Tensor, pass_rate: Tensor) -> None:  # noqa: B027
         """See the batch just graded (the table has seen it already): rows [Q], pass-rates [Q]."""

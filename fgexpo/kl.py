@@ -11,6 +11,8 @@ A new rho is one small class here or in a plug-in: subclass :class:`Rho` and nam
 import math
 from abc import ABC, abstractmethod
 
+from torch import Tensor
+
 from .errors import UserError
 
 
@@ -74,6 +76,21 @@ class Constant(Rho):
     def __call__(self, accuracy: float) -> float:
         """The value."""
         return self.value
+
+
+def question_factors(rho: Rho, pass_rate_Q: Tensor, group_size: int) -> Tensor:
+    """Rho of each question's pass-rate, repeated for its rollouts: [Q] becomes [N]."""
+    factors = [rho(rate) for rate in pass_rate_Q.tolist()]
+    return pass_rate_Q.new_tensor(factors).repeat_interleave(group_size)
+
+
+def adapted_factor(factor: float, kl: float, target: float, gain: float) -> float:
+    """One step of the proportional controller of Ziegler et al. (arXiv 1909.08593, section 2.2).
+
+    The relative error of the KL, cut at 20 %, times ``gain`` is the relative change.
+    """
+    error = min(max((kl - target) / target, -0.2), 0.2)
+    return factor * (1 + gain * error)
 
 
 def check_rho(rho: Rho, points: int = 101) -> None:
