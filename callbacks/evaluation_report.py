@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import signal
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 
+from fgexpo.distributed import any_process
 from fgexpo.evaluation.results import MEAN, benchmark_results, overall, results_table
 from fgexpo.evaluation.store import EvaluationStore, write_json
 from fgexpo.identity import fingerprint_model, fingerprint_template
@@ -16,7 +19,7 @@ from fgexpo.types import RolloutBatch
 
 RESULTS = "results.json"
 WIDTH = 140
-SIGTERM_STATUS = 128 + 15  # as a shell has it; Lightning would exit with 0
+SIGTERM_STATUS = 128 + signal.SIGTERM  # as a shell has it; Lightning would exit with 0
 
 
 class EvaluationReport(Callback):
@@ -32,9 +35,13 @@ class EvaluationReport(Callback):
         self.folder = folder
         self._store: EvaluationStore | None = None
         self._identity: dict[str, Any] = {}
+        self._received = False
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Find what an interrupted evaluation has left."""
+        # In place of Lightning's handler, which talks to the other processes wherever they are.
+        signal.signal(signal.SIGTERM, self._take_note)
+        self._received = False
         identity = self._identity = _identity(trainer, pl_module)
         folder = Path(self.folder or Path("evaluations") / _name(trainer, pl_module, identity))
         self._store = EvaluationStore(folder, identity, write=trainer.is_global_zero)
@@ -56,13 +63,16 @@ class EvaluationReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch."""
+        """Keep the batch, and leave after it if any process was asked to; all have as many."""
         assert self._store is not None
         if isinstance(batch, RolloutBatch):
             self._store.add(batch, trainer.global_rank)
-        if trainer.received_sigterm:
+        if any_process(trainer, self._received):
             _say(f"stopped; what is finished lies in {self._store.folder}, run it again to go on")
             raise SystemExit(SIGTERM_STATUS)
+
+    def _take_note(self, number: int, frame: FrameType | None) -> None:
+        self._received = True
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write and print the results."""

@@ -1,6 +1,9 @@
 """Evaluation from planted completions to results.json, and over kills and processes."""
 
 import json
+import os
+import signal
+import time
 from math import comb
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from processes import command_line, run_ranks, start, wait
+from processes import command_line, run_ranks, start, start_ranks, wait
 
 from fgexpo.callbacks import EvaluationReport, RolloutProgress
 from fgexpo.datamodules import EvaluationDataModule
@@ -16,7 +19,7 @@ from fgexpo.evaluation import EvaluationSettings
 from fgexpo.evaluation.store import EvaluationStore
 from fgexpo.policy import PolicyModule
 from fgexpo.questions import Question
-from fgexpo.rollout import RolloutEngine, Sampling
+from fgexpo.rollout import Native, RolloutEngine, Sampling
 from fgexpo.tasks import QuestionSource, TinyArithmetic
 from fgexpo.types import Completions
 
@@ -270,6 +273,33 @@ def test_sigterm_keeps_what_is_finished_and_says_so(model_folder, tmp_path):
     assert wait([process]) == [143]
     assert "run it again to go on" in log.read_text()
     assert 3 <= finished(tmp_path / "x") < 24
+
+
+class SlowAndAsked(Native):
+    """The first process is slow, and the second is asked to leave while it waits."""
+
+    def generate(self, policy, request):
+        rank = torch.distributed.get_rank()
+        if rank == 0:
+            time.sleep(0.3)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().generate(policy, request)
+
+
+def leave_together(folder, out, strategy):
+    trainer = make_trainer(Path(out), 1, [EvaluationReport(out)], devices=2, strategy=strategy)
+    module = make_module(folder, engine=SlowAndAsked())
+    trainer.test(module, make_data(questions_per_eval_batch=1), verbose=False)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_all_processes_leave_when_one_is_asked_to(model_folder, tmp_path, strategy):
+    ranks = start_ranks(
+        leave_together, model_folder, str(tmp_path / "out"), strategy, log=tmp_path / "log"
+    )
+    assert wait(ranks, timeout=60) == [143, 143]
+    assert finished(tmp_path / "out") == 2  # of one batch each
 
 
 def test_scores_by_tag_are_in_the_results(model_folder, tmp_path):
