@@ -70,9 +70,8 @@ def test_every_setting_is_read():
 
 
 def test_settings_that_mean_something_else_than_they_say():
-    half = read([*R1, "--trainer.precision=bf16-true"], small())
-    assert (half.dtype, half.reference_dtype) == (torch.bfloat16, torch.float32)
-    assert not half.autocast and half.compute == torch.bfloat16
+    half = read([*R1, "--model.dtype=bfloat16", "--trainer.precision=32-true"], small())
+    assert half.dtype == half.compute == torch.bfloat16 and not half.autocast
     bare = read([*R1, "--model.kl_coef=0", "--akl=null", "--model.reference_offload=true"], small())
     assert bare.offload and not bare.reference
     assert state_of(bare, shape_of(bare.config)).reference == 0
@@ -184,6 +183,8 @@ MISTAKES = [
     (["--gpu-memory=-1"], "--gpu-memory must be positive, got -1.0"),
     (["--mean-length=0"], "--mean-length must be positive, got 0.0"),
     (["--trainer.precision=64-true"], "trainer.precision: plan knows 32-true"),
+    (["--trainer.precision=bf16-true"], "trainer.precision: plan knows 32-true"),
+    (["--model.lora.rank=8", "--model.dtype=bfloat16"], "model.lora needs model.dtype = float32"),
     (["--trainer.strategy=deepspeed"], "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
     (["--gpus=6"], "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
     (["--gpus=1"], "model.engine.tensor_parallel = 2 must divide the 1 processes"),

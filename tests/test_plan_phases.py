@@ -43,12 +43,6 @@ def test_the_reference_rests_on_the_host():
     assert sharded.host["checkpoint while it is saved"] == 3 * whole
 
 
-def test_a_reference_of_another_width_than_the_policy():
-    planned = job(dtype=torch.bfloat16, reference_dtype=torch.float32)
-    memory = plan_memory(planned, GIB)
-    assert memory.state.reference == 2 * memory.state.weights
-
-
 def test_fsdp2_gathers_layers_and_to_decode_everything():
     planned = full_size(strategy="fsdp2", engine=Engine(), max_new=31, max_prompt=1)
     phases = plan_memory(planned, 80 * GIB).phases

@@ -69,7 +69,6 @@ class Job:
         cpu: there is no GPU.
         strategy: how the processes share the work.
         dtype: of the policy's weights in memory.
-        reference_dtype: of the reference's.
         autocast: bf16-mixed: matrix products in bf16 over those weights.
         bucket_view: DDP's buckets are the gradients themselves.
         optimizer: of what is trained.
@@ -96,7 +95,6 @@ class Job:
     cpu: bool = False
     strategy: Strategy = "one process"
     dtype: torch.dtype = torch.float32
-    reference_dtype: torch.dtype = torch.float32
     autocast: bool = False
     bucket_view: bool = False
     optimizer: Optimizer = Optimizer()

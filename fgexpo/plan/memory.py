@@ -134,7 +134,7 @@ def host_memory(job: Job, shape: Shape, state: State) -> Kinds:
     checkpoint together in the first process's, where DDP writes from the GPU.
     """
     processes, sharded = job.processes // job.nodes, job.strategy == "fsdp2"
-    whole = shape.count * job.reference_dtype.itemsize
+    whole = shape.count * job.dtype.itemsize
     copies = 1 + (state.reference > 0 and not sharded)
     saved = state_of(job.change(strategy="one process"), shape)
     kinds = {

@@ -9,14 +9,8 @@ from ..errors import UserError
 from .adapters import Adapters
 from .job import Call, Engine, Job, Optimizer, Strategy
 
-# What Lightning calls them: weights in model.dtype, autocast over these, weights in bf16.
-PRECISIONS = {
-    "32-true": "true",
-    "32": "true",
-    "bf16-mixed": "mixed",
-    "bf16": "mixed",
-    "bf16-true": "bf16",
-}
+# What Lightning calls them, and whether it is autocast over the weights.
+PRECISIONS = {"32-true": False, "32": False, "bf16-mixed": True, "bf16": True}
 
 
 def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
@@ -31,7 +25,6 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         UserError: for settings that this plan does not cover or that do not fit together.
     """
     model, data, trainer = config.model.init_args, config.data.init_args, config.trainer
-    precision = _precision(trainer.get("precision"))
     dtype = _dtype("model.dtype", model.dtype)
     nodes = int(trainer.get("num_nodes") or 1)
     cpu = trainer.get("accelerator") == "cpu"
@@ -43,9 +36,8 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         nodes=nodes,
         cpu=cpu,
         strategy=strategy,
-        dtype=torch.bfloat16 if precision == "bf16" else dtype,
-        reference_dtype=dtype,
-        autocast=precision == "mixed",
+        dtype=dtype,
+        autocast=_autocast(trainer.get("precision")),
         bucket_view=bucket_view,
         optimizer=_optimizer(model.get("optimizer")),
         engine=_engine(model.engine),
@@ -93,13 +85,15 @@ def _check_job(job: Job) -> None:
             "model.reference_offload has nothing to move: with model.lora the reference is the "
             "policy without its adapters"
         )
+    if job.adapters is not None and job.dtype != torch.float32:
+        raise UserError(f"model.lora needs model.dtype = float32, got {job.dtype}")
     if job.processes % job.nodes:
         raise UserError(
             f"--gpus = {job.processes} is not divisible by trainer.num_nodes = {job.nodes}"
         )
 
 
-def _precision(given: Any) -> str:
+def _autocast(given: Any) -> bool:
     name = str(given or "32-true")
     if name not in PRECISIONS:
         raise UserError(f"trainer.precision: plan knows {', '.join(PRECISIONS)}, got {name!r}")

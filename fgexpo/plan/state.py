@@ -61,7 +61,7 @@ def state_of(job: Job, shape: Shape) -> State:
         optimizer_host=host,
         buckets=gradients if job.strategy == "ddp" and not job.bucket_view else 0,
         step=step_temporaries(job, trained),
-        reference=elements(base) * job.reference_dtype.itemsize if copied else 0,
+        reference=elements(base) * job.dtype.itemsize if copied else 0,
         guessed=guessed,
     )
 
