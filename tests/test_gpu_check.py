@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from processes import CONTEXT
+from processes import CONTEXT, start, wait
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -272,8 +272,9 @@ for module in {process.PRELOAD}:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-@pytest.mark.vllm
-def test_real_vllm_on_a_cpu(monkeypatch):
+def check_vllm():
+    """In a process of its own: vLLM's memory is given back only when its process ends."""
+    monkeypatch = pytest.MonkeyPatch()
     opened = VLLM(memory=engine.MEMORY["cpu"], eager=True)
     monkeypatch.setattr(engine, "VLLM", lambda **settings: opened)
     found = list(engine.engine(TINY))
@@ -291,3 +292,9 @@ def test_real_vllm_on_a_cpu(monkeypatch):
     monkeypatch.setattr(opened, "_take_over", only_once)
     [what] = failed(engine.engine(TINY))
     assert what.startswith("after a hand-over of other weights")
+
+
+@pytest.mark.vllm
+def test_real_vllm_on_a_cpu(tmp_path):
+    done = wait([start(check_vllm, log=tmp_path / "log")], timeout=300)
+    assert done == [0], (tmp_path / "log").read_text()
