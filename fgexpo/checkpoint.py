@@ -6,6 +6,7 @@ strategy writes it, counts once a marker stands in it, which is written after ev
 
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ from .heartbeat import beat
 
 MARKER = "complete"
 PATTERN = "step=*.ckpt"
+# What zipfile raises, depending on which byte is spoilt: names, flags, versions, offsets.
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -87,7 +90,7 @@ def is_complete(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
-    except (OSError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return False
 
 
