@@ -18,6 +18,8 @@ from tables import write_rows
 from test_six import COUNTS, byte_tokenizer
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
+from fgexpo.templates import BOX_INSTRUCTION
+
 ROOT = Path(__file__).parents[1]
 POOL = 17_398
 # The full-size config, and the architecture of its model.
@@ -36,8 +38,9 @@ SHAPE = {
 
 
 def make_model(config_class, folder):
-    """A random model with a token a byte."""
+    """A random model with a token a byte, and one for the instruction, most of a prompt."""
     tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([BOX_INSTRUCTION])
     torch.manual_seed(0)
     config = config_class(
         vocab_size=len(tokenizer),

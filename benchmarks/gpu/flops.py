@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from fgexpo.plan.engine import head_width
 from fgexpo.plan.shape import elements, shape_of
 from fgexpo.plan.timing import GPUS
+from fgexpo.rollout.cache import head_width
 
 # What torch calls the GPUs of the data sheet; a variant with other peaks matches none of them.
 NAMES = {

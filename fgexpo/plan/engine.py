@@ -1,10 +1,10 @@
 """Bytes of generation on one GPU: vLLM's share of it, or those of the policy's own decoding."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from ..rollout.cache import token_bytes
 from .decoding import count_wave, wave_of
 from .job import Job
 from .shape import Shape, elements
@@ -67,7 +67,7 @@ def _vllm_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
     # The engine is opened untied, and each GPU holds its part of every matrix.
     count = shape.count + (elements((shape.head,)) if shape.tied else 0)
     weights = count * engine_dtype(job).itemsize // job.parallel
-    token = token_bytes(job)
+    token = token_bytes(job.config, engine_dtype(job), job.parallel)
     share = int(capacity * job.engine.memory) - (PROCESS_CPU if job.cpu else 0)
     workspace = 0 if job.cpu else ENGINE_WORKSPACE
     cache = max(0, share - weights - workspace)
@@ -88,16 +88,3 @@ def engine_dtype(job: Job) -> torch.dtype:
     if not job.vllm:
         return job.compute
     return job.engine.dtype or job.dtype
-
-
-def token_bytes(job: Job) -> int:
-    """Of vLLM's keys and values a token, on one GPU; few heads are repeated, none is cut."""
-    heads = max(1, job.config.num_key_value_heads // job.parallel)
-    both = 2 * heads * head_width(job.config) * engine_dtype(job).itemsize
-    return job.config.num_hidden_layers * both
-
-
-def head_width(config: Any) -> int:
-    """Channels of an attention head."""
-    own = getattr(config, "head_dim", None)
-    return own or config.hidden_size // config.num_attention_heads

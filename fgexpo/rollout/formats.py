@@ -8,9 +8,13 @@ from ..types import Completions, FinishReason
 from .base import Sampling
 
 
-def cpu_arguments(longest: int) -> dict[str, Any]:
+def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
     """A prompt is not cut up on a CPU: vLLM 0.32 cannot then take back a seeded draw there."""
-    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(longest, 8192)}
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(longest, 8192),
+        "kv_cache_memory_bytes": cache_bytes,
+    }
 
 
 def sampling_arguments(sampling: Sampling, stop_ids: list[int]) -> dict[str, Any]:

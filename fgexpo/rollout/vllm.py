@@ -24,6 +24,7 @@ from ..heartbeat import PATIENT, beat, phase
 from ..seeding import hash_seed
 from ..types import Completions
 from .base import RolloutEngine, RolloutRequest
+from .cache import cpu_cache_bytes, token_bytes
 from .formats import cpu_arguments, sampling_arguments, to_completions
 from .tensor_parallel import EngineGroup, own_rows
 from .weights import full_weights
@@ -42,7 +43,8 @@ class VLLM(RolloutEngine):
     """Colocated vLLM: prefix caching, one prefill for the G rollouts of a question.
 
     Args:
-        memory: share of the device's memory that the engine may use, weights included.
+        memory: share of the device's memory that the engine may use, weights included; on a CPU
+            the share of the host's memory that its cache may use.
         tensor_parallel: processes that share one engine, next to each other in rank.
         sleep: give the memory back while the policy is updated; needs a GPU.
         seeded: draw each question's rollouts from a seed of their own, so that a resumed run
@@ -158,9 +160,14 @@ class VLLM(RolloutEngine):
                 enable_sleep_mode=self.sleep,
                 logprobs_mode="processed_logprobs",
                 seed=0,
-                **({} if torch.cuda.is_available() else cpu_arguments(longest)),
+                **({} if torch.cuda.is_available() else self._on_cpu(config, longest)),
             )
         return llm
+
+    def _on_cpu(self, config: Any, longest: int) -> dict[str, Any]:
+        a_token = token_bytes(config, getattr(torch, self._dtype), self.tensor_parallel)
+        cache = cpu_cache_bytes(a_token, self.max_sequences, longest, self.memory)
+        return cpu_arguments(longest, cache)
 
     def _warm_up(self, llm: Any, request: RolloutRequest) -> None:
         """The first tokens take long, since kernels are made for them."""

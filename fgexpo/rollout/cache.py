@@ -1,0 +1,33 @@
+"""What vLLM's keys and values take, and how many of them a run can use."""
+
+import math
+import os
+from typing import Any
+
+import torch
+
+BLOCK = 128  # tokens of a block of vLLM's cache on a CPU
+
+
+def head_width(config: Any) -> int:
+    """Channels of an attention head."""
+    own = getattr(config, "head_dim", None)
+    return own or config.hidden_size // config.num_attention_heads
+
+
+def token_bytes(config: Any, dtype: torch.dtype, parallel: int = 1) -> int:
+    """Of the keys and values a token, on one device; few heads are repeated, none is cut."""
+    heads = max(1, config.num_key_value_heads // parallel)
+    return 2 * config.num_hidden_layers * heads * head_width(config) * dtype.itemsize
+
+
+def cpu_cache_bytes(a_token: int, sequences: int, longest: int, memory: float) -> int:
+    """Room for all sequences at full length, or the share ``memory`` of the host's memory if less.
+
+    On a CPU vLLM would take a share of the memory node it runs on, less what the process holds. A
+    node may report a part of the host's memory only (measured: 9 of 24 GiB, and growing), of which
+    nothing is then left.
+    """
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    blocks = (sequences + 1) * math.ceil(longest / BLOCK)
+    return min(blocks * BLOCK * a_token, int(memory * host))
