@@ -12,9 +12,10 @@ from .progress import RolloutProgress
 from .question_akl import QuestionAKL
 from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
-from .stop import StopAfter
+from .stop import StopAfter, StopAtBudget
 from .target_kl import TargetKL
 from .validate_first import ValidateFirst
+from .validation_scores import ValidationScores
 from .watchdog import Watchdog
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "RolloutLog",
     "RolloutProgress",
     "StopAfter",
+    "StopAtBudget",
     "TargetKL",
     "TensorBoardPanels",
     "ValidateFirst",
+    "ValidationScores",
     "Watchdog",
 ]

@@ -1,4 +1,4 @@
-"""A run's length in rollout steps; Lightning's own max_steps counts optimizer steps."""
+"""A run's length in rollout steps or rollouts; Lightning's max_steps counts optimizer steps."""
 
 from typing import Any
 
@@ -31,4 +31,32 @@ class StopAfter(Callback):
     ) -> None:
         """Stop once the module has counted enough."""
         if pl_module.rollout_step >= self.steps:
+            trainer.should_stop = True
+
+
+class StopAtBudget(Callback):
+    """Ends training with the step in which a number of rollouts is spent.
+
+    Steps that refill their batch spend more than others; equal budgets compare them fairly.
+
+    Args:
+        rollouts: of the whole run, over all processes, those before a resumption included.
+    """
+
+    def __init__(self, rollouts: int) -> None:
+        if rollouts < 1:
+            raise UserError(f"budget must be at least 1, got {rollouts}")
+        self.rollouts = rollouts
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """A finished run that is resumed does nothing, and says so."""
+        if pl_module.num_rollouts >= self.rollouts:
+            rank_zero_info(f"the run has spent its {self.rollouts} rollouts already")
+            trainer.should_stop = True
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop once the budget is spent."""
+        if pl_module.num_rollouts >= self.rollouts:
             trainer.should_stop = True

@@ -19,7 +19,7 @@ from . import callbacks as slots
 from . import curricula, datamodules, rewards, sharing, tasks  # noqa: F401
 from .checkpoint import AtomicCheckpointIO, read_checkpoint
 from .checks import check_mini_batches
-from .commands import compare, export, plan
+from .commands import compare, export, plan, study
 from .errors import UserError
 from .imports import restrict_imports
 from .module import GRPOModule  # noqa: F401
@@ -39,6 +39,7 @@ SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
     "rollouts": (slots.RolloutLog, {"class_path": "RolloutLog"}),
     "report": (slots.EvaluationReport, {"class_path": "EvaluationReport"}),
     "export": (slots.ExportPolicy, None),
+    "scores": (slots.ValidationScores, None),
 }
 TRAINER_DEFAULTS = {
     "max_epochs": -1,
@@ -71,6 +72,9 @@ class FGExpoCLI(LightningCLI):
         """Add the slots, the run length, and the links that keep one seed."""
         parser.add_argument(
             "--steps", type=int | None, default=None, help="length of the run, in rollout steps"
+        )
+        parser.add_argument(
+            "--budget", type=int | None, default=None, help="length of the run, in rollouts"
         )
         parser.add_argument(
             "--prepare",
@@ -128,15 +132,18 @@ class FGExpoCLI(LightningCLI):
         made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
         if made.steps is not None:
             slots.StopAfter(made.steps)
+        if made.budget is not None:
+            slots.StopAtBudget(made.budget)
         if isinstance(made.data, datamodules.CurriculumDataModule):
             made.data.check_pool(len(made.data.train.questions()))
             check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         wanted = [callback for callback in callbacks if callback is not None]
-        steps = self._get(self.config_init, "steps")
-        if steps is not None:
-            wanted += [slots.StopAfter(steps), slots.ValidateFirst()]
+        steps, budget = (self._get(self.config_init, key) for key in ("steps", "budget"))
+        ends = [] if steps is None else [slots.StopAfter(steps)]
+        ends += [] if budget is None else [slots.StopAtBudget(budget)]
+        wanted += [*ends, slots.ValidateFirst()] if ends else []
         config["plugins"] = _with_atomic_saves(config.get("plugins"))
         return super()._instantiate_trainer(config, wanted)
 
@@ -179,6 +186,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "export": export.main,
     "plan": plan.main,
+    "study": study.main,
 }
 
 

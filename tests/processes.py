@@ -3,22 +3,12 @@
 A rank of a distributed run is such a process with the environment that a launcher would give it.
 """
 
-import multiprocessing
-import os
 import socket
-import sys
-import traceback
 from pathlib import Path
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fgexpo.cli"])
+from fgexpo.children import command_line, start
 
-
-def start(function, *arguments, log, environment=None):
-    """Start ``function(*arguments)``; what it prints goes to ``log``."""
-    process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
-    process.start()
-    return process
+__all__ = ["command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
 
 
 def start_ranks(function, *arguments, log, world_size=2, environment=None):
@@ -70,30 +60,3 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _child(function, arguments, log, environment):
-    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.environ.update(environment or {})
-    import torch
-
-    torch.set_num_threads(1)
-    try:
-        code = function(*arguments)
-    except SystemExit:
-        raise
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code or 0)
-
-
-def command_line(arguments):
-    """What ``python -m fgexpo`` does, in a process that has imported it already."""
-    from fgexpo.cli import main
-
-    return main(arguments)

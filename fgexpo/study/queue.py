@@ -1,0 +1,121 @@
+"""Runs commands side by side, each in a process of its own, and says when all will be done."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from ..children import start
+from ..errors import UserError
+from ..evaluation.store import write_json
+
+ARGUMENTS, FINISHED = "arguments.txt", "finished.json"
+_TAIL = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """A command with a folder of its own, in which it is marked as finished.
+
+    Attributes:
+        key: its name.
+        folder: where its log and mark are.
+        arguments: of ``python -m fgexpo``.
+    """
+
+    key: str
+    folder: Path
+    arguments: list[str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has run to its end, with these very arguments.
+
+        Raises:
+            UserError: when it ran with others.
+        """
+        mark = self.folder / ARGUMENTS
+        if mark.is_file() and mark.read_text() != self._shown():
+            raise UserError(
+                f"study: {self.folder} holds a run with other settings; remove it, or give the "
+                "study another folder"
+            )
+        return (self.folder / FINISHED).is_file()
+
+    def note(self) -> None:
+        """Write down what it is run with."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ARGUMENTS).write_text(self._shown())
+
+    def _shown(self) -> str:
+        return "\n".join(self.arguments) + "\n"
+
+
+def work_off(
+    tasks: list[Task], at_once: int, what: str, say: Callable[[str], None] = print
+) -> None:
+    """Run the tasks that are not finished yet.
+
+    A task that fails does not stop the others; what it printed lies in its folder's ``log``.
+
+    Raises:
+        UserError: at the end, naming each task that failed and the last lines it printed.
+    """
+    waiting = [task for task in tasks if not task.finished]
+    total, began = len(waiting), time.monotonic()
+    if len(waiting) < len(tasks):
+        say(f"{what}: {len(tasks) - total} of {len(tasks)} are finished already")
+    running, failed, done = {}, [], 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                task = waiting.pop(0)
+                task.note()
+                process = start(_run, task, log=task.folder / "log")
+                running[process.sentinel] = task, process
+            for sentinel in wait(list(running)):
+                task, process = running.pop(sentinel)  # pyright: ignore[reportArgumentType]
+                process.join()
+                done += 1
+                if process.exitcode != 0:
+                    failed.append(task)
+                left = (time.monotonic() - began) / done * (total - done)
+                end = datetime.now() + timedelta(seconds=left)
+                state = "finished" if process.exitcode == 0 else f"FAILED ({process.exitcode})"
+                say(f"{what}: {done}/{total} {task.key} {state}; all by {end:%H:%M:%S}")
+    finally:
+        # A run goes on from its last checkpoint; one that ended softly would pass for finished.
+        for _, process in running.values():
+            process.kill()
+            process.join()
+    if failed:
+        raise UserError("study: " + "; ".join(_why(task) for task in failed))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _run(task: Task) -> int:
+    from ..cli import main
+
+    with (task.folder / "lock").open("w") as lock:
+        # Of a study that was killed itself, a run may still be there; then this one waits for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if task.finished:
+            return 0
+        began = time.monotonic()
+        code = main(task.arguments)
+        if code == 0:
+            write_json(task.folder / FINISHED, {"seconds": time.monotonic() - began})
+        return code
+
+
+def _why(task: Task) -> str:
+    log = task.folder / "log"
+    return f"{task.key} failed, see {log}: " + " | ".join(log.read_text().splitlines()[-_TAIL:])

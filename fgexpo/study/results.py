@@ -1,0 +1,107 @@
+"""A study's table, arranged by arm."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from ..errors import UserError
+from .estimates import question_scores
+from .table import CORRECT, SCHEMA
+
+
+@dataclass(frozen=True)
+class ArmResults:
+    """All runs of an arm at a point, in order of base and seed.
+
+    Attributes:
+        rows: its part of the table.
+    """
+
+    rows: pd.DataFrame
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """Base and seed of each of the R runs."""
+        return sorted(set(zip(self.rows["base"], self.rows["seed"], strict=True)))
+
+    @cached_property
+    def n(self) -> int:
+        """Samples a question."""
+        return int(self._counts["n"].max())
+
+    def final(self, k: int) -> np.ndarray:
+        """Pass@k of every run and question in the last validation, [R, Q]."""
+        last = self._counts.groupby(["base", "seed"])["step"].transform("max")
+        return self._scores(self._counts[self._counts["step"] == last], k)
+
+    def first(self, k: int) -> np.ndarray:
+        """The same of the validation before the first step."""
+        return self._scores(self._counts[self._counts["step"] == 0], k)
+
+    def curve(self, k: int, run: tuple[int, int]) -> pd.DataFrame:
+        """Mean pass@k of a run at every validation: step, rollouts, updates, seconds, score."""
+        base, seed = run
+        mine = self._counts[(self._counts["base"] == base) & (self._counts["seed"] == seed)]
+        scored = mine.assign(score=question_scores(mine["value"].to_numpy(), self.n, k))
+        columns = ["step", "rollouts", "updates", "seconds", "score"]
+        return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
+
+    def trace(self, tag: str) -> pd.DataFrame:
+        """Mean, least and greatest value of a logged scalar over runs, by step; may be empty."""
+        logged = self.rows[self.rows["tag"] == tag].groupby("step")
+        return logged.agg(
+            rollouts=("rollouts", "mean"),
+            mean=("value", "mean"),
+            low=("value", "min"),
+            high=("value", "max"),
+        )
+
+    @cached_property
+    def _counts(self) -> pd.DataFrame:
+        return self.rows[self.rows["tag"] == CORRECT]
+
+    def _scores(self, counts: pd.DataFrame, k: int) -> np.ndarray:
+        wide = counts.pivot(index=["base", "seed"], columns="question", values="value")
+        if wide.isna().to_numpy().any():
+            raise UserError("study: the runs of an arm were not judged by the same questions")
+        return question_scores(wide.to_numpy(), self.n, k)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The arms of every point.
+
+    Attributes:
+        arms: by point and arm.
+    """
+
+    arms: dict[tuple[str, str], ArmResults]
+
+    def difference(self, point: str, arm: str, control: str, k: int) -> np.ndarray:
+        """Pass@k of an arm minus its control's, run by run and question by question, [R, Q]."""
+        one, other = self.arms[point, arm], self.arms[point, control]
+        if one.runs != other.runs:
+            raise UserError(f"study: {arm} and {control} do not have the same bases and seeds")
+        return one.final(k) - other.final(k)
+
+    def bases(self, point: str, arm: str) -> list[int]:
+        """The base of each run, R of them."""
+        return [base for base, _ in self.arms[point, arm].runs]
+
+
+def read_results(path: str) -> Results:
+    """Read the table of a study.
+
+    Raises:
+        UserError: when it is not there, or is no such table.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"study: cannot read {path!r} ({error})") from error
+    if list(table.columns) != SCHEMA.names:
+        raise UserError(f"study: {path!r} is no table of a study: columns {list(table.columns)}")
+    grouped = table.groupby(["point", "arm"], sort=False)
+    return Results({(str(p), str(a)): ArmResults(rows) for (p, a), rows in grouped})  # pyright: ignore[reportGeneralTypeIssues]

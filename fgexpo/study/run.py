@@ -1,0 +1,122 @@
+"""A study from its bases to its table, in rounds of runs that do not wait for one another."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from ..errors import UserError
+from ..evaluation.store import write_json
+from ..metrics import pass_at_k
+from .queue import Task, work_off
+from .runs import Run, all_runs, base_arguments, base_folder, run_arguments
+from .spec import Settings, Study
+from .table import TABLE, read_scalars, read_scores, run_folder_of, write_table
+
+Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
+
+
+def run_study(study: Study, at_once: int, say: Callable[[str], None] = print) -> Path:
+    """Make every run that is not finished yet; path of the table.
+
+    Raises:
+        UserError: when a run fails, or its folder holds another one.
+    """
+    folder = Path(study.folder)
+    check(study, at_once, say)
+    bases = [
+        Task(f"base={seed}", folder / "bases" / f"making={seed}", base_arguments(study, seed))
+        for seed in study.bases.seeds
+        if not base_folder(study, seed).exists()
+    ]
+    work_off(bases, at_once, "bases", say)
+    best = tune(study, at_once, say)
+    runs = all_runs(study, study.seeds)
+    free = [run for run in runs if study.arms[run.arm].match_kl is None]
+    matched = [run for run in runs if study.arms[run.arm].match_kl is not None]
+    work_off([_task(study, run, best) for run in free], at_once, "runs", say)
+    # Only now is known what they are to be matched to.
+    work_off([_task(study, run, best) for run in matched], at_once, "matched runs", say)
+    write_table(study, runs, folder / TABLE)
+    return folder / TABLE
+
+
+def check(study: Study, at_once: int, say: Callable[[str], None]) -> None:
+    """Parse the settings of every arm at every point, before anything is spent.
+
+    Raises:
+        UserError: naming the arms whose settings `fit` does not take.
+    """
+    some = {(run.point, run.arm): run for run in all_runs(study, study.seeds[:1])}
+    tasks = []
+    for run in some.values():
+        tuned = {} if study.tune is None else {study.tune.setting: study.tune.values[0]}
+        name = f"{run.point}-{run.arm}".lstrip("-")
+        arguments = [*run_arguments(study, run, tuned), "--print_config"]
+        tasks.append(Task(name, Path(study.folder) / "checks" / name, arguments))
+    work_off(tasks, at_once, "checks", say)
+
+
+def tune(study: Study, at_once: int, say: Callable[[str], None]) -> Best:
+    """Every arm's best value of the tuned setting at every point, by its mean final score.
+
+    A matched arm takes the value of the arm that it is matched to.
+    """
+    if study.tune is None:
+        return {}
+    tried = {
+        value: [
+            run
+            for run in all_runs(study, study.tune.seeds, value)
+            if study.arms[run.arm].match_kl is None
+        ]
+        for value in study.tune.values
+    }
+    tasks = [_task(study, run, {}) for runs in tried.values() for run in runs]
+    work_off(tasks, at_once, "tuning", say)
+    scores: dict[tuple[str, str], dict[float, list[float]]] = {}
+    for value, runs in tried.items():
+        for run in runs:
+            by_value = scores.setdefault((run.point, run.arm), {})
+            by_value.setdefault(value, []).append(_final_score(study, run))
+    means = {
+        place: {value: statistics.mean(found) for value, found in by_value.items()}
+        for place, by_value in scores.items()
+    }
+    write_json(
+        Path(study.folder) / "tuning.json",
+        {f"{point}/{arm}".lstrip("/"): found for (point, arm), found in means.items()},
+    )
+    best = {place: max(found, key=found.__getitem__) for place, found in means.items()}
+    for point in study.points or {"": {}}:
+        for name, arm in study.arms.items():
+            if arm.match_kl is not None:
+                best[point, name] = best[point, arm.match_kl]
+    return best
+
+
+def _final_score(study: Study, run: Run) -> float:
+    assert study.tune is not None
+    last = read_scores(run_folder_of(study, run))[-1]
+    k = int(study.tune.score.removeprefix("pass@"))
+    correct = last["correct"][study.tune.benchmark].values()
+    return statistics.mean(pass_at_k(last["n"], c, k) for c in correct)
+
+
+def _task(study: Study, run: Run, best: Best) -> Task:
+    extra: Settings = {}
+    if study.tune is not None:
+        value = best[run.point, run.arm] if run.tuned is None else run.tuned
+        extra[study.tune.setting] = value
+    source = study.arms[run.arm].match_kl
+    if source is not None:
+        extra["model.kl_coef"] = mean_kl_coef(study, Run(run.point, source, run.base, run.seed))
+    folder = Path(study.folder) / "runs" / run.key
+    return Task(run.key, folder, run_arguments(study, run, extra))
+
+
+def mean_kl_coef(study: Study, run: Run) -> float:
+    """The mean KL coefficient that a run has had, to six digits."""
+    logged = read_scalars(run_folder_of(study, run)).get("akl/kl_coef")
+    if not logged:
+        raise UserError(f"study: arm {run.arm!r} has no KL controller that another could match")
+    return float(f"{statistics.mean(logged.values()):.6g}")

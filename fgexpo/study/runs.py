@@ -1,0 +1,101 @@
+"""The runs of a study and the command line of each."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .spec import Settings, Study
+
+# A run's own seed: the base's, then the run's, so that no two runs share their draws.
+_SEEDS = 100
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+        point: name of the regime.
+        arm: name of the arm.
+        base: seed of the base.
+        seed: the run's own.
+        settings: on top of the configs.
+        tuned: value tried for the tuned setting; null outside tuning.
+    """
+
+    point: str
+    arm: str
+    base: int
+    seed: int
+    settings: Settings = field(default_factory=dict, compare=False)
+    tuned: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Its name, also of its folder."""
+        tried = "" if self.tuned is None else f"-tune={self.tuned:g}"
+        point = f"{self.point}-" if self.point else ""
+        return f"{point}{self.arm}-base={self.base}-seed={self.seed}{tried}"
+
+
+def all_runs(study: Study, seeds: list[int], tuned: float | None = None) -> list[Run]:
+    """Every arm at every point, on every base, with these seeds; runs that pair are neighbours."""
+    return [
+        Run(point, name, base, seed, {**study.settings, **settings, **arm.settings}, tuned)
+        for point, settings in (study.points or {"": {}}).items()
+        for base in study.bases.seeds
+        for seed in seeds
+        for name, arm in study.arms.items()
+    ]
+
+
+def base_folder(study: Study, seed: int) -> Path:
+    """Where the base of this seed lies."""
+    return Path(study.folder) / "bases" / f"seed={seed}"
+
+
+def base_arguments(study: Study, seed: int) -> list[str]:
+    """Command line that makes a base."""
+    return [
+        "fit",
+        f"--config={study.bases.config}",
+        *flags(study.bases.settings),
+        f"--seed_everything={seed}",
+        f"--export.out={base_folder(study, seed)}",
+        f"--trainer.logger.save_dir={Path(study.folder) / 'logs'}",
+        f"--trainer.logger.name=base={seed}",
+    ]
+
+
+def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
+    """Command line of a run, which goes on where a kill has left it.
+
+    Args:
+        study: that it belongs to.
+        run: which.
+        extra: what was found out since: a tuned value, a matched coefficient.
+    """
+    return [
+        "fit",
+        *(f"--config={config}" for config in study.configs),
+        *flags({**run.settings, **extra}),
+        f"--model.name={base_folder(study, run.base)}",
+        "--prepare=null",
+        "--steps=null",
+        f"--budget={study.rollouts}",
+        f"--seed_everything={run.base * _SEEDS + run.seed}",
+        "--scores=ValidationScores",
+        f"--trainer.logger.save_dir={Path(study.folder) / 'runs'}",
+        f"--trainer.logger.name={run.key}",
+        "--ckpt_path=last",
+    ]
+
+
+def flags(settings: Settings) -> list[str]:
+    """Dotted settings as the command line takes them."""
+    return [f"--{name}={_text(value)}" for name, value in settings.items()]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,144 @@
+"""What a study compares, read from its YAML."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from ..errors import UserError
+
+# Dotted settings of `python -m fgexpo fit`, in the order in which they are given.
+Settings = dict[str, Any]
+
+
+@dataclass
+class Arm:
+    """One way of training.
+
+    Attributes:
+        settings: what sets it apart.
+        match_kl: arm whose mean KL coefficient, on the same base and seed, is this arm's constant
+            one: the control that a changing coefficient must beat.
+        against: arms that it is compared with, run by run and question by question.
+    """
+
+    settings: Settings = field(default_factory=dict)
+    match_kl: str | None = None
+    against: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Bases:
+    """The models that training starts from.
+
+    Attributes:
+        config: config whose ``export`` slot writes one.
+        seeds: one base a seed.
+        settings: for all of them.
+    """
+
+    config: str
+    seeds: list[int]
+    settings: Settings = field(default_factory=dict)
+
+
+@dataclass
+class Tuning:
+    """A setting of which every arm, at every point, gets its own best value.
+
+    Attributes:
+        setting: such as ``model.optimizer.init_args.lr``.
+        values: to choose from.
+        seeds: of the runs by which is chosen; none of them is a seed of the study.
+        benchmark: evaluation set whose final score decides; not the one that is reported.
+        score: such as ``pass@1``.
+    """
+
+    setting: str
+    values: list[float]
+    seeds: list[int]
+    benchmark: str
+    score: str = "pass@1"
+
+
+@dataclass
+class Study:
+    """Arms x points x bases x seeds, each run with the same budget of rollouts.
+
+    Attributes:
+        title: heading of the report.
+        folder: where runs and results go.
+        configs: configs of every run, as ``--config`` takes them.
+        rollouts: budget of a run; rollouts that are not trained on count too.
+        bases: what runs start from.
+        seeds: runs an arm and point on each base; the same seeds in all arms, which makes pairs.
+        arms: by name.
+        settings: of every run.
+        points: settings of each regime by name; without, there is one.
+        tune: null for the configs' own values.
+        benchmark: evaluation set that is reported.
+        ks: values of k of pass@k that are reported.
+        target: pass@1 that rollouts-to-target are counted to; null for none.
+        claim: what the study is asked, in a sentence or two, for the report.
+    """
+
+    title: str
+    folder: str
+    configs: list[str]
+    rollouts: int
+    bases: Bases
+    seeds: list[int]
+    arms: dict[str, Arm]
+    settings: Settings = field(default_factory=dict)
+    points: dict[str, Settings] = field(default_factory=dict)
+    tune: Tuning | None = None
+    benchmark: str = "tiny"
+    ks: list[int] = field(default_factory=lambda: [1, 8, 32])
+    target: float | None = None
+    claim: str = ""
+
+
+def read_study(path: str) -> Study:
+    """Read and check a study.
+
+    Raises:
+        UserError: naming the file, the key and what was expected.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"study: file {path!r} does not exist")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Study, None)
+    try:
+        study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
+    except ArgumentError as error:
+        raise UserError(f"{path}: {error}") from error
+    for problem in problems(study):
+        raise UserError(f"{path}: {problem}")
+    return study
+
+
+def problems(study: Study) -> list[str]:
+    """What does not fit together."""
+    found = []
+    if study.rollouts < 1:
+        found.append(f"rollouts must be at least 1, got {study.rollouts}")
+    for key in ("configs", "seeds", "arms", "ks"):
+        if not getattr(study, key):
+            found.append(f"{key} must not be empty")
+    for key, seeds in (("seeds", study.seeds), ("bases.seeds", study.bases.seeds)):
+        if len(set(seeds)) != len(seeds) or not all(0 <= seed < 100 for seed in seeds):
+            found.append(f"{key} must be different numbers from 0 to 99, got {seeds}")
+    for name, arm in study.arms.items():
+        for other in (*arm.against, *([arm.match_kl] if arm.match_kl else [])):
+            if other not in study.arms or other == name:
+                found.append(f"arms.{name} names {other!r}, which is no other arm")
+        if arm.match_kl and study.arms.get(arm.match_kl, arm).match_kl:
+            found.append(f"arms.{name}.match_kl: {arm.match_kl!r} is itself matched")
+    if study.tune and set(study.tune.seeds) & set(study.seeds):
+        found.append(f"tune.seeds {study.tune.seeds} are not to be seeds of the study")
+    if study.tune and study.tune.benchmark == study.benchmark:
+        found.append(f"tune.benchmark must not be the reported one, {study.benchmark!r}")
+    files = [*study.configs, study.bases.config]
+    found += [f"config {file!r} does not exist" for file in files if not Path(file).is_file()]
+    return found

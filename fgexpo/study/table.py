@@ -1,0 +1,111 @@
+"""One tidy table of everything that a study's runs have logged and scored."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+from ..figures.events import curves, read_run
+from .runs import Run
+from .spec import Study
+
+TABLE = "results.parquet"
+# One row a value: a logged scalar, or the correct samples of a question in a validation.
+SCHEMA = pa.schema(
+    [
+        ("point", pa.string()),
+        ("arm", pa.string()),
+        ("base", pa.int32()),
+        ("seed", pa.int32()),
+        ("tag", pa.string()),
+        ("question", pa.string()),
+        ("step", pa.int32()),
+        ("rollouts", pa.int64()),
+        ("updates", pa.int32()),
+        ("seconds", pa.float32()),  # of training steps alone
+        ("value", pa.float32()),
+        ("n", pa.int32()),  # samples of the question
+    ]
+)
+CORRECT = "correct"
+SCALARS = (
+    "reward",
+    "kl",
+    "entropy",
+    "frac_reward_zero_std",
+    "completions/mean_length",
+    "akl/kl_coef",
+    "curriculum/effective_sample_size",
+    "curriculum/frac_frontier",
+    "curriculum/mean_pass_rate",
+    "learning_rate",
+)
+
+
+def write_table(study: Study, runs: list[Run], path: Path) -> None:
+    """Gather the runs' logs into a parquet file."""
+    rows: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for run in runs:
+        for row in run_rows(study, run):
+            for name, column in rows.items():
+                column.append(row.get(name))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(rows, schema=SCHEMA), path, compression="zstd")
+
+
+def run_rows(study: Study, run: Run) -> Iterator[dict[str, Any]]:
+    """Rows of one run: its scalars by step, then its validations question by question."""
+    folder = run_folder_of(study, run)
+    scalars = read_scalars(folder)
+    seconds = _running_sums(scalars["step_time"])
+    rollouts = scalars["num_rollouts"]
+    who = {"point": run.point, "arm": run.arm, "base": run.base, "seed": run.seed}
+    for tag in SCALARS:
+        for step, value in scalars.get(tag, {}).items():
+            spent = {"rollouts": round(rollouts[step]), "seconds": seconds[step]}
+            yield {**who, **spent, "tag": tag, "step": step, "value": value}
+    for scores in read_scores(folder):
+        step = scores["step"]
+        spent = {"rollouts": scores["rollouts"], "updates": scores["updates"]}
+        spent |= {"seconds": seconds.get(step, 0.0), "step": step, "n": scores["n"]}
+        for question, correct in scores["correct"][study.benchmark].items():
+            yield {**who, **spent, "tag": CORRECT, "question": question, "value": correct}
+
+
+def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """What a run has logged: values by tag and step."""
+    found = curves(read_run(folder).scalars)
+    return {
+        tag: dict(zip(steps.tolist(), values.tolist(), strict=True))
+        for tag, (steps, values) in found.items()
+    }
+
+
+def read_scores(folder: Path) -> list[dict[str, Any]]:
+    """What the validations of a run have found, in order."""
+    paths = sorted((folder / "scores").glob("step=*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def run_folder_of(study: Study, run: Run) -> Path:
+    """Folder with the logs of a run.
+
+    Raises:
+        UserError: when it is not there.
+    """
+    folder = Path(study.folder) / "runs" / run.key / "version_0"
+    if not folder.is_dir():
+        raise UserError(f"study: {folder} does not exist; has the run been made?")
+    return folder
+
+
+def _running_sums(seconds: dict[int, float]) -> dict[int, float]:
+    total, sums = 0.0, {}
+    for step in sorted(seconds):
+        total += seconds[step]
+        sums[step] = total
+    return sums
