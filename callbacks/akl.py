@@ -8,12 +8,10 @@ small subclass.
 from abc import abstractmethod
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from fgexpo.heartbeat import EXCHANGE, phase
 from fgexpo.kl import Rho, Tanh, check_rho
 from fgexpo.types import RolloutBatch
 
@@ -27,7 +25,8 @@ class KLController(Callback):
 
         Args:
             batch: this process's graded rollouts.
-            accuracy: share of correct rollouts of this very batch, over all processes.
+            accuracy: share of correct rollouts of this very step, over all processes; those that
+                are not trained on count, too.
 
         Returns:
             A positive float, or one a rollout, [N].
@@ -42,11 +41,10 @@ class KLController(Callback):
         self, trainer: Trainer, pl_module: Any, batch: RolloutBatch, batch_idx: int
     ) -> None:
         """Set the coefficient of this batch from this batch."""
-        # callback_metrics still holds the previous batch here, and only this process's share.
-        counts = torch.stack([batch.correct_N.sum(), batch.correct_N.new_tensor(len(batch.texts))])
-        with phase(EXCHANGE):
-            correct, total = trainer.strategy.reduce(counts, reduce_op="sum")
-        accuracy = float(correct / total)
+        # Not callback_metrics, which still holds the previous batch here; and not this batch's own
+        # rollouts, of which model.refill leaves some out: towards an accuracy of 0.5.
+        assert batch.asked is not None
+        accuracy = batch.asked.accuracy
         beta = pl_module.kl_coef * self.factor(batch, accuracy)
         pl_module.beta = beta
         mean = float(beta.mean()) if isinstance(beta, Tensor) else beta

@@ -170,9 +170,7 @@ def step_values(trainer: Trainer, pl_module: Any, batch: Any) -> dict[str, float
         beta = pl_module.beta
         values["beta"] = float(beta) if isinstance(beta, float | int) else float(beta.mean())
     if "step_time" in values:
-        rollouts = len(batch.texts) * trainer.world_size
-        tokens = values["completions/mean_length"] * rollouts
-        values["tokens_per_second"] = tokens / values["step_time"]
+        values["tokens_per_second"] = batch.asked.tokens / values["step_time"]
     return values
 
 

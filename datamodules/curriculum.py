@@ -13,12 +13,12 @@ from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
 from fgexpo.identity import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
+from fgexpo.types import QuestionBatch
 
 from .dataset import QuestionDataset, encoder_of, evaluation_loaders
 from .sampler import CurriculumSampler
 
 Refresh = Literal["epoch", "step"]
-FRONTIER = (0.2, 0.8)
 
 
 class CurriculumDataModule(LightningDataModule):
@@ -139,8 +139,8 @@ class CurriculumDataModule(LightningDataModule):
         """Learn how a step's questions went; training calls it once a step, before its update.
 
         Args:
-            index: rows of the pool, over all processes, [Q].
-            pass_rate: mean correctness of each one's rollouts, [Q].
+            index: rows of the pool that were asked, over all processes, [A].
+            pass_rate: mean correctness of each one's rollouts, [A].
 
         Returns:
             Scalars to log.
@@ -152,18 +152,24 @@ class CurriculumDataModule(LightningDataModule):
         self.sampler.step = self.step
         if self.refresh == "step" or self.step % self.sampler.steps_per_epoch == 0:
             self.sampler.refresh(self.curriculum.weights(self.table))
-        seen = self.table.visits > 0
-        rates = self.table.pass_rates
-        frontier = (rates >= FRONTIER[0]) & (rates <= FRONTIER[1])
-        # Sums, since picking rows costs five times as much in a large pool.
-        count = int(seen.sum())
-        return {
-            "curriculum/effective_sample_size": effective_sample_size(self.sampler.weights),
-            "curriculum/frac_seen": count / len(self.table),
-            # Unseen questions stand at 0.5 and would all count: only what was seen is judged.
-            "curriculum/frac_frontier": int((frontier & seen).sum()) / count,
-            "curriculum/mean_pass_rate": float((rates * seen).sum()) / count,
-        }
+        size = {"effective_sample_size": effective_sample_size(self.sampler.weights)}
+        return {f"curriculum/{tag}": x for tag, x in (size | self.table.metrics()).items()}
+
+    def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
+        """This process's share of another draw of the step at hand.
+
+        Args:
+            wave: the draw's number within the step, from 1.
+            asked: rows that the step has asked, over all processes, [A]; none is drawn again.
+
+        Returns:
+            None when the questions that are left do not fill a wave.
+        """
+        assert self.pool is not None and self.sampler is not None
+        if len(self.pool) - len(asked) < self.questions_per_step:
+            return None
+        rows = self.sampler.draw(self.step, wave, asked.tolist())
+        return self.pool.batch(rows[self.sampler.own])
 
     def teardown(self, stage: str) -> None:
         """Leave the pass-rates beside the logs, where the next run may start from them."""
@@ -235,14 +241,5 @@ class CurriculumDataModule(LightningDataModule):
             self.curriculum.load_state_dict(state_dict["curriculum"])
             self.sampler.refresh(state_dict["weights"])
         else:
-            self._carry_over(state_dict["table"], state_dict["keys"])
-
-    def _carry_over(self, table: dict[str, Tensor], keys: Tensor) -> None:
-        """Take from another pool's table what is known of this pool's questions, by their ids."""
-        assert self.pool is not None and self.sampler is not None
-        rows = {key: row for row, key in enumerate(keys.tolist())}
-        for row, key in enumerate(self.pool.keys.tolist()):
-            if key in rows:
-                self.table.pass_rates[row] = table["pass_rates"][rows[key]]
-                self.table.visits[row] = table["visits"][rows[key]]
-        self.sampler.refresh(self.curriculum.weights(self.table))
+            self.table.carry_over(state_dict["table"], state_dict["keys"], self.pool.keys)
+            self.sampler.refresh(self.curriculum.weights(self.table))

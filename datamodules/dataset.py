@@ -120,6 +120,10 @@ class QuestionDataset(Dataset[Item]):
             generator=torch.Generator(),
         )
 
+    def batch(self, rows: list[int]) -> QuestionBatch:
+        """The questions of these rows."""
+        return self._collate([self[row] for row in rows])
+
     def _collate(self, items: list[Item]) -> QuestionBatch:
         rows, questions, prompts = zip(*items, strict=True)
         return QuestionBatch(torch.tensor(rows), list(questions), list(prompts), self.name)

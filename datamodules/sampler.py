@@ -1,6 +1,6 @@
 """The sampler of the curriculum: it draws, and knows nothing of pass-rates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ class CurriculumSampler(WeightedRandomSampler):
     permutation of the pool, on which weights would do nothing.
 
     Every step's draw is seeded by (seed, step), so it depends neither on how the run was
-    interrupted nor on the number of processes, each of which takes its share of the same draw.
+    interrupted nor on the number of processes, each of which takes its share of the same draw. A
+    step may draw again, in waves, each seeded by (seed, step, wave).
 
     Args:
         weights: unnormalised, float64 [M].
@@ -80,14 +81,25 @@ class CurriculumSampler(WeightedRandomSampler):
             raise UserError("data.curriculum gave a weight that is negative or not finite")
         self.weights = weights
 
-    def draw(self, step: int) -> list[int]:
-        """Rows of all processes' questions at ``step``, in the order drawn."""
+    def draw(self, step: int, wave: int = 0, asked: Sequence[int] = ()) -> list[int]:
+        """Rows of all processes' questions, in the order drawn.
+
+        Args:
+            step: of training.
+            wave: which draw of this step.
+            asked: rows that are not drawn; the others must fill the wave.
+        """
+        open_M = torch.ones(len(self.weights), dtype=torch.bool)
+        open_M[list(asked)] = False
+        rows = open_M.nonzero().flatten()
         # Questions of weight 0 are drawn only when the others do not fill a step.
-        weights = self.weights.clamp_min(torch.finfo(torch.float64).tiny)
-        generator = torch.Generator().manual_seed(hash_seed(self.seed, "draw", step))
-        return torch.multinomial(
+        weights = self.weights[rows].clamp_min(torch.finfo(torch.float64).tiny)
+        key = (self.seed, "draw", step, wave) if wave else (self.seed, "draw", step)
+        generator = torch.Generator().manual_seed(hash_seed(*key))
+        drawn = torch.multinomial(
             weights, self.questions_per_step, replacement=False, generator=generator
-        ).tolist()
+        )
+        return rows[drawn].tolist()
 
     def __iter__(self) -> Iterator[int]:
         """The rest of this epoch, this process's share, each step drawn when it is reached.

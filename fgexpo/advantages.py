@@ -11,6 +11,11 @@ from torch import Tensor
 AdvantageScale = Literal["group", "batch", "none"]
 
 
+def equal_rewards(rewards_QG: Tensor) -> Tensor:
+    """Which groups' rewards are all equal, so that they have nothing to learn from, bool [Q]."""
+    return (rewards_QG == rewards_QG[:, :1]).all(1)
+
+
 def group_advantages(
     rewards_QG: Tensor,
     eps: float = 1e-6,
@@ -38,8 +43,7 @@ def group_advantages(
         raise ValueError(f"scale must be one of {get_args(AdvantageScale)}, got {scale!r}")
     centred_QG = rewards_QG - rewards_QG.mean(1, keepdim=True)
     # The mean of G equal floats may be off by a rounding error, which a tiny std would blow up.
-    constant_Q1 = (rewards_QG == rewards_QG[:, :1]).all(1, keepdim=True)
-    centred_QG = centred_QG.masked_fill(constant_Q1, 0.0)
+    centred_QG = centred_QG.masked_fill(equal_rewards(rewards_QG)[:, None], 0.0)
     if scale == "none":
         return centred_QG
     correction = int(unbiased)

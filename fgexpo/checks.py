@@ -71,6 +71,24 @@ def check_mini_batches(questions_per_step: int, size: int | None, world_size: in
         )
 
 
+def check_data(module: "GRPOModule") -> None:
+    """Check that the data module's steps are what the module's settings need.
+
+    Raises:
+        UserError: for mini-batches that do not fit, or data that cannot be drawn again.
+    """
+    data = getattr(module.trainer, "datamodule", None)
+    questions = getattr(data, "questions_per_step", None)
+    if questions is not None:
+        check_mini_batches(questions, module.mini_batch_questions, module.trainer.world_size)
+    if module.refill is not None and not hasattr(data, "more_questions"):
+        given = "no data module" if data is None else f"a {type(data).__name__}"
+        raise UserError(
+            "model.refill needs data that can draw more questions for a step, such as "
+            f"CurriculumDataModule, got {given}"
+        )
+
+
 def check_trainer(trainer: Trainer) -> None:
     """Check that the trainer counts, draws and synchronises as the module needs it to.
 
@@ -167,6 +185,10 @@ def check_settings(module: "GRPOModule") -> None:
     check_changes(module.allow_changes)
     if module.advantage_unbiased and module.group_size < 2:
         raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
+    if module.refill is not None and module.group_size < 2:
+        raise UserError(
+            "model.refill needs model.group_size of at least 2: a single reward has no signal"
+        )
     if module.kl_coef < 0:
         raise UserError(f"model.kl_coef must not be negative, got {module.kl_coef}")
     if module.sampling.temperature == 0:

@@ -16,6 +16,8 @@ from torch import Tensor
 from .errors import UserError
 from .questions import Question
 
+FRONTIER = (0.2, 0.8)
+
 
 def gaussian_weights(pass_rate_M: Tensor, mean: float = 0.5, std: float = 0.35) -> Tensor:
     """Unnormalised sampling weights of equation (7), float64 [M], at most 1."""
@@ -68,6 +70,19 @@ class PassRateTable:
         self.pass_rates[index] = self.decay * old + (1 - self.decay) * pass_rate
         self.visits[index] += 1
 
+    def metrics(self) -> dict[str, float]:
+        """How far the pool is known, once a question was observed."""
+        seen = self.visits > 0
+        frontier = (self.pass_rates >= FRONTIER[0]) & (self.pass_rates <= FRONTIER[1])
+        # Sums, since picking rows costs five times as much in a large pool.
+        count = int(seen.sum())
+        return {
+            "frac_seen": count / len(self),
+            # Unseen questions stand at 0.5 and would all count: only what was seen is judged.
+            "frac_frontier": int((frontier & seen).sum()) / count,
+            "mean_pass_rate": float((self.pass_rates * seen).sum()) / count,
+        }
+
     def state_dict(self) -> dict[str, Tensor]:
         """Copies of both columns, ready for a checkpoint."""
         return {"pass_rates": self.pass_rates.clone(), "visits": self.visits.clone()}
@@ -85,6 +100,20 @@ class PassRateTable:
             )
         self.pass_rates = state["pass_rates"].clone()
         self.visits = state["visits"].clone()
+
+    def carry_over(self, state: dict[str, Tensor], keys: Tensor, own_keys: Tensor) -> None:
+        """Take from another pool's state what is known of this pool's questions.
+
+        Args:
+            state: what :meth:`state_dict` returned there.
+            keys: of that pool's questions, one number each.
+            own_keys: of this pool's, int64 [M].
+        """
+        rows = {key: row for row, key in enumerate(keys.tolist())}
+        for row, key in enumerate(own_keys.tolist()):
+            if key in rows:
+                self.pass_rates[row] = state["pass_rates"][rows[key]]
+                self.visits[row] = state["visits"][rows[key]]
 
 
 class Curriculum(ABC):

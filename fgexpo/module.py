@@ -15,17 +15,11 @@ from torch import Tensor, nn
 
 from .advantages import AdvantageScale
 from .balance import balance
-from .checks import check_mini_batches, check_settings, check_trainer, check_transfer
-from .distributed import gather_columns, gather_questions
+from .checks import check_data, check_settings, check_trainer, check_transfer
+from .distributed import gather_columns
 from .folders import run_folder
 from .heartbeat import phase
-from .identity import (
-    Change,
-    Fact,
-    check_same_run,
-    fingerprint_model,
-    fingerprint_template,
-)
+from .identity import Change, Fact, check_same_run, fingerprint_model, fingerprint_template
 from .loading import on_cpu
 from .losses import LossSettings
 from .memory import explain_micro_batches
@@ -33,10 +27,10 @@ from .mismatch import TAG, MismatchAlarm
 from .nonfinite import NonFiniteUpdates
 from .policy import PolicyModule
 from .reference import AdapterOff, FrozenReference, Reference
+from .refill import Refill, ask
 from .rewards.reward import Accuracy, Reward
 from .rollout import Sampling
 from .scoring import score_rollouts
-from .seeding import hash_seed
 from .sequences import split
 from .sharding import place
 from .stats import summarise
@@ -60,6 +54,7 @@ class GRPOModule(PolicyModule):
         advantage_unbiased: see the same.
         rewards: the parts of the reward; null for accuracy alone.
         sampling: how rollouts are drawn in training.
+        refill: ask again while groups have no signal; null trains on whatever was asked.
         optimizer: makes the optimizer from the parameters.
         warmup_steps: rollout steps over which the learning rate rises to its constant value.
         max_grad_norm: gradient norm limit of an update; null for none.
@@ -88,6 +83,7 @@ class GRPOModule(PolicyModule):
         advantage_unbiased: bool = False,
         rewards: list[Reward] | None = None,
         sampling: Sampling = Sampling(),
+        refill: Refill | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-6),
         warmup_steps: int = 10,
         max_grad_norm: float | None = 1.0,
@@ -108,6 +104,7 @@ class GRPOModule(PolicyModule):
         self.advantage_unbiased = advantage_unbiased
         self.rewards: list[Reward] = rewards if rewards is not None else [Accuracy()]
         self.sampling = sampling
+        self.refill = refill
         self.make_optimizer = optimizer
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
@@ -117,7 +114,7 @@ class GRPOModule(PolicyModule):
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
         self.alarm = MismatchAlarm()
-        self.num_tokens = 0
+        self.num_tokens = self.num_rollouts = 0
         self._step_started = 0.0
         self._folder = Path()
         self._facts: dict[str, Fact] = {}
@@ -128,15 +125,13 @@ class GRPOModule(PolicyModule):
         """Check, before any weight is loaded, what depends on trainer and data.
 
         Raises:
-            UserError: for a trainer that would not do, or mini-batches that do not fit.
+            UserError: for a trainer or data that would not do, or mini-batches that do not fit.
         """
         if stage != "fit":
             return
         check_trainer(self.trainer)
         check_transfer(self)
-        questions = getattr(self.trainer.datamodule, "questions_per_step", None)  # pyright: ignore[reportAttributeAccessIssue]
-        if questions is not None:
-            check_mini_batches(questions, self.mini_batch_questions, self.trainer.world_size)
+        check_data(self)
         self._folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:
@@ -183,14 +178,11 @@ class GRPOModule(PolicyModule):
             return super().on_after_batch_transfer(batch, dataloader_idx)
         self._step_started = time.perf_counter()
         self.beta = self.kl_coef
-
-        def seed_of(question: str, sample: int) -> int:
-            return hash_seed(self.seed, self.rollout_step, question, sample)
-
-        rollouts = self.roll_out(batch, self.group_size, self.sampling, seed_of)
+        rollouts, asked = ask(self, batch)
         self.engine.rest()
         started = time.perf_counter()
         rollouts = balance(self.trainer, rollouts, self.questions_per_update(rollouts))
+        rollouts.asked = asked  # only now: it need not travel with every question
         score_rollouts(self, rollouts)
         rollouts.seconds["time/score"] = time.perf_counter() - started
         return rollouts
@@ -211,16 +203,20 @@ class GRPOModule(PolicyModule):
 
     def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
         """Tell the curriculum what it has just learned about these questions, and log the batch."""
+        asked = batch.asked
+        assert asked is not None
         observe = getattr(self.trainer.datamodule, "observe", None)  # pyright: ignore[reportAttributeAccessIssue]
         if observe is not None:
-            asked = (batch.source.index_Q, batch.pass_rate_Q)
-            self.log_dict(observe(*(gather_questions(self.trainer, x) for x in asked)))
+            self.log_dict(observe(asked.index_A, asked.pass_rate_A))
         columns = gather_columns(self.trainer, batch.columns, self.group_size)
-        metrics = summarise(columns, self.group_size)
-        kl_only = metrics["frac_reward_zero_std"] if self.reference else 0.0
-        self.num_tokens += int(columns["length"].double().sum())
-        counted = {"frac_kl_only": kl_only, "num_tokens": float(self.num_tokens)}
-        self.log_dict({**metrics, **counted, **batch.seconds})
+        metrics = summarise(columns, asked)
+        metrics["frac_kl_only"] = metrics["frac_reward_zero_std"] if self.reference else 0.0
+        self.num_tokens += asked.tokens
+        self.num_rollouts += asked.rollouts
+        metrics["num_tokens"], metrics["num_rollouts"] = self.num_tokens, self.num_rollouts
+        if self.refill is not None:
+            metrics |= self.refill.metrics(asked)
+        self.log_dict({**metrics, **batch.seconds})
         self.alarm.check(metrics[TAG], self.engine.logp_limit())
 
     # From rollouts to updates
@@ -255,6 +251,7 @@ class GRPOModule(PolicyModule):
         super().on_save_checkpoint(checkpoint)
         checkpoint["fgexpo"] |= {
             "num_tokens": self.num_tokens,
+            "num_rollouts": self.num_rollouts,
             "usual_difference": self.alarm.usual,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
             "facts": self._facts,
@@ -271,5 +268,6 @@ class GRPOModule(PolicyModule):
         if self.trainer.state.fn == "fit":
             check_same_run(saved.get("facts", {}), self._facts, self.allow_changes)
         self.num_tokens = saved.get("num_tokens", 0)
+        self.num_rollouts = saved.get("num_rollouts", 0)
         self.alarm.usual = saved.get("usual_difference")
         self.nonfinite.in_a_row = saved.get("nonfinite_in_a_row", 0)

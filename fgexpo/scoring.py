@@ -1,4 +1,7 @@
-"""Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with."""
+"""Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with.
+
+Rewards come first, since they may decide which rollouts are trained on.
+"""
 
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -26,8 +29,7 @@ if TYPE_CHECKING:
 
 
 def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
-    """Add everything that the updates need: rewards, advantages and log-probs."""
-    apply_rewards(rollouts, module.rewards)
+    """Add what the updates need besides rewards: advantages and log-probs."""
     # Over all processes: a scale may be that of the whole batch.
     advantages_QG = group_advantages(
         gather_questions(module.trainer, rollouts.reward_N.view(-1, module.group_size)),

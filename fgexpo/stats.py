@@ -7,17 +7,17 @@ averaged, so that a tag means the same on any number of processes.
 import torch
 from torch import Tensor
 
-from .types import RolloutBatch
+from .advantages import equal_rewards
+from .types import Asked, RolloutBatch
 
 REWARD_PREFIX = "rewards/"
 
 
 def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """Grades and lengths a rollout, float32 [N] each."""
+    """Rewards and lengths a rollout, float32 [N] each."""
     lengths_N = batch.completions.lengths_N.float()
     ended = [float(reason == "stop") for reason in batch.completions.finish]
     return {
-        "correct": batch.correct_N,
         "reward": batch.reward_N,
         "length": lengths_N,
         "ended": torch.tensor(ended, device=lengths_N.device),
@@ -41,14 +41,15 @@ def mismatch_columns(
     }
 
 
-def summarise(columns: dict[str, Tensor], group_size: int) -> dict[str, float]:
-    """Tags and values of one step, from the columns of all of its rollouts.
+def summarise(columns: dict[str, Tensor], asked: Asked) -> dict[str, float]:
+    """Tags and values of one step, from the columns of the rollouts that it trains on.
 
+    ``accuracy`` alone is that of all rollouts, since those trained on may be a selection.
     ``frac_reward_zero_std`` is the share of groups whose rewards are all equal: their advantages
     are zero, so with a reference the KL alone moves the policy on them.
     """
-    reward_QG = columns["reward"].view(-1, group_size)
-    zero_std_Q = (reward_QG == reward_QG[:, :1]).all(1).float()
+    reward_QG = columns["reward"].view(-1, asked.group_size)
+    zero_std_Q = equal_rewards(reward_QG).float()
     lengths_N, ended_N = columns["length"], columns["ended"]
     # Sums of lengths pass float32's exact integers in a large step.
     tokens = lengths_N.double().sum()
@@ -60,7 +61,7 @@ def summarise(columns: dict[str, Tensor], group_size: int) -> dict[str, float]:
     }
     found = {
         **means,
-        "accuracy": columns["correct"].mean(),
+        "accuracy": asked.accuracy,
         "reward": columns["reward"].mean(),
         "reward_std": reward_QG.std(1, correction=0).mean(),
         "frac_reward_zero_std": zero_std_Q.mean(),

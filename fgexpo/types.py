@@ -4,6 +4,7 @@ Shape legend, used in every file:
     M  questions in the pool          Q  questions in a batch
     G  rollouts a question            N  rollouts in a batch, N = Q * G, question-major
     T  completion tokens, right-padded    L  prompt + completion tokens, right-padded
+    A  questions asked in a training step, over all processes, trained on or not
 """
 
 from dataclasses import dataclass, field
@@ -81,6 +82,63 @@ class Completions:
 
 
 @dataclass
+class Asked:
+    """Every question that a training step has asked, over all processes, trained on or not.
+
+    The same on all processes, in the order drawn, in the host's memory.
+
+    Attributes:
+        group_size: G, rollouts a question.
+        index_A: rows of the pool, distinct, int64 [A].
+        correct_A: how many of each one's rollouts are correct, int64 [A].
+        tokens_A: completion tokens of each one's rollouts, int64 [A].
+        informative_A: whether its rewards differ, bool [A].
+        waves: how many draws the questions come from.
+    """
+
+    group_size: int
+    index_A: Tensor
+    correct_A: Tensor
+    tokens_A: Tensor
+    informative_A: Tensor
+    waves: int = 1
+
+    def __len__(self) -> int:
+        return len(self.index_A)
+
+    def __add__(self, later: "Asked") -> "Asked":
+        """These questions and those of later waves."""
+        return Asked(
+            self.group_size,
+            torch.cat([self.index_A, later.index_A]),
+            torch.cat([self.correct_A, later.correct_A]),
+            torch.cat([self.tokens_A, later.tokens_A]),
+            torch.cat([self.informative_A, later.informative_A]),
+            self.waves + later.waves,
+        )
+
+    @property
+    def pass_rate_A(self) -> Tensor:
+        """Share of each question's rollouts that are correct, float32 [A]."""
+        return self.correct_A.float() / self.group_size
+
+    @property
+    def rollouts(self) -> int:
+        """How many there were."""
+        return len(self) * self.group_size
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all their completions."""
+        return int(self.tokens_A.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all rollouts that are correct."""
+        return float(self.correct_A.sum().float() / self.rollouts)
+
+
+@dataclass
 class RolloutBatch:
     """Graded rollouts of one batch of questions; the training fields are filled by GRPO.
 
@@ -97,6 +155,7 @@ class RolloutBatch:
         old_logp_NT: log-probs of the policy that is about to be updated, float32 [N, T].
         ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
         weight_NT: importance weights of engine against trainer, float32 [N, T]; None without.
+        asked: what the whole step has asked, over all processes; None outside training.
         cuts: rows of each optimizer step's micro-batches, one list an optimizer step.
         columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
         seconds: time spent on this process, by TensorBoard tag.
@@ -114,6 +173,7 @@ class RolloutBatch:
     old_logp_NT: Tensor | None = None
     ref_logp_NT: Tensor | None = None
     weight_NT: Tensor | None = None
+    asked: Asked | None = None
     cuts: list[list[Tensor]] = field(default_factory=list)
     columns: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -60,7 +60,8 @@ def test_every_ablation_is_a_small_overlay(path, capsys):
 def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     plain = ["fit", "--config", str(ROOT / f"configs/{base}.yaml")]
     before = parsed(plain, capsys)
-    assert {path.stem for path in (ROOT / "configs/recipes").glob("*.yaml")} == {"gspo", "dapo"}
+    recipes = {path.stem for path in (ROOT / "configs/recipes").glob("*.yaml")}
+    assert recipes == {"gspo", "dapo", "dynamic_sampling"}
 
     gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")], capsys)
     assert gspo["model"]["init_args"]["loss"].items() >= GSPO_LOSS.items()
@@ -75,12 +76,21 @@ def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     lengths = {"max_tokens": 3072, "buffer": 614, "weight": 0.5}
     assert overlong["init_args"].items() >= lengths.items()
     assert base == "tiny" or found["sampling"]["max_new_tokens"] == lengths["max_tokens"]
-    model |= {"kl_coef": 0.0, "rewards": found["rewards"]}
+    assert model["refill"] is None
+    refill = {"class_path": "fgexpo.refill.Refill", "init_args": {"max_waves": 4}}
+    model |= {"kl_coef": 0.0, "rewards": found["rewards"], "refill": refill}
     model["loss"] |= DAPO_LOSS
     before["akl"] = None
     before["data"]["init_args"]["curriculum"] = dapo["data"]["init_args"]["curriculum"]
     assert dapo["data"]["init_args"]["curriculum"]["class_path"].endswith(".Uniform")
     assert dapo == before
+
+    waves = parsed(
+        [*plain, "--config", str(ROOT / "configs/recipes/dynamic_sampling.yaml")], capsys
+    )
+    flags = ["--akl=null", "--data.curriculum=Uniform", "--model.refill=Refill"]
+    assert waves == parsed([*plain, *flags], capsys)
+    assert waves["model"]["init_args"]["refill"] == refill
 
 
 def test_evaluation_configs_and_their_overlays(capsys):

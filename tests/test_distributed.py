@@ -61,7 +61,7 @@ def train(folder, out, devices, options):
         "rows": trace.rows,
         "weights": weights(module),
         "table": data.table.pass_rates,
-        "tokens": module.num_tokens,
+        "counted": (module.num_tokens, module.num_rollouts),
         "shard": [len(batch) for batch in data.val_dataloader()[0]],
     }
     torch.save(record, f"{out}-{module.global_rank}")
@@ -109,8 +109,9 @@ def check(folder, tmp_path, options):
     torch.testing.assert_close(ranks[0]["weights"], one["weights"], atol=1e-5, rtol=0)
     assert torch.equal(ranks[0]["table"], one["table"])
     assert torch.equal(ranks[1]["table"], one["table"])
-    assert ranks[0]["tokens"] == ranks[1]["tokens"] == one["tokens"]
+    assert ranks[0]["counted"] == ranks[1]["counted"] == one["counted"]
     assert ranks[0]["shard"] == ranks[1]["shard"], "as many evaluation batches on each"
+    return one
 
 
 def same_metrics(found, expected):

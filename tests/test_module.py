@@ -177,7 +177,7 @@ def test_rewards_are_weighted_and_named(model_folder, tmp_path):
 
 TAGS = """
 reward reward_std frac_reward_zero_std kl entropy loss accuracy grad_norm learning_rate num_tokens
-step_time clip_ratio/low_mean clip_ratio/high_mean clip_ratio/region_mean
+num_rollouts step_time clip_ratio/low_mean clip_ratio/high_mean clip_ratio/region_mean
 completions/mean_length completions/min_length completions/max_length completions/clipped_ratio
 completions/mean_terminated_length reward/no_answer_frac reward/timeout_frac
 sampling/sampling_logp_difference/mean sampling/sampling_logp_difference/max

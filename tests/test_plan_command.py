@@ -37,6 +37,8 @@ def test_every_setting_is_read():
         "--model.evaluation.sampling.max_new_tokens=5000",
         "--model.evaluation.rollouts=6",
         "--data.questions_per_eval_batch=9",
+        "--model.refill=Refill",
+        "--model.refill.max_waves=3",
         "--model.inner_epochs=2",
         "--model.micro_batch_tokens=9000",
         "--model.activation_checkpointing=true",
@@ -64,6 +66,7 @@ def test_every_setting_is_read():
         micro_batch_tokens=9000,
         max_prompt=1024,
         max_new=2000,
+        waves=3,
         evaluation=Call(9, 6, 5000, filtered=True),
         steps=2010,
     )

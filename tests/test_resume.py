@@ -55,13 +55,13 @@ def saved(tmp_path, step):
     return str(tmp_path / "checkpoints" / f"step={step:06d}.ckpt")
 
 
-def check_every_cut(folder, tmp_path, refresh, devices=1):
+def check_every_cut(folder, tmp_path, refresh, devices=1, **options):
     """Epochs are six steps long: resume in the middle, on the last batch, at the start of one."""
-    whole, table, rows = run(folder, tmp_path, 11, refresh, devices=devices)
+    whole, table, rows = run(folder, tmp_path, 11, refresh, devices=devices, **options)
     for cut in (3, 6, 7):
         path = saved(tmp_path, cut)
         module, data, rest = run(
-            folder, tmp_path / "again", 11, refresh, path, devices=devices, seed=9
+            folder, tmp_path / "again", 11, refresh, path, devices=devices, seed=9, **options
         )
         assert rest == rows[cut:], f"resumed after step {cut}"
         assert torch.equal(weights(module), weights(whole))
@@ -69,6 +69,8 @@ def check_every_cut(folder, tmp_path, refresh, devices=1):
         assert torch.equal(data.table.visits, table.table.visits)
         assert (module.rollout_step, data.step) == (11, 11)
         assert module.num_tokens == whole.num_tokens
+        assert module.num_rollouts == whole.num_rollouts
+    return whole
 
 
 @pytest.mark.parametrize("refresh", ["epoch", "step"])

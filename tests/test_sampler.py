@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import WeightedRandomSampler
 
 from fgexpo.datamodules import CurriculumSampler
+from fgexpo.seeding import hash_seed
 
 
 def make(weights, batch=2, steps=1, **options):
@@ -44,6 +45,29 @@ def test_draws_depend_on_seed_and_step_alone():
     assert one.draw(7) == two.draw(7)
     two.seed = 1
     assert [one.draw(step) for step in range(20)] != [two.draw(step) for step in range(20)]
+
+
+def test_waves_of_a_step_do_not_meet_and_follow_the_weights():
+    sampler = make([1.0] * 6 + [0.0, 0.0], batch=2)
+    own_numbers = 0
+    for step in range(50):
+        asked = sampler.draw(step)
+        for wave in (1, 2, 3):
+            drawn = sampler.draw(step, wave, asked)
+            assert sampler.draw(step, wave, asked) == drawn
+            asked += drawn
+        assert sorted(asked) == list(range(8))
+        assert set(asked[6:]) == {6, 7}, "what weighs nothing comes last"
+        own_numbers += sampler.draw(step, 1) != sampler.draw(step, 2)
+    assert own_numbers > 25
+
+
+def test_the_first_wave_is_torchs_own_draw():
+    weights = torch.tensor([4.0, 2.0, 1.0, 1.0], dtype=torch.float64)
+    for step in range(20):
+        generator = torch.Generator().manual_seed(hash_seed(0, "draw", step))
+        expected = torch.multinomial(weights, 2, generator=generator).tolist()
+        assert make(weights.tolist()).draw(step) == expected
 
 
 def test_refreshed_weights_act_on_the_next_draw():

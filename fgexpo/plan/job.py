@@ -85,6 +85,7 @@ class Job:
         max_prompt: tokens of a prompt, at most.
         max_new: tokens of a completion in training, at most.
         filtered: training samples by top-p or top-k.
+        waves: of Q questions that a step asks at most, to train on Q of them.
         evaluation: what validation asks for at once; null without validation.
         steps: of the run.
     """
@@ -111,6 +112,7 @@ class Job:
     max_prompt: int = 1024
     max_new: int = 1024
     filtered: bool = False
+    waves: int = 1
     evaluation: Call | None = None
     steps: int | None = None
 

@@ -53,6 +53,7 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         max_prompt=model.max_prompt_tokens,
         max_new=model.sampling.max_new_tokens,
         filtered=_filtered(model.sampling),
+        waves=_waves(model.get("refill")),
         evaluation=_evaluation(data, model.evaluation),
         steps=config.get("steps"),
     )
@@ -164,6 +165,10 @@ def _engine(given: Any) -> Engine:
         sleep=settings["sleep"],
         rows=settings["max_sequences"],
     )
+
+
+def _waves(refill: Any) -> int:
+    return 1 if refill is None else refill.init_args.max_waves
 
 
 def _evaluation(data: Any, evaluation: Any) -> Call | None:

@@ -178,6 +178,10 @@ def optimizer_seconds(job: Job, state: State, gpu: Gpu) -> float:
 
 def assumptions(job: Job, timing: Timing, name: str, gpu: Gpu, given: bool) -> list[str]:
     """What the estimate takes for granted, in words."""
+    waves = (
+        f"generate: one wave of {job.questions} questions; model.refill asks up to {job.waves} a "
+        f"step, for up to {job.waves} times these seconds"
+    )
     whence = "given" if given else f"assumed, {COMPLETION_SHARE:.0%} of max_new_tokens"
     return [
         f"mean completion {timing.completion:.0f} tokens ({whence}; --mean-length sets it), mean "
@@ -193,6 +197,7 @@ def assumptions(job: Job, timing: Timing, name: str, gpu: Gpu, given: bool) -> l
         else "generate: the server's GPUs are not known, so its time is not in the step",
         f"other: {OTHER:.0f} s a step for grading, vLLM's sleep and the hand-over of weights; no "
         "time is counted for evaluation and start-up",
+        *([waves] if job.waves > 1 else []),
     ]
 
 
