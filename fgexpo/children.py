@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fgexpo.cli"])
 
 
 def start(
@@ -24,6 +23,7 @@ def start(
     The exit status is what the function returns, or 1 after an exception, whose traceback is in the
     log.
     """
+    CONTEXT.set_forkserver_preload(["fgexpo.cli"])  # heeded when the server is first needed
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()
     return process

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
-from processes import CONTEXT, start, wait
+from processes import start, wait
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -22,6 +22,7 @@ from gpu.scale import Setting
 from gpu_check import Part
 
 from fgexpo import lm_head, logprobs, packing
+from fgexpo.children import CONTEXT
 from fgexpo.rollout import VLLM
 
 TINY = Setting("tiny", "cpu")

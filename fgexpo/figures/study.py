@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from ..study.estimates import Estimate
-    from ..study.results import Results
+    from ..study.results import ArmResults, Results
 
 # Tags of the traces, and how their panels are called.
 TRACES = {
@@ -104,7 +104,7 @@ def traces_figure(results: "Results", point: str, arms: list[str]) -> Figure:
     return figure
 
 
-def _mean_curve(arm, k: int) -> np.ndarray:
+def _mean_curve(arm: "ArmResults", k: int) -> np.ndarray:
     curves = [arm.curve(k, run)["score"].to_numpy() for run in arm.runs]
     shortest = min(map(len, curves))
     return np.mean([curve[:shortest] for curve in curves], axis=0)

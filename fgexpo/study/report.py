@@ -9,7 +9,7 @@ import numpy as np
 from ..figures.study import curves_figure, differences_figure, traces_figure, tradeoff_figure
 from ..seeding import hash_seed
 from .estimates import Estimate, estimate, rollouts_to
-from .results import Results, read_results
+from .results import ArmResults, Results, read_results
 from .spec import Study
 
 # Of the resampling; one for all, so that every score of a study sees the same draws.
@@ -75,7 +75,8 @@ def _head(study: Study, source: str, results: Results) -> str:
     comparisons = sum(len(arm.against) for arm in study.arms.values()) * len(study.points or [""])
     tuned = (
         f" `{study.tune.setting}` is each arm's best of {study.tune.values}, chosen by "
-        f"{study.tune.score} on `{study.tune.benchmark}` with seeds {study.tune.seeds} of their own."
+        f"{study.tune.score} on `{study.tune.benchmark}` with {len(study.tune.seeds)} seeds a base "
+        "of their own."
         if study.tune
         else ""
     )
@@ -91,8 +92,9 @@ def _head(study: Study, source: str, results: Results) -> str:
             f"seeds. Every run spends {study.rollouts:,} rollouts and is judged by the same "
             f"{questions} questions, {some.n} samples each; a pair of runs shares base and seed."
             f"{tuned} Intervals are 95 %, over seeds (within bases) and questions, by resampling "
-            f"both; those of differences are widened (Bonferroni) for the {comparisons} comparisons "
-            "of a score. **Bold**: 0 lies outside.",
+            f"both; those of differences are widened (Bonferroni) for the {comparisons} "
+            "comparisons of a score. **Bold**: 0 lies outside. Seconds are of training steps, "
+            "with as many runs at once as there were cores.",
         ]
     )
 
@@ -167,19 +169,16 @@ def _means(study: Study, results: Results, point: str) -> tuple[list[str], list[
     return header, rows
 
 
-def _reached(arm, target: float) -> str:
+def _reached(arm: ArmResults, target: float) -> str:
     curves = [arm.curve(1, run) for run in arm.runs]
     found = [rollouts_to(target, c["rollouts"].tolist(), c["score"].tolist()) for c in curves]
     reached = [spent for spent in found if spent is not None]
     share = f"({len(reached)} of {len(found)})"
     # The median over all runs, those that never got there being the slowest.
-    if 2 * len(reached) <= len(found):
+    if len(reached) <= len(found) / 2:
         return f"more than the budget {share}"
-    order = sorted(found, key=lambda spent: float("inf") if spent is None else spent)
-    middle = [spent for spent in (order[(len(order) - 1) // 2], order[len(order) // 2])]
-    if None in middle:
-        return f"more than the budget {share}"
-    return f"{statistics.mean(spent for spent in middle if spent is not None):,.0f} {share}"
+    median = statistics.median(float("inf") if spent is None else spent for spent in found)
+    return f"{median:,.0f} {share}"
 
 
 def _signed(e: Estimate) -> str:

@@ -2,11 +2,12 @@
 
 from .benchmarks import Benchmark
 from .dapo import DapoMath17k
-from .sources import QuestionFile, QuestionSource, TinyArithmetic, look_in
+from .sources import Mixture, QuestionFile, QuestionSource, TinyArithmetic, look_in
 
 __all__ = [
     "Benchmark",
     "DapoMath17k",
+    "Mixture",
     "QuestionFile",
     "QuestionSource",
     "TinyArithmetic",

@@ -200,5 +200,9 @@ def to_question(problem: Problem) -> Question:
         id=f"{problem.family}/{problem.level}/{problem.key}",
         prompt=problem.prompt,
         answer=str(problem.answer),
-        tags={"level": str(problem.level), "family": problem.family},
+        tags={
+            "level": str(problem.level),
+            "family": problem.family,
+            "cell": f"{problem.family}/{problem.level}",
+        },
     )

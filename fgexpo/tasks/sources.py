@@ -72,6 +72,34 @@ class TinyArithmetic(QuestionSource):
         ]
 
 
+class Mixture(QuestionSource):
+    """The questions of several sources, one after the other.
+
+    Args:
+        sources: at least one; no two of their questions may have the same id.
+    """
+
+    def __init__(self, sources: list[QuestionSource]) -> None:
+        if not sources:
+            raise UserError("sources must not be empty")
+        self.sources = sources
+
+    def questions(self) -> list[Question]:
+        """All of them.
+
+        Raises:
+            UserError: naming an id that two sources have.
+        """
+        look_in(self.root, *self.sources)
+        found: dict[str, Question] = {}
+        for source in self.sources:
+            for question in source.questions():
+                if question.id in found:
+                    raise UserError(f"sources: two questions have the id {question.id!r}")
+                found[question.id] = question
+        return list(found.values())
+
+
 class QuestionFile(QuestionSource):
     """Questions from rows of named columns: local files, or the Hugging Face hub.
 
