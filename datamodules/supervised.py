@@ -28,7 +28,11 @@ class SupervisedDataModule(LightningDataModule):
         val: evaluation sets by name.
         batch_size: solutions a step.
         questions_per_eval_batch: questions that evaluation asks at once.
+        levels: of the problems; null for all. What is left out stays hopeless for the base.
         seed: of the stream.
+
+    Raises:
+        UserError: for no level, or one that the world does not have.
     """
 
     def __init__(
@@ -36,11 +40,15 @@ class SupervisedDataModule(LightningDataModule):
         val: dict[str, QuestionSource],
         batch_size: int = 64,
         questions_per_eval_batch: int = 64,
+        levels: list[int] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}")
+        self.levels = list(LEVELS) if levels is None else levels
+        if not self.levels or not set(self.levels) <= set(LEVELS):
+            raise UserError(f"data.levels must be some of {list(LEVELS)}, got {levels}")
         self.val = val
         self.batch_size = batch_size
         self.questions_per_eval_batch = questions_per_eval_batch
@@ -68,7 +76,7 @@ class SupervisedDataModule(LightningDataModule):
     def batch(self, step: int) -> list[Problem]:
         """The problems of one step."""
         rng = random.Random(hash_seed(self.seed, "warm-up", step))
-        return [_warm_up_problem(rng) for _ in range(self.batch_size)]
+        return [_warm_up_problem(rng, self.levels) for _ in range(self.batch_size)]
 
 
 class _Stream(IterableDataset[Sequences]):
@@ -101,8 +109,8 @@ def _fitting(encoder: PromptEncoder, prompt: str) -> list[int]:
     return tokens
 
 
-def _warm_up_problem(rng: random.Random) -> Problem:
-    make, level = rng.choice(list(FAMILIES.values())), rng.choice(LEVELS)
+def _warm_up_problem(rng: random.Random, levels: list[int]) -> Problem:
+    make, level = rng.choice(list(FAMILIES.values())), rng.choice(levels)
     while True:
         problem = make(rng, level)
         if problem.split == "warm_up":

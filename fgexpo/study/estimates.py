@@ -14,6 +14,7 @@ from ..metrics import pass_at_k
 
 DRAWS = 4000
 LEVEL = 0.95
+SEED = 0  # of the resampling; one for all, so that every score of a study sees the same draws
 
 
 @dataclass(frozen=True)

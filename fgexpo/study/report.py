@@ -7,13 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ..figures.study import curves_figure, differences_figure, traces_figure, tradeoff_figure
-from ..seeding import hash_seed
-from .estimates import Estimate, estimate, rollouts_to
-from .results import ArmResults, Results, read_results
+from .estimates import SEED, Estimate, estimate, rollouts_to
+from .results import ArmResults, Differences, Results, compare, read_results
 from .spec import Study
-
-# Of the resampling; one for all, so that every score of a study sees the same draws.
-_SEED = hash_seed("study") % 2**32
 
 
 def write_report(study: Study, source: str, table: str, path: str) -> None:
@@ -45,27 +41,10 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
     out.write_text("\n".join(sections) + "\n")
 
 
-Differences = dict[tuple[str, str], dict[int, Estimate]]
-
-
 def differences(study: Study, results: Results, point: str) -> Differences:
-    """Every comparison of the study at a point, by arm and control, then by k.
-
-    The intervals hold together: they are widened for the number of comparisons of a score.
-    """
+    """Every comparison of the study at a point."""
     pairs = [(name, control) for name, arm in study.arms.items() for control in arm.against]
-    return {
-        (name, control): {
-            k: estimate(
-                results.difference(point, name, control, k),
-                results.bases(point, name),
-                _SEED,
-                len(pairs) * len(study.points or [""]),
-            )
-            for k in study.ks
-        }
-        for name, control in pairs
-    }
+    return compare(results, point, pairs, study.ks, len(pairs) * len(study.points or [""]))
 
 
 def _head(study: Study, source: str, results: Results) -> str:
@@ -138,7 +117,7 @@ def _verdict(found: Differences) -> str:
 
 def _final(results: Results, point: str, arm: str, k: int) -> Estimate:
     scores = results.arms[point, arm].final(k)
-    return estimate(scores, results.bases(point, arm), _SEED)
+    return estimate(scores, results.bases(point, arm), SEED)
 
 
 def _first(results: Results, point: str, k: int) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .estimates import question_scores
+from .estimates import SEED, Estimate, estimate, question_scores
 from .table import CORRECT, SCHEMA
 
 
@@ -89,6 +89,41 @@ class Results:
     def bases(self, point: str, arm: str) -> list[int]:
         """The base of each run, R of them."""
         return [base for base, _ in self.arms[point, arm].runs]
+
+
+# By arm and control, then by k.
+Differences = dict[tuple[str, str], dict[int, Estimate]]
+
+
+def compare(
+    results: Results,
+    point: str,
+    pairs: list[tuple[str, str]],
+    ks: list[int],
+    comparisons: int | None = None,
+) -> Differences:
+    """Arm minus control of each pair, in pass@k.
+
+    Args:
+        results: of a study.
+        point: the regime; empty where a study has one.
+        pairs: arm and control.
+        ks: values of k.
+        comparisons: how many differences of a score are looked at; their intervals are widened so
+            that all of them hold together. By default the number of pairs.
+    """
+    return {
+        (arm, control): {
+            k: estimate(
+                results.difference(point, arm, control, k),
+                results.bases(point, arm),
+                SEED,
+                comparisons or len(pairs),
+            )
+            for k in ks
+        }
+        for arm, control in pairs
+    }
 
 
 def read_results(path: str) -> Results:

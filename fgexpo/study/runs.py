@@ -29,7 +29,7 @@ class Run:
     base: int
     seed: int
     settings: Settings = field(default_factory=dict, compare=False)
-    tuned: float | None = None
+    tuned: int | float | None = None
 
     @property
     def key(self) -> str:
@@ -39,7 +39,7 @@ class Run:
         return f"{point}{self.arm}-base={self.base}-seed={self.seed}{tried}"
 
 
-def all_runs(study: Study, seeds: list[int], tuned: float | None = None) -> list[Run]:
+def all_runs(study: Study, seeds: list[int], tuned: int | float | None = None) -> list[Run]:
     """Every arm at every point, on every base, with these seeds; runs that pair are neighbours."""
     return [
         Run(point, name, base, seed, {**study.settings, **settings, **arm.settings}, tuned)

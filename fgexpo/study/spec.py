@@ -56,7 +56,7 @@ class Tuning:
     """
 
     setting: str
-    values: list[float]
+    values: list[int | float]
     seeds: list[int]
     benchmark: str
     score: str = "pass@1"

@@ -1,0 +1,105 @@
+"""A whole study on a model that knows nothing: killed, resumed, gathered, reported."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from processes import command_line, start, wait
+
+from fgexpo.study.results import read_results
+from fgexpo.study.spec import read_study
+from fgexpo.study.table import CORRECT
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+STUDY = """
+title: A study of nothing
+folder: {folder}
+configs: [{root}/configs/tiny.yaml]
+rollouts: 128
+bases:
+  config: {root}/configs/tiny_base.yaml
+  seeds: [0]
+  settings: {{trainer.max_steps: 2, trainer.val_check_interval: 2, export.low: 0.0}}
+seeds: [0, 1]
+settings:
+  model.mini_batch_questions: 4
+  model.evaluation.rollouts: 4
+  model.evaluation.ks: [1, 4]
+  data.questions_per_step: 8
+  data.val.tiny.init_args.per_cell: 1
+  data.val.stop: {{class_path: TinyArithmetic, init_args: {{split: validation, per_cell: 1}}}}
+  trainer.val_check_interval: 1
+  checkpoint.every_steps: 1
+tune: {{setting: model.warmup_steps, values: [1, 2], seeds: [9], benchmark: stop}}
+ks: [1, 4]
+target: 0.5
+arms:
+  akl: {{settings: {{data.curriculum: Uniform}}, against: [matched]}}
+  matched: {{settings: {{akl: null, data.curriculum: Uniform}}, match_kl: akl}}
+  refill: {{settings: {{akl: null, model.refill.max_waves: 2}}, against: [matched]}}
+"""
+
+
+def test_a_study_from_a_kill_to_its_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    folder, path = tmp_path / "out", tmp_path / "study.yaml"
+    path.write_text(STUDY.format(folder=folder, root=ROOT))
+    command = ["study", str(path), "--jobs=2"]
+    first = start(command_line, command, log=tmp_path / "first")
+    while first.is_alive() and not (early := list(folder.glob("runs/*/finished.json"))):
+        time.sleep(0.1)
+    assert first.is_alive(), (tmp_path / "first").read_text()
+    os.kill(first.pid, signal.SIGKILL)
+    first.join()
+    made = {path: path.stat().st_mtime_ns for path in early}
+
+    again = start(command_line, command, log=tmp_path / "again")
+    assert wait([again], timeout=300) == [0], (tmp_path / "again").read_text()
+    assert "are finished already" in (tmp_path / "again").read_text()
+    assert {path: path.stat().st_mtime_ns for path in early} == made
+
+    # Nothing is ever right, so AKL's factor was (tanh(0) + 1) / 2 in every step.
+    arguments = (folder / "runs" / "matched-base=0-seed=1" / "arguments.txt").read_text()
+    assert "--model.kl_coef=0.01\n" in arguments
+    # All values of the tuned setting are as good, so the first is taken.
+    assert "--model.warmup_steps=1\n" in arguments
+
+    table = pd.read_parquet(folder / "results.parquet")
+    assert set(zip(table["arm"], table["seed"], strict=True)) == {
+        (arm, seed) for arm in ("akl", "matched", "refill") for seed in (0, 1)
+    }
+    akl = table[(table["arm"] == "akl") & (table["seed"] == 0)]
+    scored = akl[akl["tag"] == CORRECT]
+    # 24 questions before the first and after each of two steps of 8 x 8 rollouts.
+    assert len(scored) == 3 * 24 and set(scored["n"]) == {4}
+    assert sorted(set(zip(scored["step"], scored["rollouts"], scored["updates"], strict=True))) == [
+        (0, 0, 0),
+        (1, 64, 2),
+        (2, 128, 4),
+    ]
+    beta = akl[akl["tag"] == "akl/kl_coef"]["value"]
+    assert len(beta) == 2 and beta.tolist() == pytest.approx([0.01, 0.01])
+    # A step that asks a second wave spends twice as much, so the same budget has half the steps.
+    refill = table[(table["arm"] == "refill") & (table["tag"] == CORRECT)]
+    assert set(refill["step"]) == {0, 1} and set(refill["rollouts"]) == {0, 128}
+
+    results = read_results(str(folder / "results.parquet"))
+    assert results.arms["", "akl"].final(4).shape == (2, 24)
+    report = (folder / "report.md").read_text()
+    assert "**None of the 4 differences is clear.**" in report
+    assert "| akl - matched | +0.000 [+0.000, +0.000] |" in report
+    for figure in ("differences", "curves", "tradeoff", "traces"):
+        assert (folder / f"report-{figure}.png").stat().st_size > 5_000
+        assert f"report-{figure}.png" in report
+
+    # From the table alone, without any run.
+    elsewhere = tmp_path / "docs" / "results.md"
+    alone = ["study", str(path), f"--table={folder / 'results.parquet'}", f"--report={elsewhere}"]
+    assert command_line(alone) == 0
+    assert elsewhere.read_text() == report.replace("(report-", "(results-")
+    assert read_study(str(path)).title in report
