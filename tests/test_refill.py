@@ -18,6 +18,7 @@ from lightning.pytorch import Callback
 from processes import run_ranks
 from test_distributed import check
 from test_resume import check_every_cut, run, saved
+from test_strategies import final, same_weights, train
 
 from fgexpo.callbacks import AKLCallback
 from fgexpo.kl import tanh_scale
@@ -265,6 +266,18 @@ def test_two_processes_equal_one(model_folder, tmp_path, inner_epochs):
     one = check(model_folder, tmp_path, options)
     waves = {row["metrics"]["refill/waves"] for row in one["rows"]}
     assert max(waves) > 1, waves
+
+
+@pytest.mark.slow
+def test_so_they_do_on_shards(model_folder, tmp_path):
+    """FSDP2 gathers the weights for every wave, on both processes alike."""
+    options = {"refill": Refill(3), "group_size": 2}
+    train(model_folder, str(tmp_path / "one"), 1, "auto", options)
+    arguments = (model_folder, str(tmp_path / "two"), 2, "fsdp2", options)
+    run_ranks(train, *arguments, log=tmp_path / "log")
+    one, two = final(tmp_path / "one"), final(tmp_path / "two")
+    same_weights(one, two)
+    assert one["fgexpo"]["num_rollouts"] == two["fgexpo"]["num_rollouts"] > 4 * 4 * 2
 
 
 def test_what_cannot_be_refilled_is_refused(model_folder, tmp_path):
