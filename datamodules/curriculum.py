@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
+from fgexpo.curriculum import FRONTIER, Curriculum, Gaussian, PassRateTable, effective_sample_size
 from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
 from fgexpo.identity import Fact, check_same_run
@@ -18,7 +18,6 @@ from .dataset import QuestionDataset, encoder_of, evaluation_loaders
 from .sampler import CurriculumSampler
 
 Refresh = Literal["epoch", "step"]
-FRONTIER = (0.2, 0.8)
 
 
 class CurriculumDataModule(LightningDataModule):

@@ -16,6 +16,9 @@ from torch import Tensor
 from .errors import UserError
 from .questions import Question
 
+# Pass-rates of questions that are neither hopeless nor mastered.
+FRONTIER = (0.2, 0.8)
+
 
 def gaussian_weights(pass_rate_M: Tensor, mean: float = 0.5, std: float = 0.35) -> Tensor:
     """Unnormalised sampling weights of equation (7), float64 [M], at most 1."""
