@@ -1,0 +1,131 @@
+"""What TensorBoard's event files hold, as plain tables that a notebook can draw."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ..errors import UserError
+
+PATTERN = "events.out.tfevents.*"
+# Steps and values of a tag, [S] each.
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+class Scalar(NamedTuple):
+    """A row of the tidy table of scalars; ``pandas.DataFrame(rows)`` takes a list of them."""
+
+    tag: str
+    step: int
+    wall_time: float
+    value: float
+
+
+class Histogram(NamedTuple):
+    """A histogram at one step: counts [B] up to each limit, limits [B], the first count being 0."""
+
+    step: int
+    limits: np.ndarray
+    counts: np.ndarray
+
+
+class Run(NamedTuple):
+    """A run's folder, its scalars in the order written, and its histograms by tag."""
+
+    folder: Path
+    scalars: list[Scalar]
+    histograms: dict[str, list[Histogram]]
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read all event files of a folder; a run that was resumed has several.
+
+    Raises:
+        UserError: when there is none.
+    """
+    folder = Path(folder)
+    if not any(folder.glob(PATTERN)):
+        raise UserError(f"{str(folder)!r} holds no event files ({PATTERN})")
+    # By default it keeps a sample of each tag; 0 keeps all.
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "histograms": 0}).Reload()
+    found = events.Tags()
+    scalars = [
+        Scalar(tag, event.step, event.wall_time, event.value)
+        for tag in found["scalars"]
+        for event in events.Scalars(tag)
+    ]
+    scalars.sort(key=lambda row: row.wall_time)
+    histograms = {
+        tag: _last_of_each_step(
+            Histogram(event.step, np.array(value.bucket_limit), np.array(value.bucket))
+            for event in events.Histograms(tag)
+            for value in [event.histogram_value]
+        )
+        for tag in found["histograms"]
+    }
+    return Run(folder, scalars, histograms)
+
+
+def curves(rows: Iterable[Scalar]) -> dict[str, Curve]:
+    """Steps and values by tag; of a step that was made twice, the later."""
+    # A killed run makes the steps after its last checkpoint again when it is resumed.
+    by_tag: dict[str, dict[int, float]] = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row.wall_time):
+        by_tag[row.tag][row.step] = row.value
+    return {
+        tag: (np.array(sorted(points)), np.array([points[step] for step in sorted(points)]))
+        for tag, points in by_tag.items()
+    }
+
+
+def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Path, str]:
+    """The folder of a run to look at, and a sentence on where it was looked for.
+
+    Args:
+        given: a run's folder or one above it, in which the newest run is taken; null for none.
+        runs: where runs are by default.
+        saved: a run's folder to fall back on.
+
+    Raises:
+        UserError: when there is no run in ``given``.
+    """
+    if given:
+        folder = newest_run(given)
+        if folder is None:
+            raise UserError(f"no event files in or below {given!r}")
+        return folder, f"{folder}: the newest run in {given!r}, as asked for"
+    folder = newest_run(runs)
+    if folder is None:
+        return Path(saved), f"{saved}: the saved log, since there is no run in {str(runs)!r}"
+    return folder, f"{folder}: the newest run in {str(runs)!r}"
+
+
+def newest_run(root: str | Path) -> Path | None:
+    """The folder at or below ``root`` whose event file was written to last, if there is any."""
+    files = sorted(Path(root).rglob(PATTERN), key=lambda file: file.stat().st_mtime)
+    return files[-1].parent if files else None
+
+
+def rebin(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
+    """Counts [B] between other edges [B + 1], within which all values must lie.
+
+    Values are taken to be spread evenly within a bucket.
+    """
+    below = np.interp(edges, histogram.limits, np.cumsum(histogram.counts))
+    # Buckets around 0 and 1 reach beyond what a pass-rate can be.
+    below[0], below[-1] = 0, histogram.counts.sum()
+    return np.diff(below)
+
+
+def quantiles(histogram: Histogram, shares: Iterable[float]) -> np.ndarray:
+    """Values below which such shares lie, to the buckets' resolution."""
+    below = np.cumsum(histogram.counts)
+    return np.interp(np.array(list(shares)) * below[-1], below, histogram.limits)
+
+
+def _last_of_each_step(histograms: Iterable[Histogram]) -> list[Histogram]:
+    by_step = {histogram.step: histogram for histogram in histograms}
+    return [by_step[step] for step in sorted(by_step)]
