@@ -6,7 +6,10 @@ if __name__ != "fgexpo.callbacks":
 from .akl import AKLCallback, KLController
 from .evaluation_report import EvaluationReport
 from .export import ExportPolicy
+from .frontier import FrontierImages
 from .graceful_stop import GracefulStop
+from .hparams import HParams
+from .layout import ScalarLayout
 from .panels import TensorBoardPanels
 from .progress import RolloutProgress
 from .question_akl import QuestionAKL
@@ -22,12 +25,15 @@ __all__ = [
     "AKLCallback",
     "EvaluationReport",
     "ExportPolicy",
+    "FrontierImages",
     "GracefulStop",
+    "HParams",
     "KLController",
     "QuestionAKL",
     "RolloutCheckpoint",
     "RolloutLog",
     "RolloutProgress",
+    "ScalarLayout",
     "StopAfter",
     "StopAtBudget",
     "TargetKL",

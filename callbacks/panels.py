@@ -3,11 +3,16 @@
 from html import escape
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from fgexpo.errors import UserError
 from fgexpo.types import RolloutBatch
+
+from .tensorboard import tensorboard_loggers
+
+# TensorBoard's own buckets grow by a tenth of the value: too coarse to see the frontier.
+PASS_RATE_EDGES = np.linspace(0, 1, 41)
 
 
 class TensorBoardPanels(Callback):
@@ -31,18 +36,18 @@ class TensorBoardPanels(Callback):
     ) -> None:
         """Write the panels when the count says so."""
         step = pl_module.rollout_step
-        if step % self.every_steps or not trainer.is_global_zero:
+        if step % self.every_steps:
             return
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                self._write(logger.experiment, trainer, batch, step)
+        for logger in tensorboard_loggers(trainer):
+            self._write(logger.experiment, trainer, batch, step)
 
     def _write(self, writer: Any, trainer: Any, batch: RolloutBatch, step: int) -> None:
         data = trainer.datamodule
         table, sampler = getattr(data, "table", None), getattr(data, "sampler", None)
         if table is not None and sampler is not None:
             seen = table.visits > 0
-            writer.add_histogram("curriculum/pass_rates_seen", table.pass_rates[seen], step)
+            rates = table.pass_rates[seen]
+            writer.add_histogram("curriculum/pass_rates_seen", rates, step, bins=PASS_RATE_EDGES)
             writer.add_histogram("curriculum/weights", sampler.weights, step)
         writer.add_histogram("completions/length", batch.completions.lengths_N, step)
         writer.add_text("completions", completions_table(batch, self.samples), step)

@@ -16,6 +16,7 @@ from torch import Tensor
 from .errors import UserError
 from .questions import Question
 
+# Pass-rates of questions that are neither hopeless nor mastered.
 FRONTIER = (0.2, 0.8)
 
 

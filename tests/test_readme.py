@@ -50,5 +50,7 @@ def test_the_example_rule_plugs_in(model_folder, tmp_path):
 
 
 def test_every_file_and_config_it_names_exists():
-    for name in set(re.findall(r"(?:configs|docs|datamodules|callbacks)/[\w./-]+\w", README)):
+    for name in set(
+        re.findall(r"(?:configs|docs|datamodules|callbacks|notebooks)/[\w./-]+\w", README)
+    ):
         assert (ROOT / name).exists(), name

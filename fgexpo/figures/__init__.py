@@ -1,1 +1,1 @@
-"""Figures of runs and of formulas: numbers in, a matplotlib Figure out, for notebooks and panels."""
+"""Figures of runs and formulas: numbers in, a matplotlib Figure out; for notebooks and panels."""

@@ -110,10 +110,13 @@ def newest_run(root: str | Path) -> Path | None:
 
 
 def rebin(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
-    """Counts between other edges [B + 1], taking values to be spread evenly within a bucket; [B]."""
+    """Counts [B] between other edges [B + 1], within which all values must lie.
+
+    Values are taken to be spread evenly within a bucket.
+    """
     below = np.interp(edges, histogram.limits, np.cumsum(histogram.counts))
-    # A value on the outer edge would count as lying beyond it.
-    below[0] = 0
+    # Buckets around 0 and 1 reach beyond what a pass-rate can be.
+    below[0], below[-1] = 0, histogram.counts.sum()
     return np.diff(below)
 
 

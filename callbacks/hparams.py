@@ -1,0 +1,114 @@
+"""TensorBoard's tab of hyper-parameters: a run's settings beside its scores, a row a run."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from tensorboard.plugins.hparams.plugin_data_pb2 import (
+    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
+)
+from torch.utils.tensorboard.summary import hparams
+
+from fgexpo.curriculum import Curriculum
+
+from .akl import KLController
+from .stop import StopAfter
+from .tensorboard import WrittenOnce, tensorboard_loggers
+
+NONE = "none"
+OPEN_ENDED = -1
+SHOWN = ("akl", "rho", "curriculum", "kl_coef", "seed")
+
+
+class HParams(WrittenOnce):
+    """Writes what an ablation varies, and which scores to show beside it.
+
+    It goes into the run's own event file: ``SummaryWriter.add_hparams`` would make a run of its own
+    of it. The scores are the last values of tags that are logged anyway. A run without the end that
+    is written last has been cut off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Note where this process begins, too."""
+        super().on_train_start(trainer, pl_module)
+        self._first_step = pl_module.rollout_step
+
+    def write(self, writer: Any, trainer: Any, pl_module: Any) -> None:
+        """Write the settings, and the names of the scores."""
+        names = getattr(trainer.datamodule, "val", {})
+        scores = [f"val/{name}/pass@{k}" for name in names for k in pl_module.evaluation.ks]
+        experiment, start, _ = hparams(run_settings(trainer, pl_module), dict.fromkeys(scores, 0.0))
+        show_first(experiment, SHOWN)
+        writer.file_writer.add_summary(experiment)
+        writer.file_writer.add_summary(start)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Mark the run as finished, unless it was finished before and nothing was done."""
+        if not hasattr(pl_module, "kl_coef") or pl_module.rollout_step == self._first_step:
+            return
+        for logger in tensorboard_loggers(trainer):
+            logger.experiment.file_writer.add_summary(hparams({}, {})[2])
+
+
+def show_first(experiment: Any, names: Iterable[str]) -> None:
+    """Mark settings in an experiment's summary as those that differ between runs."""
+    # TensorBoard opens with five columns, in alphabetical order but for this mark.
+    plugin = experiment.value[0].metadata.plugin_data
+    data = HParamsPluginData.FromString(plugin.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in names
+    plugin.content = data.SerializeToString()
+
+
+def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
+    """What an ablation varies, taken from the objects in force.
+
+    Every run has the same keys: TensorBoard takes its columns from whichever run it finds first.
+    Settings that only some classes have stand behind the class's name, where they are not the
+    defaults: the columns are narrow.
+    """
+    akl = _first(trainer.callbacks, KLController)
+    stop = _first(trainer.callbacks, StopAfter)
+    data = trainer.datamodule
+    group = trainer.optimizers[0].param_groups[0]
+    return {
+        "akl": describe(akl),
+        "rho": describe(getattr(akl, "rho", None)),
+        "kl_coef": pl_module.kl_coef,
+        "curriculum": describe(getattr(data, "curriculum", None)),
+        "decay": getattr(data, "decay", None),
+        "refresh": getattr(data, "refresh", None),
+        "lr": group.get("initial_lr", group["lr"]),
+        "seed": pl_module.seed,
+        "steps": OPEN_ENDED if stop is None else stop.steps,
+    }
+
+
+def describe(thing: Any) -> str:
+    """A class with the settings that are not its defaults, such as ``Gaussian(std=0.2)``."""
+    if thing is None:
+        return NONE
+    parameters = inspect.signature(type(thing)).parameters
+    values = {name: getattr(thing, name, None) for name in parameters}
+    shown = [
+        f"{name}={_word(value)}"
+        for name, value in values.items()
+        if isinstance(value, int | float | str | Curriculum) and value != parameters[name].default
+    ]
+    name = type(thing).__name__
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Curriculum):
+        return describe(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _first(callbacks: Iterable[Callback], kind: type) -> Any:
+    return next((callback for callback in callbacks if isinstance(callback, kind)), None)

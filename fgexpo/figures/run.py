@@ -1,0 +1,162 @@
+"""One run's curves as figures: tags in, a Figure out. What was not logged is said in its place.
+
+Shapes: S steps, B bins of pass-rates.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .events import Curve, Histogram, quantiles, rebin
+from .frontier import EDGES, draw_drift
+
+BETA, ACCURACY = "akl/kl_coef", "accuracy"
+KL, ENTROPY = "kl", "entropy"
+LENGTHS = ("completions/mean_length", "completions/min_length", "completions/max_length")
+CUT_OFF = "completions/clipped_ratio"
+SAMPLE_SIZE = "curriculum/effective_sample_size"
+RATES, WEIGHTS = "curriculum/pass_rates_seen", "curriculum/weights"
+PASS_AT_K = re.compile(r"val/([^/]+)/pass@(\d+)")
+FEW = 30
+
+Tags = Mapping[str, Curve]
+Histograms = Mapping[str, Sequence[Histogram]]
+
+
+def missing(tags: Tags, histograms: Histograms) -> list[str]:
+    """What the figures of this file want and the log does not have."""
+    wanted = (BETA, ACCURACY, KL, ENTROPY, *LENGTHS, CUT_OFF, SAMPLE_SIZE)
+    absent = [tag for tag in wanted if tag not in tags]
+    absent += [tag for tag in (RATES, WEIGHTS) if not histograms.get(tag)]
+    if not any(PASS_AT_K.fullmatch(tag) for tag in tags):
+        absent.append("val/<benchmark>/pass@k")
+    return absent
+
+
+def beta_and_accuracy(tags: Tags) -> Figure:
+    """The KL coefficient in force over the accuracy of the batches that set it."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    draw_curves(above, tags, {"beta": BETA})
+    draw_curves(below, tags, {"batch accuracy": ACCURACY}, first_colour=1)
+    below.set_xlabel("rollout step")
+    figure.suptitle("beta follows the accuracy of the same batch")
+    return figure
+
+
+def pass_rate_drift(histograms: Histograms) -> Figure:
+    """How the pass-rates of the questions seen move, as a heat map over steps."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    found = histograms.get(RATES)
+    if not found:
+        say_missing(axes, RATES)
+        return figure
+    counts_SB = np.stack([rebin(histogram, EDGES) for histogram in found])
+    draw_drift(axes, [histogram.step for histogram in found], counts_SB)
+    figure.colorbar(axes.collections[0], ax=axes, label="share of the questions seen")
+    return figure
+
+
+def weights(tags: Tags, histograms: Histograms) -> Figure:
+    """How far the sampling weights are from uniform: their spread, and what it amounts to."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    found = histograms.get(WEIGHTS)
+    if found:
+        steps = [histogram.step for histogram in found]
+        low, median, high = np.stack([quantiles(h, (0.05, 0.5, 0.95)) for h in found]).T
+        left.fill_between(steps, low, high, alpha=0.3, label="5 to 95 % of the questions")
+        left.plot(steps, median, "o-", markersize=3, label="median")
+        left.legend(fontsize="small")
+        left.set(xlabel="rollout step", ylabel="weight", ylim=(0, None))
+    else:
+        say_missing(left, WEIGHTS)
+    if SAMPLE_SIZE in tags:
+        # Not smoothed: it jumps where the weights are refreshed.
+        right.plot(*tags[SAMPLE_SIZE], color="C2")
+        right.set(xlabel="rollout step", ylabel="effective sample size")
+        right.ticklabel_format(useOffset=False)
+    else:
+        say_missing(right, SAMPLE_SIZE)
+    return figure
+
+
+def kl_and_entropy(tags: Tags) -> Figure:
+    """How far the policy has left the reference, and how much it still explores."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_curves(left, tags, {"KL to the reference": KL})
+    draw_curves(right, tags, {"entropy": ENTROPY}, first_colour=1)
+    for axes in (left, right):
+        axes.set(xlabel="rollout step", ylabel="nats a token")
+    return figure
+
+
+def lengths(tags: Tags) -> Figure:
+    """Mean, shortest and longest completion, and the share that the token limit cut off."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    if all(tag in tags for tag in LENGTHS):
+        (steps, mean), (_, low), (_, high) = (tags[tag] for tag in LENGTHS)
+        left.fill_between(steps, low, high, alpha=0.2, label="shortest to longest")
+        left.plot(steps, mean, label="mean")
+        left.legend(fontsize="small")
+        left.set(xlabel="rollout step", ylabel="tokens a completion", ylim=(0, None))
+    else:
+        say_missing(left, *[tag for tag in LENGTHS if tag not in tags])
+    draw_curves(right, tags, {"share cut off by the limit": CUT_OFF}, first_colour=1)
+    right.set(xlabel="rollout step", ylim=(-0.02, 1))
+    return figure
+
+
+def pass_at_k(tags: Tags) -> Figure:
+    """Pass@k on the questions that are not trained on, one plot a benchmark."""
+    found: dict[str, dict[int, Curve]] = {}
+    for tag, curve in tags.items():
+        if match := PASS_AT_K.fullmatch(tag):
+            found.setdefault(match[1], {})[int(match[2])] = curve
+    figure = Figure(figsize=(4.2 * max(1, len(found)), 3.2), layout="constrained")
+    plots = figure.subplots(1, max(1, len(found)), squeeze=False)[0]
+    if not found:
+        say_missing(plots[0], "val/<benchmark>/pass@k")
+    for axes, (name, by_k) in zip(plots, sorted(found.items()), strict=False):
+        for k in sorted(by_k):
+            axes.plot(*by_k[k], "o-", markersize=3, label=f"pass@{k}")
+        axes.set(title=name, xlabel="rollout step", ylim=(0, 1))
+        axes.legend(fontsize="small")
+    return figure
+
+
+def draw_curves(axes: Axes, tags: Tags, wanted: Mapping[str, str], first_colour: int = 0) -> None:
+    """Draw tags under their labels: every step faintly, and their running mean."""
+    for i, (name, tag) in enumerate(wanted.items()):
+        if tag not in tags:
+            say_missing(axes, tag)
+            continue
+        steps, values = tags[tag]
+        colour = f"C{first_colour + i}"
+        if len(values) < FEW:
+            axes.plot(steps, values, color=colour)
+        else:
+            axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
+            axes.plot(steps, running_mean(values, len(values) // 10), color=colour)
+        axes.set_title(name, fontsize="medium")
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Mean of up to ``width`` values on either side and the value itself, [S]."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    first, end = np.maximum(at - width, 0), np.minimum(at + width + 1, len(values))
+    return (sums[end] - sums[first]) / (end - first)
+
+
+def say_missing(axes: Axes, *tags: str) -> None:
+    """Say in a plot what it would show."""
+    text = "not in this log:\n" + "\n".join(tags)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])

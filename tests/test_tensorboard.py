@@ -1,0 +1,209 @@
+"""What the panels write is read back from the event files, resumed runs included."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fgexpo.callbacks.hparams import describe
+from fgexpo.callbacks.layout import scalar_layout
+from helpers import make_data, make_module, make_trainer
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from fgexpo.callbacks import (
+    AKLCallback,
+    FrontierImages,
+    HParams,
+    QuestionAKL,
+    RolloutCheckpoint,
+    ScalarLayout,
+    TargetKL,
+    TensorBoardPanels,
+)
+from fgexpo.curricula import TowardsHard
+from fgexpo.curriculum import Gaussian, Uniform
+from fgexpo.figures.events import curves, read_run
+from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, weight_profile
+from fgexpo.figures.run import missing
+from fgexpo.kl import Linear, Tanh
+from fgexpo.sharing import Shared
+
+LAYOUT = "custom_scalars__config__"
+
+
+def train(folder, tmp_path, steps=2, ckpt_path=None, logger=None, data=None, akl=True):
+    """A run with every panel at every step, whose checkpoints are in ``tmp_path``."""
+    logger = logger or TensorBoardLogger(tmp_path, name="", version="run")
+    panels = [
+        ScalarLayout(),
+        HParams(),
+        FrontierImages(every_steps=1),
+        TensorBoardPanels(every_steps=1),
+        RolloutCheckpoint(every_steps=1, keep=None, dirpath=str(tmp_path / "saved")),
+    ]
+    panels += [AKLCallback()] if akl else []
+    options = {"logger": logger, "enable_checkpointing": True, "limit_val_batches": 1.0}
+    options |= {"val_check_interval": 2, "check_val_every_n_epoch": None, "log_every_n_steps": 1}
+    trainer = make_trainer(tmp_path, steps, panels, num_sanity_val_steps=0, **options)
+    trainer.fit(make_module(folder), data or make_data(), ckpt_path=ckpt_path)
+    return panels
+
+
+def values_of(folder, tag):
+    """Every summary that was written under a tag, resumed runs' files included."""
+    files = sorted(folder.glob("events.*"))
+    events = [event for file in files for event in EventFileLoader(str(file)).Load()]
+    return [value for event in events for value in event.summary.value if value.tag == tag]
+
+
+def hparams_of(folder, part):
+    found = values_of(folder, f"_hparams_/{part}")
+    read = HParamsPluginData.FromString
+    return [getattr(read(value.metadata.plugin_data.content), part) for value in found]
+
+
+def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
+    train(model_folder, tmp_path)
+    assert [path.name for path in tmp_path.rglob("events.*")] == [
+        path.name for path in (tmp_path / "run").glob("events.*")
+    ]
+    events = EventAccumulator(str(tmp_path / "run"), {"images": 0, "tensors": 0}).Reload()
+    tags = set(events.Tags()["scalars"])
+
+    (layout,) = values_of(tmp_path / "run", LAYOUT)
+    layout = Layout.FromString(layout.tensor.string_val[0])
+    charts = {chart.title: chart for category in layout.category for chart in category.chart}
+    assert list(charts["tiny"].multiline.tag) == ["val/tiny/pass@1$", "val/tiny/pass@2$"]
+    (margin,) = charts["length: mean between shortest and longest"].margin.series
+    shown = {margin.value, margin.lower, margin.upper}
+    shown |= {tag.rstrip("$") for chart in charts.values() for tag in chart.multiline.tag}
+    assert shown <= tags, "a chart would stay empty"
+
+    (start,), (end,) = (hparams_of(tmp_path / "run", f"session_{x}_info") for x in ("start", "end"))
+    found = {key: value.string_value or value.number_value for key, value in start.hparams.items()}
+    assert found == {
+        "akl": "AKLCallback",
+        "rho": "Tanh",
+        "kl_coef": 0.02,
+        "curriculum": "Gaussian",
+        "decay": 0.9,
+        "refresh": "epoch",
+        "lr": 0.1,
+        "seed": 0.0,
+        "steps": 2.0,
+    }
+    assert end.status == 1  # success
+    (experiment,) = hparams_of(tmp_path / "run", "experiment")
+    scores = [info.name.tag for info in experiment.metric_infos]
+    assert scores == ["val/tiny/pass@1", "val/tiny/pass@2"] and set(scores) <= tags
+    first = {info.name for info in experiment.hparam_infos if info.differs}
+    assert first == {"akl", "rho", "curriculum", "kl_coef", "seed"}
+
+    images = events.Images("curriculum/frontier")
+    assert [image.step for image in images] == [1, 2]
+    pixels = np.asarray(Image.open(io.BytesIO(images[-1].encoded_image_string)))
+    assert pixels.shape == (600, 460, 3) and len(np.unique(pixels)) > 50
+
+    run = read_run(tmp_path / "run")
+    assert missing(curves(run.scalars), run.histograms) == [], "a figure would stay empty"
+
+
+def test_a_resumed_run_writes_nothing_twice(model_folder, tmp_path):
+    train(model_folder, tmp_path, steps=1)
+    saved = str(tmp_path / "saved" / "last.ckpt")
+    panels = train(model_folder, tmp_path, steps=2, ckpt_path=saved)
+    assert len(list((tmp_path / "run").glob("events.*"))) == 2
+    assert len(values_of(tmp_path / "run", LAYOUT)) == 1
+    assert len(hparams_of(tmp_path / "run", "session_start_info")) == 1
+    # The heat map goes on with what it had.
+    assert panels[2].steps == [1, 2]
+    assert sum(panels[2].counts[0]) < sum(panels[2].counts[1])
+
+    ends = len(hparams_of(tmp_path / "run", "session_end_info"))
+    train(model_folder, tmp_path, steps=2, ckpt_path=saved)
+    assert len(hparams_of(tmp_path / "run", "session_end_info")) == ends, "it had finished before"
+    elsewhere = TensorBoardLogger(tmp_path, name="", version="elsewhere")
+    train(model_folder, tmp_path, steps=3, ckpt_path=saved, logger=elsewhere)
+    assert len(values_of(tmp_path / "elsewhere", LAYOUT)) == 1
+
+
+def test_a_plain_run_has_the_same_columns(model_folder, tmp_path):
+    train(model_folder, tmp_path, steps=1, akl=False, data=make_data(curriculum=Uniform()))
+    (start,) = hparams_of(tmp_path / "run", "session_start_info")
+    found = {key: start.hparams[key].string_value for key in ("akl", "rho", "curriculum")}
+    assert found == {"akl": "none", "rho": "none", "curriculum": "Uniform"}
+    assert len(start.hparams) == 9
+
+
+def test_other_loggers_are_left_alone(model_folder, tmp_path):
+    train(model_folder, tmp_path, steps=1, logger=CSVLogger(tmp_path, name="csv"))
+    assert not list(tmp_path.rglob("events.*"))
+
+
+@pytest.mark.parametrize("panel", [ScalarLayout(), HParams(), FrontierImages(1)])
+def test_what_has_nothing_to_show_or_is_not_first_writes_nothing(panel):
+    logger = TensorBoardLogger("nowhere", name="x")
+    logger._experiment = None
+    supervised = SimpleNamespace(rollout_step=1)
+    policy = SimpleNamespace(rollout_step=1, kl_coef=0.02)
+    for is_first, module in ((True, supervised), (False, policy)):
+        trainer = SimpleNamespace(is_global_zero=is_first, loggers=[logger], datamodule=None)
+        panel.on_train_start(trainer, module)
+        panel.on_train_batch_end(trainer, module, None, None, 0)
+        panel.on_train_end(trainer, module)
+    assert logger._experiment is None
+
+
+def test_settings_are_described_in_few_words():
+    assert describe(None) == "none"
+    assert describe(Tanh()) == "Tanh" and describe(QuestionAKL()) == "QuestionAKL"
+    assert describe(Gaussian(std=0.2)) == "Gaussian(std=0.2)"
+    assert describe(Linear(high=1.5)) == "Linear(high=1.5)"
+    assert describe(TowardsHard(2.0, 0.1)) == "TowardsHard(power=2, floor=0.1)"
+    assert describe(TargetKL(target=1e-3)) == "TargetKL(target=0.001)"
+    assert describe(Shared("level", inner=Gaussian(std=0.2))) == (
+        "Shared(key=level, inner=Gaussian(std=0.2))"
+    )
+
+
+def test_the_layout_matches_whole_tags_only():
+    charts = scalar_layout(["aime.24"], [1, 16])["pass@k on questions not trained on"]
+    one, sixteen = charts["aime.24"][1]
+    assert re.match(one, "val/aime.24/pass@1") and not re.match(one, "val/aime.24/pass@16")
+    assert re.match(sixteen, "val/aime.24/pass@16") and not re.match(one, "val/aimex24/pass@1")
+    assert "pass@k on questions not trained on" not in scalar_layout([], [1])
+
+
+def test_the_frontier_by_hand():
+    assert pass_rate_counts(np.array([0.0, 0.04, 0.2, 1.0])).tolist() == [2, 0, 0, 0, 1] + [
+        0
+    ] * 14 + [1]
+    rates, weights = weight_profile(np.array([0.1, 0.11, 0.5]), np.array([1.0, 2.0, 6.0]))
+    assert rates == pytest.approx([0.105, 0.5]) and weights == pytest.approx([0.5, 2.0])
+
+    seen = np.array([True, True, False])
+    counts = np.array([[1] + [0] * 19, [1] + [0] * 18 + [1]])
+    figure = frontier_figure(np.array([0.0, 1.0, 0.5]), seen, np.ones(3), [10, 20], counts)
+    assert "step 20: 2 of 3 questions seen" in figure.get_suptitle()
+    drift = figure.axes[1].collections[0]
+    assert drift.get_array()[0].tolist() == [1, 0.5] and drift.get_array()[-1].tolist() == [0, 0.5]
+    assert drift.get_coordinates()[0, :, 0].tolist() == [0, 10, 20]
+
+
+def test_a_heat_map_begins_where_the_looks_began():
+    for steps, edges in (([5], [0, 5]), ([30, 40], [20, 30, 40])):
+        axes = frontier_figure(
+            np.ones(1), np.ones(1, bool), np.ones(1), steps, np.ones((len(steps), 20))
+        ).axes[1]
+        assert axes.collections[0].get_coordinates()[0, :, 0].tolist() == edges
+
+
+def test_bad_cadence():
+    with pytest.raises(ValueError, match=r"frontier\.every_steps"):
+        FrontierImages(every_steps=0)
