@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fgexpo.curriculum import FRONTIER, Curriculum, Gaussian, PassRateTable, effective_sample_size
+from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
 from fgexpo.errors import UserError
 from fgexpo.folders import run_folder
 from fgexpo.identity import Fact, check_same_run
