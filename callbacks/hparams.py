@@ -13,7 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 from fgexpo.curriculum import Curriculum
 
 from .akl import KLController
-from .stop import StopAfter
+from .stop import StopAfter, StopAtBudget
 from .tensorboard import WrittenOnce, tensorboard_loggers
 
 NONE = "none"
@@ -73,7 +73,7 @@ def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
     defaults: the columns are narrow.
     """
     akl = _first(trainer.callbacks, KLController)
-    stop = _first(trainer.callbacks, StopAfter)
+    stop, budget = (_first(trainer.callbacks, kind) for kind in (StopAfter, StopAtBudget))
     data = trainer.datamodule
     group = trainer.optimizers[0].param_groups[0]
     return {
@@ -85,7 +85,9 @@ def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
         "refresh": getattr(data, "refresh", None),
         "lr": group.get("initial_lr", group["lr"]),
         "seed": pl_module.seed,
+        "refill": describe(pl_module.refill),
         "steps": OPEN_ENDED if stop is None else stop.steps,
+        "budget": OPEN_ENDED if budget is None else budget.rollouts,
     }
 
 

@@ -1,6 +1,7 @@
 """Progress in rollout steps, and at the end what training has changed."""
 
 import time
+from math import ceil
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -13,7 +14,7 @@ from rich.text import Text
 from fgexpo.types import RolloutBatch
 
 from .evaluation_clock import EvaluationClock, clock
-from .stop import StopAfter
+from .stop import StopAfter, StopAtBudget
 
 _SHOWN = {"accuracy": "acc", "kl": "kl", "beta": "beta", "tokens_per_second": "tok/s"}
 
@@ -156,10 +157,16 @@ class _Values(ProgressColumn):
 
 
 def run_length(trainer: Any) -> int | None:
-    """Rollout steps of the run, or optimizer steps of a supervised one; None if open-ended."""
+    """Rollout steps of the run, or optimizer steps of a supervised one; None if open-ended.
+
+    Of a run by rollouts as many as there are without refills: with them it ends sooner.
+    """
     for callback in trainer.callbacks:
         if isinstance(callback, StopAfter):
             return callback.steps
+        if isinstance(callback, StopAtBudget):
+            questions = trainer.datamodule.questions_per_step
+            return ceil(callback.rollouts / (questions * trainer.lightning_module.group_size))
     return trainer.max_steps if trainer.max_steps > 0 else None
 
 

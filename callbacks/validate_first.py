@@ -20,11 +20,7 @@ class ValidateFirst(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Validate as the training loop itself does between steps."""
-        if (
-            not trainer.enable_validation
-            or trainer.should_stop
-            or not self._is_due(trainer, pl_module)
-        ):
+        if not trainer.enable_validation or not self._is_due(trainer, pl_module):
             return
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.restarting = False  # it starts anew: its own state is of an earlier validation
@@ -48,6 +44,8 @@ class ValidateFirst(Callback):
         step = pl_module.rollout_step
         if step == 0:
             return True
+        if trainer.should_stop:  # a run that has made all its steps: its last one is always due
+            return self.validated_at < step
         # Only a count of batches over the whole run says which steps are due.
         by_steps = trainer.check_val_every_n_epoch is None
         return by_steps and step % trainer.val_check_batch == 0 and self.validated_at < step

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from fgexpo.study.estimates import estimate, question_scores, resampled, rollouts_to
+from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
 from fgexpo.study.queue import Task, work_off
 from fgexpo.study.runs import Run, all_runs, base_arguments, flags, run_arguments
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
@@ -55,7 +55,11 @@ def test_a_misspelt_key_is_named(written):
     ("changes", "message"),
     [
         ({"rollouts": 0}, "rollouts must be at least 1, got 0"),
-        ({"seeds": [1, 1]}, r"seeds must be different numbers from 0 to 99, got \[1, 1\]"),
+        ({"seeds": [1, 1]}, r"seeds must be different numbers .* at least one, got \[1, 1\]"),
+        ({"seeds": []}, "seeds must be different numbers from 0 to 99, at least one"),
+        ({"ks": [0]}, "ks and tune.k must be at least 1"),
+        ({"tune": Tuning("lr", [], [9], "other")}, "tune.values must not be empty"),
+        ({"tune": Tuning("lr", [1.0], [150], "other")}, "tune.seeds must be different numbers"),
         ({"arms": {}}, "arms must not be empty"),
         ({"configs": ["no.yaml"]}, "config 'no.yaml' does not exist"),
         ({"arms": {"a": Arm(against=["b"])}}, "arms.a names 'b', which is no other arm"),
@@ -100,32 +104,40 @@ def test_scores_by_question_are_pass_at_k():
     np.testing.assert_allclose(found, [[0, 1 / 2, 5 / 6], [1, 1, 1]])
 
 
-def test_intervals_cover_seeds_and_questions():
-    rng = np.random.default_rng(0)
-    runs, questions = rng.normal(0, 0.1, (10, 1)), rng.normal(0, 0.3, (1, 40))
-    scores = runs + questions
-    spread = resampled(scores, [0] * 10, seed=1).std()
-    # Of sums the variances add up: that of the mean of ten runs and that of the mean of forty.
-    expected = (runs.var() / 10 + questions.var() / 40) ** 0.5
-    assert spread == pytest.approx(expected, rel=0.05)
-    narrow, wide = estimate(scores, [0] * 10, 1), estimate(scores, [0] * 10, 1, comparisons=10)
-    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
-    assert narrow.high - narrow.low == pytest.approx(2 * 1.96 * expected, rel=0.07)
+def test_the_variance_of_a_mean_by_hand():
+    # Row means 1 and 3, column means 1 and 3, nothing left over:
+    # MS of runs = 2 ((1 - 2)^2 + (3 - 2)^2) / 1 = 4, of questions the same; (4 + 4) / (2 x 2).
+    variance, freedom = variance_of_mean(np.array([[0.0, 2.0], [2.0, 4.0]]), [0, 0])
+    assert variance == pytest.approx(2) and freedom == pytest.approx(8**2 / (4**2 + 4**2))
+    # All of it is left over: (0 + 0 - 4) is no variance.
+    assert variance_of_mean(np.array([[1.0, -1.0], [-1.0, 1.0]]), [0, 0])[0] == 0
 
 
-def test_runs_are_resampled_within_their_base():
-    # Two bases that differ a lot, whose runs do not: nothing is uncertain.
-    scores = np.array([[0.0], [0.0], [1.0], [1.0]])
-    assert resampled(scores, [0, 0, 1, 1], seed=0).std() == 0
-    assert resampled(scores, [0, 0, 0, 0], seed=0).std() > 0.1
+def test_runs_vary_within_their_base_alone():
+    # Two bases that differ a lot, whose runs and questions do not.
+    scores = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [1.0, 1.0]])
+    assert variance_of_mean(scores, [0, 0, 1, 1])[0] == 0
+    assert variance_of_mean(scores, [0, 0, 0, 0])[0] == pytest.approx(1 / 12)
+    only = estimate(np.array([[0.0, 1.0]]), [0])  # a run alone: the questions' part, t with 1
+    assert only.high - only.mean == pytest.approx(12.706 * 0.5, rel=1e-4)
 
 
-def test_intervals_of_nothing_hold_nothing():
-    """Of differences whose mean is 0, about one in twenty is called clear."""
+@pytest.mark.parametrize("comparisons", [1, 5])
+@pytest.mark.parametrize(("of_runs", "of_questions"), [(0.0, 0.0), (0.3, 0.0), (0.1, 0.3)])
+def test_intervals_of_nothing_hold_nothing(of_runs, of_questions, comparisons):
+    """Five runs on each of two bases: of differences whose mean is 0, few are called clear."""
     rng = np.random.default_rng(1)
-    wrong = sum(estimate(rng.normal(size=(10, 30)), [0] * 10, 0).clear for _ in range(200))
-    # Both ways of resampling widen it when runs and questions do not interact: it is cautious.
-    assert wrong <= 10
+    strata, tried = [0] * 5 + [1] * 5, 1500
+    wrong = 0
+    for _ in range(tried):
+        runs, questions = rng.normal(size=(10, 1)), rng.normal(size=(1, 30))
+        rest = rng.normal(size=(10, 30))
+        scores = of_runs * runs + of_questions * questions + 0.5 * rest
+        wrong += estimate(scores, strata, comparisons).clear
+    level = 0.05 / comparisons
+    most = level + 3 * (level * (1 - level) / tried) ** 0.5
+    # Pure noise is where subtracting one mean square from another costs most.
+    assert wrong / tried <= 1.3 * most and (comparisons > 1 or wrong / tried > 0.01)
 
 
 def test_rollouts_to_a_target():
@@ -146,9 +158,13 @@ def test_tasks_run_side_by_side_once_and_failures_are_named(tmp_path):
     assert all("all by" in line for line in said)
 
 
-def test_a_folder_with_other_settings_is_refused(tmp_path):
+def test_a_folder_with_other_settings_is_refused_once_it_trained(tmp_path):
     task = Task("a", tmp_path / "a", ["fit", "--steps=1"])
     task.note()
     assert not task.finished
+    assert not Task("a", tmp_path / "a", ["fit", "--steps=2"]).finished  # it has only failed
+    (tmp_path / "a" / "version_0").mkdir()
+    assert not task.finished
+    assert Task("a", tmp_path / "b", ["fit"], "x")._shown() == "fit\n# x\n"
     with pytest.raises(ValueError, match="holds a run with other settings"):
         Task("a", tmp_path / "a", ["fit", "--steps=2"]).finished  # noqa: B018

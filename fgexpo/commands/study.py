@@ -18,7 +18,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("study", type=str, help="YAML of the study, such as configs/studies/*.yaml")
     parser.add_argument("--jobs", type=int, default=cores(), help="runs at once")
     parser.add_argument(
-        "--report", type=str, default=None, help="Markdown to write; by default in its folder"
+        "--report",
+        type=str,
+        default=None,
+        help="Markdown to write, with figures and table beside it; by default in the folder",
     )
     parser.add_argument(
         "--table",

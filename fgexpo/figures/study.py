@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 # Tags of the traces, and how their panels are called.
 TRACES = {
-    "akl/kl_coef": "KL coefficient",
+    "akl/kl_coef": "KL coefficient, where it changes",
     "kl": "KL a token",
     "entropy": "entropy a token",
     "frac_reward_zero_std": "share of groups without a signal",
     "curriculum/effective_sample_size": "effective sample size",
-    "completions/mean_length": "tokens a completion",
+    "accuracy": "accuracy of all rollouts",
 }
 SPENT = {"rollouts": "rollouts", "updates": "optimizer updates", "seconds": "seconds of training"}
 
@@ -50,7 +50,7 @@ def curves_figure(
     panels = figure.subplots(len(ks), len(SPENT), sharey="row", squeeze=False)
     for row, k in enumerate(ks):
         for number, name in enumerate(arms):
-            arm = results.arms[point, name]
+            arm = results.arm(point, name)
             curves = [arm.curve(k, run) for run in arm.runs]
             # Runs of an arm that end at different steps are averaged as far as all of them go.
             shortest = min(len(curve) for curve in curves)
@@ -76,7 +76,7 @@ def tradeoff_figure(results: "Results", point: str, arms: list[str], ks: list[in
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.add_subplot()
     for number, name in enumerate(arms):
-        arm = results.arms[point, name]
+        arm = results.arm(point, name)
         low, high = (_mean_curve(arm, k) for k in (min(ks), max(ks)))
         axes.plot(low, high, color=f"C{number}", label=name, marker=".")
         axes.plot(low[-1], high[-1], "o", color=f"C{number}", markersize=8)
@@ -92,9 +92,11 @@ def traces_figure(results: "Results", point: str, arms: list[str]) -> Figure:
     panels = figure.subplots(2, 3).flat
     for axes, (tag, title) in zip(panels, TRACES.items(), strict=True):
         for number, name in enumerate(arms):
-            trace = results.arms[point, name].trace(tag)
+            trace = results.arm(point, name).trace(tag)
             if trace.empty:
                 continue
+            # Only steps that all runs have made: refilled ones end at different steps.
+            trace = trace[trace["runs"] == trace["runs"].max()]
             smooth = trace["mean"].rolling(5, min_periods=1, center=True).mean()
             axes.plot(trace["rollouts"], smooth, color=f"C{number}")
         axes.set_title(title, fontsize="medium")

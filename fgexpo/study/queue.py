@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..evaluation.store import write_json
 
 ARGUMENTS, FINISHED = "arguments.txt", "finished.json"
+LEFT = 3  # exit status of a run that saved and left before its end
 _TAIL = 5
 
 
@@ -25,26 +26,29 @@ class Task:
         key: its name.
         folder: where its log and mark are.
         arguments: of ``python -m fgexpo``.
+        facts: what else it depends on, such as the contents of files.
     """
 
     key: str
     folder: Path
     arguments: list[str]
+    facts: str = ""
 
     @property
     def finished(self) -> bool:
         """Whether it has run to its end, with these very arguments.
 
         Raises:
-            UserError: when it ran with others.
+            UserError: when it ran, or has begun to train, with others.
         """
-        mark = self.folder / ARGUMENTS
-        if mark.is_file() and mark.read_text() != self._shown():
+        note, done = self.folder / ARGUMENTS, (self.folder / FINISHED).is_file()
+        begun = done or any(self.folder.glob("version_*"))
+        if begun and note.is_file() and note.read_text() != self._shown():
             raise UserError(
-                f"study: {self.folder} holds a run with other settings; remove it, or give the "
-                "study another folder"
+                f"study: {self.folder} holds a run with other settings, see its {ARGUMENTS}; "
+                "remove it, or give the study another folder"
             )
-        return (self.folder / FINISHED).is_file()
+        return done
 
     def note(self) -> None:
         """Write down what it is run with."""
@@ -52,7 +56,7 @@ class Task:
         (self.folder / ARGUMENTS).write_text(self._shown())
 
     def _shown(self) -> str:
-        return "\n".join(self.arguments) + "\n"
+        return "\n".join([*self.arguments, *([f"# {self.facts}"] if self.facts else [])]) + "\n"
 
 
 def work_off(
@@ -102,6 +106,7 @@ def cores() -> int:
 
 
 def _run(task: Task) -> int:
+    from ..callbacks.graceful_stop import Left
     from ..cli import main
 
     with (task.folder / "lock").open("w") as lock:
@@ -110,7 +115,13 @@ def _run(task: Task) -> int:
         if task.finished:
             return 0
         began = time.monotonic()
-        code = main(task.arguments)
+        try:
+            code = main(task.arguments)
+        except Left:
+            print("it was asked to leave before its end; the same command goes on with it")
+            return LEFT
+        except SystemExit as end:  # of --print_config
+            code = int(end.code or 0)
         if code == 0:
             write_json(task.folder / FINISHED, {"seconds": time.monotonic() - began})
         return code

@@ -1,5 +1,6 @@
 """The report of a study: Markdown and figures, made from its table alone."""
 
+import shutil
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ..figures.study import curves_figure, differences_figure, traces_figure, tradeoff_figure
-from .estimates import SEED, Estimate, estimate, rollouts_to
+from .estimates import Estimate, estimate, rollouts_to
 from .results import ArmResults, Differences, Results, compare, read_results
 from .spec import Study
+from .table import KL_COEF
 
 
 def write_report(study: Study, source: str, table: str, path: str) -> None:
-    """Write the Markdown, and its figures beside it.
+    """Write the Markdown, and beside it its figures and the table that it was made from.
 
     Args:
         study: what was run.
@@ -26,7 +28,7 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     points = list(study.points or {"": {}})
     found = {point: differences(study, results, point) for point in points}
-    sections = [_head(study, source, results)]
+    sections = [_head(study, source, results, f"{out.stem}.parquet")]
     for point in points:
         name = f"{out.stem}{'-' * bool(point)}{point}"
         figures = {
@@ -39,23 +41,30 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
             figure.savefig(out.parent / f"{name}-{kind}.png", dpi=90)
         sections += _section(study, results, point, found[point], name)
     out.write_text("\n".join(sections) + "\n")
+    kept = out.with_suffix(".parquet")
+    if not (kept.exists() and kept.samefile(table)):
+        shutil.copyfile(table, kept)
 
 
 def differences(study: Study, results: Results, point: str) -> Differences:
     """Every comparison of the study at a point."""
     pairs = [(name, control) for name, arm in study.arms.items() for control in arm.against]
-    return compare(results, point, pairs, study.ks, len(pairs) * len(study.points or [""]))
+    return compare(results, point, pairs, study.ks, _comparisons(study))
 
 
-def _head(study: Study, source: str, results: Results) -> str:
+def _comparisons(study: Study) -> int:
+    pairs = sum(len(arm.against) for arm in study.arms.values())
+    return pairs * len(study.points or [""]) * len(study.ks)
+
+
+def _head(study: Study, source: str, results: Results, table: str) -> str:
     some = next(iter(results.arms.values()))
     runs, questions = some.final(1).shape
     count = sum(len(arm.runs) for arm in results.arms.values())
-    comparisons = sum(len(arm.against) for arm in study.arms.values()) * len(study.points or [""])
     tuned = (
         f" `{study.tune.setting}` is each arm's best of {study.tune.values}, chosen by "
-        f"{study.tune.score} on `{study.tune.benchmark}` with {len(study.tune.seeds)} seeds a base "
-        "of their own."
+        f"pass@{study.tune.k} on `{study.tune.benchmark}` with {len(study.tune.seeds)} seeds a "
+        "base of their own."
         if study.tune
         else ""
     )
@@ -63,17 +72,18 @@ def _head(study: Study, source: str, results: Results) -> str:
         [
             f"# {study.title}",
             "",
-            f"Made by `python -m fgexpo study {source}` from its table alone; do not edit.",
+            f"Made by `python -m fgexpo study {source}` from [its table]({table}) alone; "
+            "do not edit.",
             "",
             study.claim.strip(),
             "",
             f"{count} runs, {runs} an arm: {len(study.bases.seeds)} bases x {len(study.seeds)} "
             f"seeds. Every run spends {study.rollouts:,} rollouts and is judged by the same "
             f"{questions} questions, {some.n} samples each; a pair of runs shares base and seed."
-            f"{tuned} Intervals are 95 %, over seeds (within bases) and questions, by resampling "
-            f"both; those of differences are widened (Bonferroni) for the {comparisons} "
-            "comparisons of a score. **Bold**: 0 lies outside. Seconds are of training steps, "
-            "with as many runs at once as there were cores.",
+            f"{tuned} Intervals are 95 %, over seeds (for these bases) and questions, both taken "
+            "as random; those of differences are widened (Bonferroni) so that all "
+            f"{_comparisons(study)} hold together. **Bold**: 0 lies outside. Seconds are of "
+            "training steps, with several runs at once.",
         ]
     )
 
@@ -116,8 +126,8 @@ def _verdict(found: Differences) -> str:
 
 
 def _final(results: Results, point: str, arm: str, k: int) -> Estimate:
-    scores = results.arms[point, arm].final(k)
-    return estimate(scores, results.bases(point, arm), SEED)
+    scores = results.arm(point, arm).final(k)
+    return estimate(scores, results.bases(point, arm))
 
 
 def _first(results: Results, point: str, k: int) -> float:
@@ -125,27 +135,49 @@ def _first(results: Results, point: str, k: int) -> float:
 
 
 def _means(study: Study, results: Results, point: str) -> tuple[list[str], list[list[str]]]:
-    """What the arms did on the way: means over steps and runs."""
-    header = ["on the way", "informative groups", "effective sample size", "KL coefficient"]
-    header += ["KL", "entropy", "updates", "s a step"]
+    """What the arms did on the way and at their end: means over runs."""
+    header = ["arm", "KL coefficient", "informative groups", "effective sample size at the end"]
+    header += ["KL at the end", "entropy at the end", "rollouts", "updates", "s a step"]
+    if study.tune is not None:
+        header.append(f"`{study.tune.setting}`")
     if study.target is not None:
         header.append(f"rollouts to pass@1 {study.target:g} (runs that got there)")
     rows = []
     for name in study.arms:
-        arm = results.arms[point, name]
-        zero = arm.trace("frac_reward_zero_std")["mean"]
-        coefficient = arm.trace("akl/kl_coef")["mean"]
+        arm = results.arm(point, name)
         ends = [arm.curve(1, run).iloc[-1] for run in arm.runs]
-        row = [name, f"{1 - zero.mean():.3f}"]
-        row.append(f"{arm.trace('curriculum/effective_sample_size')['mean'].iloc[-1]:,.0f}")
-        row.append("constant" if coefficient.empty else f"{coefficient.mean():.4f}")
-        row += [f"{arm.trace(tag)['mean'].iloc[-1]:.4f}" for tag in ("kl", "entropy")]
-        row.append(f"{np.mean([end['updates'] for end in ends]):.0f}")
+        row = [name, _coefficient(arm), f"{_informative(arm):.3f}"]
+        row.append(_number(arm.at_end("curriculum/effective_sample_size"), ",.0f"))
+        row += [_number(arm.at_end(tag), ".4f") for tag in ("kl", "entropy")]
+        row += [
+            f"{np.mean([end[spent] for end in ends]):,.0f}" for spent in ("rollouts", "updates")
+        ]
         row.append(f"{np.mean([end['seconds'] / end['step'] for end in ends]):.2f}")
+        if study.tune is not None:
+            row.append(_number(arm.on_the_way(study.tune.setting), "g"))
         if study.target is not None:
             row.append(_reached(arm, study.target))
         rows.append(row)
     return header, rows
+
+
+def _coefficient(arm: ArmResults) -> str:
+    """The mean of a controlled coefficient with its range, or the constant one."""
+    trace = arm.trace("akl/kl_coef")
+    if trace.empty:
+        return f"{_number(arm.on_the_way(KL_COEF), '.4f')}, constant"
+    mean = _number(arm.on_the_way("akl/kl_coef"), ".4f")
+    return f"{mean}, {trace['low'].min():.4f} to {trace['high'].max():.4f}"
+
+
+def _informative(arm: ArmResults) -> float:
+    """Share of the groups asked whose rewards differ; those trained on are chosen by it."""
+    asked = arm.on_the_way("refill/informative_frac")
+    return 1 - (arm.on_the_way("frac_reward_zero_std") or 0.0) if asked is None else asked
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _reached(arm: ArmResults, target: float) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .estimates import SEED, Estimate, estimate, question_scores
+from .estimates import Estimate, estimate, question_scores
 from .table import CORRECT, SCHEMA
 
 
@@ -49,14 +49,27 @@ class ArmResults:
         return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
 
     def trace(self, tag: str) -> pd.DataFrame:
-        """Mean, least and greatest value of a logged scalar over runs, by step; may be empty."""
+        """A logged scalar by step over runs: mean, low, high, number of runs; may be empty."""
         logged = self.rows[self.rows["tag"] == tag].groupby("step")
         return logged.agg(
             rollouts=("rollouts", "mean"),
             mean=("value", "mean"),
             low=("value", "min"),
             high=("value", "max"),
+            runs=("value", "size"),
         )
+
+    def at_end(self, tag: str, steps: int = 10) -> float | None:
+        """A logged scalar's mean over the last steps of each run, then over runs; None without."""
+        logged = self.rows[self.rows["tag"] == tag].sort_values("step")
+        if logged.empty:
+            return None
+        ends = logged.groupby(["base", "seed"]).tail(steps)
+        return float(ends.groupby(["base", "seed"])["value"].mean().mean())
+
+    def on_the_way(self, tag: str) -> float | None:
+        """A logged scalar's mean over all steps of each run, then over runs; None without."""
+        return self.at_end(tag, steps=len(self.rows))
 
     @cached_property
     def _counts(self) -> pd.DataFrame:
@@ -81,14 +94,25 @@ class Results:
 
     def difference(self, point: str, arm: str, control: str, k: int) -> np.ndarray:
         """Pass@k of an arm minus its control's, run by run and question by question, [R, Q]."""
-        one, other = self.arms[point, arm], self.arms[point, control]
+        one, other = self.arm(point, arm), self.arm(point, control)
         if one.runs != other.runs:
             raise UserError(f"study: {arm} and {control} do not have the same bases and seeds")
         return one.final(k) - other.final(k)
 
     def bases(self, point: str, arm: str) -> list[int]:
         """The base of each run, R of them."""
-        return [base for base, _ in self.arms[point, arm].runs]
+        return [base for base, _ in self.arm(point, arm).runs]
+
+    def arm(self, point: str, name: str) -> ArmResults:
+        """The runs of an arm at a point.
+
+        Raises:
+            UserError: when the table has none.
+        """
+        if (point, name) not in self.arms:
+            where = f" at point {point!r}" if point else ""
+            raise UserError(f"study: the table has no arm {name!r}{where}")
+        return self.arms[point, name]
 
 
 # By arm and control, then by k.
@@ -109,16 +133,15 @@ def compare(
         point: the regime; empty where a study has one.
         pairs: arm and control.
         ks: values of k.
-        comparisons: how many differences of a score are looked at; their intervals are widened so
-            that all of them hold together. By default the number of pairs.
+        comparisons: how many differences are looked at in all; their intervals are widened so
+            that all of them hold together. By default, these.
     """
     return {
         (arm, control): {
             k: estimate(
                 results.difference(point, arm, control, k),
                 results.bases(point, arm),
-                SEED,
-                comparisons or len(pairs),
+                comparisons or len(pairs) * len(ks),
             )
             for k in ks
         }

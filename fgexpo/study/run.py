@@ -1,16 +1,29 @@
 """A study from its bases to its table, in rounds of runs that do not wait for one another."""
 
+import shutil
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ..errors import UserError
 from ..evaluation.store import write_json
 from ..metrics import pass_at_k
+from ..seeding import hash_seed
 from .queue import Task, work_off
-from .runs import Run, all_runs, base_arguments, base_folder, run_arguments
+from .runs import (
+    Run,
+    all_runs,
+    base_arguments,
+    base_folder,
+    fingerprint,
+    making_folder,
+    run_arguments,
+)
 from .spec import Settings, Study
-from .table import TABLE, read_scalars, read_scores, run_folder_of, write_table
+from .table import TABLE, last_scores, read_scalars, run_folder_of, write_table
 
 Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
 
@@ -23,11 +36,14 @@ def run_study(study: Study, at_once: int, say: Callable[[str], None] = print) ->
     """
     folder = Path(study.folder)
     check(study, at_once, say)
+    facts = fingerprint(study)
     bases = [
-        Task(f"base={seed}", folder / "bases" / f"making={seed}", base_arguments(study, seed))
+        Task(f"base={seed}", making_folder(study, seed), base_arguments(study, seed), facts)
         for seed in study.bases.seeds
-        if not base_folder(study, seed).exists()
     ]
+    for base, seed in zip(bases, study.bases.seeds, strict=True):
+        if not base.finished:  # a kill may have left one half written, which export refuses
+            shutil.rmtree(base_folder(study, seed), ignore_errors=True)
     work_off(bases, at_once, "bases", say)
     best = tune(study, at_once, say)
     runs = all_runs(study, study.seeds)
@@ -44,16 +60,39 @@ def check(study: Study, at_once: int, say: Callable[[str], None]) -> None:
     """Parse the settings of every arm at every point, before anything is spent.
 
     Raises:
-        UserError: naming the arms whose settings `fit` does not take.
+        UserError: naming an arm whose settings `fit` does not take, or that is not judged as the
+            report needs it.
     """
     some = {(run.point, run.arm): run for run in all_runs(study, study.seeds[:1])}
-    tasks = []
-    for run in some.values():
+    tasks = {}
+    for (point, arm), run in some.items():
         tuned = {} if study.tune is None else {study.tune.setting: study.tune.values[0]}
-        name = f"{run.point}-{run.arm}".lstrip("-")
+        name = f"{point}-{arm}".lstrip("-")
         arguments = [*run_arguments(study, run, tuned), "--print_config"]
-        tasks.append(Task(name, Path(study.folder) / "checks" / name, arguments))
-    work_off(tasks, at_once, "checks", say)
+        # Settings that were refused may be mended, so another folder for other settings.
+        folder = Path(study.folder) / "checks" / f"{name}-{hash_seed(*arguments):016x}"
+        tasks[name] = Task(name, folder, arguments, fingerprint(study))
+    work_off(list(tasks.values()), at_once, "checks", say)
+    for name, task in tasks.items():
+        log = (task.folder / "log").read_text()
+        for problem in judged_otherwise(
+            study, yaml.safe_load(log[log.index("seed_everything:") :])
+        ):
+            raise UserError(f"study: arm {name}: {problem}")
+
+
+def judged_otherwise(study: Study, config: Any) -> list[str]:
+    """Why a run with this configuration could not be reported as the study wants it."""
+    names = set(config["data"]["init_args"]["val"] or {})
+    found = [
+        f"no evaluation set {name!r} in data.val, only {sorted(names)}"
+        for name in (study.benchmark, *([study.tune.benchmark] if study.tune else []))
+        if name not in names
+    ]
+    rollouts = config["model"]["init_args"]["evaluation"]["rollouts"]
+    if max(study.ks) > rollouts:
+        found.append(f"ks {study.ks} need more than model.evaluation.rollouts = {rollouts}")
+    return found
 
 
 def tune(study: Study, at_once: int, say: Callable[[str], None]) -> Best:
@@ -96,10 +135,9 @@ def tune(study: Study, at_once: int, say: Callable[[str], None]) -> Best:
 
 def _final_score(study: Study, run: Run) -> float:
     assert study.tune is not None
-    last = read_scores(run_folder_of(study, run))[-1]
-    k = int(study.tune.score.removeprefix("pass@"))
+    last = last_scores(study, run)
     correct = last["correct"][study.tune.benchmark].values()
-    return statistics.mean(pass_at_k(last["n"], c, k) for c in correct)
+    return statistics.mean(pass_at_k(last["n"], c, study.tune.k) for c in correct)
 
 
 def _task(study: Study, run: Run, best: Best) -> Task:
@@ -111,11 +149,15 @@ def _task(study: Study, run: Run, best: Best) -> Task:
     if source is not None:
         extra["model.kl_coef"] = mean_kl_coef(study, Run(run.point, source, run.base, run.seed))
     folder = Path(study.folder) / "runs" / run.key
-    return Task(run.key, folder, run_arguments(study, run, extra))
+    return Task(run.key, folder, run_arguments(study, run, extra), fingerprint(study))
 
 
 def mean_kl_coef(study: Study, run: Run) -> float:
-    """The mean KL coefficient that a run has had, to six digits."""
+    """The mean KL coefficient that a run has had, to six digits.
+
+    Raises:
+        UserError: when its arm has no controller of the coefficient.
+    """
     logged = read_scalars(run_folder_of(study, run)).get("akl/kl_coef")
     if not logged:
         raise UserError(f"study: arm {run.arm!r} has no KL controller that another could match")

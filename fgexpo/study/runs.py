@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .spec import Settings, Study
-
-# A run's own seed: the base's, then the run's, so that no two runs share their draws.
-_SEEDS = 100
+from ..seeding import hash_seed
+from .spec import SEEDS, Settings, Study
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,11 @@ def base_folder(study: Study, seed: int) -> Path:
     return Path(study.folder) / "bases" / f"seed={seed}"
 
 
+def making_folder(study: Study, seed: int) -> Path:
+    """Where the log of its making lies."""
+    return Path(study.folder) / "bases" / f"making={seed}"
+
+
 def base_arguments(study: Study, seed: int) -> list[str]:
     """Command line that makes a base."""
     return [
@@ -84,12 +87,20 @@ def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
         "--prepare=null",
         "--steps=null",
         f"--budget={study.rollouts}",
-        f"--seed_everything={run.base * _SEEDS + run.seed}",
+        f"--seed_everything={run.base * SEEDS + run.seed}",
         "--scores=ValidationScores",
         f"--trainer.logger.save_dir={Path(study.folder) / 'runs'}",
         f"--trainer.logger.name={run.key}",
+        # One folder, also when a kill came before the first checkpoint.
+        "--trainer.logger.version=0",
         "--ckpt_path=last",
     ]
+
+
+def fingerprint(study: Study) -> str:
+    """What the contents of the study's config files and the making of its bases amount to."""
+    texts = [Path(config).read_text() for config in (*study.configs, study.bases.config)]
+    return f"{hash_seed(*texts, *flags(study.bases.settings)):016x}"
 
 
 def flags(settings: Settings) -> list[str]:

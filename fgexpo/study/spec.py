@@ -10,6 +10,7 @@ from ..errors import UserError
 
 # Dotted settings of `python -m fgexpo fit`, in the order in which they are given.
 Settings = dict[str, Any]
+SEEDS = 100  # they are less, so that a base's and a run's make one number
 
 
 @dataclass
@@ -52,14 +53,14 @@ class Tuning:
         values: to choose from.
         seeds: of the runs by which is chosen; none of them is a seed of the study.
         benchmark: evaluation set whose final score decides; not the one that is reported.
-        score: such as ``pass@1``.
+        k: of the pass@k that decides.
     """
 
     setting: str
     values: list[int | float]
     seeds: list[int]
     benchmark: str
-    score: str = "pass@1"
+    k: int = 1
 
 
 @dataclass
@@ -123,12 +124,16 @@ def problems(study: Study) -> list[str]:
     found = []
     if study.rollouts < 1:
         found.append(f"rollouts must be at least 1, got {study.rollouts}")
-    for key in ("configs", "seeds", "arms", "ks"):
+    for key in ("configs", "arms", "ks"):
         if not getattr(study, key):
             found.append(f"{key} must not be empty")
-    for key, seeds in (("seeds", study.seeds), ("bases.seeds", study.bases.seeds)):
-        if len(set(seeds)) != len(seeds) or not all(0 <= seed < 100 for seed in seeds):
-            found.append(f"{key} must be different numbers from 0 to 99, got {seeds}")
+    all_seeds = {"seeds": study.seeds, "bases.seeds": study.bases.seeds}
+    if study.tune:
+        all_seeds["tune.seeds"] = study.tune.seeds
+    for key, seeds in all_seeds.items():
+        allowed = all(0 <= seed < SEEDS for seed in seeds)
+        if not seeds or len(set(seeds)) != len(seeds) or not allowed:
+            found.append(f"{key} must be different numbers from 0 to 99, at least one, got {seeds}")
     for name, arm in study.arms.items():
         for other in (*arm.against, *([arm.match_kl] if arm.match_kl else [])):
             if other not in study.arms or other == name:
@@ -139,6 +144,10 @@ def problems(study: Study) -> list[str]:
         found.append(f"tune.seeds {study.tune.seeds} are not to be seeds of the study")
     if study.tune and study.tune.benchmark == study.benchmark:
         found.append(f"tune.benchmark must not be the reported one, {study.benchmark!r}")
+    if study.tune and not study.tune.values:
+        found.append("tune.values must not be empty")
+    if min(study.ks, default=1) < 1 or (study.tune and study.tune.k < 1):
+        found.append("ks and tune.k must be at least 1")
     files = [*study.configs, study.bases.config]
     found += [f"config {file!r} does not exist" for file in files if not Path(file).is_file()]
     return found

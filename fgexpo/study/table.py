@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from ..errors import UserError
 from ..figures.events import curves, read_run
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
 )
 CORRECT = "correct"
 SCALARS = (
+    "accuracy",
     "reward",
     "kl",
     "entropy",
@@ -43,7 +45,11 @@ SCALARS = (
     "curriculum/frac_frontier",
     "curriculum/mean_pass_rate",
     "learning_rate",
+    "refill/waves",
+    "refill/informative_frac",
 )
+# Settings of a run, in rows of step 0.
+KL_COEF = "model.kl_coef"
 
 
 def write_table(study: Study, runs: list[Run], path: Path) -> None:
@@ -68,6 +74,11 @@ def run_rows(study: Study, run: Run) -> Iterator[dict[str, Any]]:
         for step, value in scalars.get(tag, {}).items():
             spent = {"rollouts": round(rollouts[step]), "seconds": seconds[step]}
             yield {**who, **spent, "tag": tag, "step": step, "value": value}
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for setting in (KL_COEF, *([study.tune.setting] if study.tune else [])):
+        value = setting_of(config, setting)
+        yield {**who, "tag": setting, "step": 0, "rollouts": 0, "seconds": 0.0, "value": value}
+    last_scores(study, run)
     for scores in read_scores(folder):
         step = scores["step"]
         spent = {"rollouts": scores["rollouts"], "updates": scores["updates"]}
@@ -83,6 +94,32 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
         tag: dict(zip(steps.tolist(), values.tolist(), strict=True))
         for tag, (steps, values) in found.items()
     }
+
+
+def setting_of(config: Any, dotted: str) -> Any:
+    """A setting of a saved configuration, where classes have their settings in ``init_args``."""
+    for key in dotted.split("."):
+        if key not in config and "init_args" in config:
+            config = config["init_args"]
+        config = config[key]
+    return config
+
+
+def last_scores(study: Study, run: Run) -> dict[str, Any]:
+    """What a run's last validation has found.
+
+    Raises:
+        UserError: when the run has not spent its budget, so that this is not its end.
+    """
+    folder = run_folder_of(study, run)
+    scores = read_scores(folder)
+    if not scores or scores[-1]["rollouts"] < study.rollouts:
+        spent = scores[-1]["rollouts"] if scores else 0
+        raise UserError(
+            f"study: {folder} was last judged after {spent} of its {study.rollouts} rollouts; "
+            f"remove {folder.parent} and run the study again"
+        )
+    return scores[-1]
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
