@@ -6,6 +6,7 @@ strategy writes it, counts once a marker stands in it, which is written after ev
 
 import io
 import os
+import pickle
 import struct
 import zipfile
 from collections.abc import Iterable
@@ -21,7 +22,10 @@ from .heartbeat import beat
 MARKER = "complete"
 PATTERN = "step=*.ckpt"
 # What zipfile raises, depending on which byte is spoilt: names, flags, versions, offsets.
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error)
+UNREADABLE = (
+    *(OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error),
+    *(pickle.UnpicklingError, KeyError),
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -89,9 +93,13 @@ def is_complete(path: Path) -> bool:
         return (path / MARKER).is_file()
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            if archive.testzip() is not None:
+                return False
+        # A spoilt directory of the archive may pass for another one, in which a record is missing.
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE:
         return False
+    return True
 
 
 def by_age(paths: Iterable[Path]) -> list[Path]:

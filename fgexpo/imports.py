@@ -30,7 +30,12 @@ def restrict_imports() -> None:
     Raises:
         UserError: when a plug-in cannot be imported.
     """
-    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*ALLOWED, *plugins()])
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *plugins()],
+        # A study's settings are passed on as they are, and else no value may make any object.
+        instantiate_subclass_spec_in_any=False,
+    )
     for name in plugins():
         try:
             importlib.import_module(name)

@@ -194,10 +194,11 @@ def test_a_checkpoint_holds_plain_values_alone(model_folder, tmp_path):
     assert "fgexpo" in torch.load(tmp_path / "last.ckpt", weights_only=True)
 
 
-def test_whichever_byte_is_spoilt_nothing_is_raised(tmp_path):
+def test_whichever_byte_is_spoilt_what_passes_can_be_loaded(tmp_path):
     path = tmp_path / "x.ckpt"
     torch.save({"x": torch.arange(50)}, path)
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        assert is_complete(path) in (True, False)
+        if is_complete(path):
+            assert torch.load(path, weights_only=True)["x"].shape == (50,)

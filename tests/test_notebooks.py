@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
+from study_tables import write_study_table
 from torch.utils.tensorboard import SummaryWriter
 
 from fgexpo.errors import UserError
@@ -40,10 +41,14 @@ def test_a_notebook_is_stripped(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "images"), [("01_read_a_run", 6), ("03_akl_and_gcs_by_hand", 4)], ids=lambda x: str(x)
+    ("name", "images"),
+    [("01_read_a_run", 6), ("02_ablation", 4), ("03_akl_and_gcs_by_hand", 4)],
+    ids=lambda x: str(x),
 )
-def test_a_notebook_runs_and_shows_its_figures(name, images, monkeypatch):
+def test_a_notebook_runs_and_shows_its_figures(name, images, monkeypatch, tmp_path):
     monkeypatch.setenv("FGEXPO_RUN", str(SAVED))
+    monkeypatch.setenv("FGEXPO_STUDY", str(tmp_path / "study.parquet"))
+    write_study_table(tmp_path / "study.parquet")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from fgexpo.imports import restrict_imports
 from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
 from fgexpo.study.queue import Task, work_off
 from fgexpo.study.runs import Run, all_runs, base_arguments, flags, run_arguments
@@ -29,6 +30,8 @@ def study(**changes):
 def written(tmp_path):
     """A function that writes a study's YAML and reads it back."""
 
+    restrict_imports()  # as the command line does
+
     def write(text):
         path = tmp_path / "study.yaml"
         path.write_text(
@@ -44,6 +47,10 @@ def test_a_study_is_read_with_its_dotted_settings_in_order(written):
     found = written("arms:\n  a: {settings: {akl: null, data.curriculum: Uniform}}\n  b: {}\n")
     assert list(found.arms["a"].settings.items()) == [("akl", None), ("data.curriculum", "Uniform")]
     assert found.arms["b"].settings == {} and found.bases.seeds == [0]
+    # A class among the settings is passed on, not made.
+    spec = {"class_path": "TinyArithmetic", "init_args": {"per_cell": 1}}
+    found = written(f"arms: {{a: {{settings: {{data.train: {spec}}}}}}}\n")
+    assert found.arms["a"].settings == {"data.train": spec}
 
 
 def test_a_misspelt_key_is_named(written):

@@ -101,5 +101,6 @@ def test_a_study_from_a_kill_to_its_report(tmp_path, monkeypatch):
     elsewhere = tmp_path / "docs" / "results.md"
     alone = ["study", str(path), f"--table={folder / 'results.parquet'}", f"--report={elsewhere}"]
     assert command_line(alone) == 0
-    assert elsewhere.read_text() == report.replace("(report-", "(results-")
+    assert elsewhere.with_suffix(".parquet").is_file()
+    assert elsewhere.read_text() == report.replace("(report", "(results")
     assert read_study(str(path)).title in report
