@@ -1,15 +1,21 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from fgexpo.cli import main
 from fgexpo.imports import restrict_imports
 from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
 from fgexpo.study.queue import Task, work_off
+from fgexpo.study.run import judged_otherwise
 from fgexpo.study.runs import Run, all_runs, base_arguments, flags, run_arguments
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
 
 CONFIGS = ["configs/tiny.yaml"]
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 
 
 def study(**changes):
@@ -81,6 +87,26 @@ def test_a_misspelt_key_is_named(written):
 )
 def test_what_does_not_fit_together_is_said(changes, message):
     assert re.search(message, problems(study(**changes))[0])
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_arm_of_a_shipped_study_is_taken_by_fit(path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shipped = read_study(str(path))
+    tuned = {} if shipped.tune is None else {shipped.tune.setting: shipped.tune.values[0]}
+    some = {run.arm: run for run in all_runs(shipped, shipped.seeds[:1])}
+    for run in some.values():
+        with pytest.raises(SystemExit) as end:
+            main([*run_arguments(shipped, run, tuned), "--print_config"])
+        assert end.value.code == 0, run.key
+        config = yaml.safe_load(capsys.readouterr().out)
+        assert judged_otherwise(shipped, config) == []
+        assert config["budget"] == shipped.rollouts and config["steps"] is None
+    assert config["model"]["init_args"]["evaluation"]["rollouts"] == 32
+    shipped.benchmark, shipped.ks = "elsewhere", [1, 64]
+    first, second = judged_otherwise(shipped, config)
+    assert "no evaluation set 'elsewhere' in data.val" in first
+    assert second == "ks [1, 64] need more than model.evaluation.rollouts = 32"
 
 
 def test_runs_are_arms_times_points_times_bases_times_seeds():
