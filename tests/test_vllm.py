@@ -1,6 +1,7 @@
 """Real vLLM on a CPU: parity with the policy, and every fault of the sync caught in one step."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -196,7 +197,9 @@ def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
     ]
     environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
     with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until_well(url, server, tmp_path / "log")
@@ -207,7 +210,7 @@ def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
             expected, _ = completion_logprobs(policy, join(PROMPTS, found, 4), temperature)
             torch.testing.assert_close(found.logp_NT, expected.detach(), atol=1e-4, rtol=0)
     finally:
-        server.kill()
+        os.killpg(server.pid, signal.SIGKILL)  # its engine is a process of its own
         server.wait()
     with pytest.raises(RuntimeError, match="cannot be reached"):
         engine.generate(policy, request())
