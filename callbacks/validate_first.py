@@ -4,6 +4,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from .validation_scores import ValidationScores
+
 
 class ValidateFirst(Callback):
     """Runs one validation when a fresh run starts, or the one that a resumed run still owes.
@@ -44,8 +46,11 @@ class ValidateFirst(Callback):
         step = pl_module.rollout_step
         if step == 0:
             return True
-        if trainer.should_stop:  # a run that has made all its steps: its last one is always due
-            return self.validated_at < step
+        if trainer.should_stop:
+            # The run has made all its steps. The last checkpoint may be older than the last
+            # validation, so only what writes validations down knows whether that one was made.
+            written = [c for c in trainer.callbacks if isinstance(c, ValidationScores)]  # pyright: ignore[reportAttributeAccessIssue]
+            return any(not scores.has(step) for scores in written)
         # Only a count of batches over the whole run says which steps are due.
         by_steps = trainer.check_val_every_n_epoch is None
         return by_steps and step % trainer.val_check_batch == 0 and self.validated_at < step

@@ -28,6 +28,10 @@ class ValidationScores(Callback):
         if stage == "fit":
             self._folder = run_folder(trainer) / FOLDER
 
+    def has(self, step: int) -> bool:
+        """Whether the validation of a rollout step is written down."""
+        return self._path(step).is_file()
+
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write what has just been found."""
         if not trainer.is_global_zero or trainer.state.fn != "fit":
@@ -43,7 +47,7 @@ class ValidationScores(Callback):
             for loader in (loaders if isinstance(loaders, list) else [loaders])
         }
         write_json(
-            self._folder / f"step={step:06d}.json",
+            self._path(step),
             {
                 "step": step,
                 "rollouts": pl_module.num_rollouts,
@@ -52,3 +56,6 @@ class ValidationScores(Callback):
                 "correct": found,
             },
         )
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step={step:06d}.json"

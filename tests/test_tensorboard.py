@@ -96,7 +96,9 @@ def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
         "refresh": "epoch",
         "lr": 0.1,
         "seed": 0.0,
+        "refill": "none",
         "steps": 2.0,
+        "budget": -1.0,
     }
     assert end.status == 1  # success
     (experiment,) = hparams_of(tmp_path / "run", "experiment")
@@ -138,7 +140,7 @@ def test_a_plain_run_has_the_same_columns(model_folder, tmp_path):
     (start,) = hparams_of(tmp_path / "run", "session_start_info")
     found = {key: start.hparams[key].string_value for key in ("akl", "rho", "curriculum")}
     assert found == {"akl": "none", "rho": "none", "curriculum": "Uniform"}
-    assert len(start.hparams) == 9
+    assert len(start.hparams) == 11
 
 
 def test_other_loggers_are_left_alone(model_folder, tmp_path):
