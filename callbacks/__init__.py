@@ -7,7 +7,7 @@ from .akl import AKLCallback, KLController
 from .evaluation_report import EvaluationReport
 from .export import ExportPolicy
 from .frontier import FrontierImages
-from .graceful_stop import GracefulStop
+from .graceful_stop import GracefulStop, Left
 from .hparams import HParams
 from .layout import ScalarLayout
 from .panels import TensorBoardPanels
@@ -29,6 +29,7 @@ __all__ = [
     "GracefulStop",
     "HParams",
     "KLController",
+    "Left",
     "QuestionAKL",
     "RolloutCheckpoint",
     "RolloutLog",

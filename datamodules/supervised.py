@@ -46,7 +46,7 @@ class SupervisedDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}")
-        self.levels = list(LEVELS) if levels is None else levels
+        self.levels: list[int] = list(LEVELS) if levels is None else levels
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise UserError(f"data.levels must be some of {list(LEVELS)}, got {levels}")
         self.val = val

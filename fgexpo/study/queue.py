@@ -106,7 +106,7 @@ def cores() -> int:
 
 
 def _run(task: Task) -> int:
-    from ..callbacks.graceful_stop import Left
+    from ..callbacks import Left
     from ..cli import main
 
     with (task.folder / "lock").open("w") as lock:

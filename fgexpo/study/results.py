@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,9 @@ import pandas as pd
 from ..errors import UserError
 from .estimates import Estimate, estimate, question_scores
 from .table import CORRECT, SCHEMA
+
+# A pandas DataFrame, whose inferred types are unions of all that a cell may hold.
+Frame = Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class ArmResults:
         rows: its part of the table.
     """
 
-    rows: pd.DataFrame
+    rows: Frame
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -40,7 +44,7 @@ class ArmResults:
         """The same of the validation before the first step."""
         return self._scores(self._counts[self._counts["step"] == 0], k)
 
-    def curve(self, k: int, run: tuple[int, int]) -> pd.DataFrame:
+    def curve(self, k: int, run: tuple[int, int]) -> Frame:
         """Mean pass@k of a run at every validation: step, rollouts, updates, seconds, score."""
         base, seed = run
         mine = self._counts[(self._counts["base"] == base) & (self._counts["seed"] == seed)]
@@ -48,7 +52,7 @@ class ArmResults:
         columns = ["step", "rollouts", "updates", "seconds", "score"]
         return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
 
-    def trace(self, tag: str) -> pd.DataFrame:
+    def trace(self, tag: str) -> Frame:
         """A logged scalar by step over runs: mean, low, high, number of runs; may be empty."""
         logged = self.rows[self.rows["tag"] == tag].groupby("step")
         return logged.agg(
@@ -72,10 +76,10 @@ class ArmResults:
         return self.at_end(tag, steps=len(self.rows))
 
     @cached_property
-    def _counts(self) -> pd.DataFrame:
+    def _counts(self) -> Frame:
         return self.rows[self.rows["tag"] == CORRECT]
 
-    def _scores(self, counts: pd.DataFrame, k: int) -> np.ndarray:
+    def _scores(self, counts: Frame, k: int) -> np.ndarray:
         wide = counts.pivot(index=["base", "seed"], columns="question", values="value")
         if wide.isna().to_numpy().any():
             raise UserError("study: the runs of an arm were not judged by the same questions")
@@ -161,5 +165,5 @@ def read_results(path: str) -> Results:
         raise UserError(f"study: cannot read {path!r} ({error})") from error
     if list(table.columns) != SCHEMA.names:
         raise UserError(f"study: {path!r} is no table of a study: columns {list(table.columns)}")
-    grouped = table.groupby(["point", "arm"], sort=False)
-    return Results({(str(p), str(a)): ArmResults(rows) for (p, a), rows in grouped})  # pyright: ignore[reportGeneralTypeIssues]
+    grouped: Any = table.groupby(["point", "arm"], sort=False)
+    return Results({(point, arm): ArmResults(rows) for (point, arm), rows in grouped})
