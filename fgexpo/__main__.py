@@ -19,8 +19,10 @@ def run() -> int:
                 file=sys.stderr,
             )
             return 2
+    from .allocator import keep_freed_memory
     from .cli import main
 
+    keep_freed_memory()
     return main()
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from .lm_head import head_logprobs
-from .packing import is_packed, lay_out, packed_hidden
+from .packing import is_packed, packed_hidden
 from .sequences import Sequences
+from .shared_prompts import arrange
 
 # Of a sharded model: the method by which all its weights are gathered for this computation.
 LOGPROBS = "completion_logprobs"
@@ -61,8 +62,8 @@ def compute_logprobs(
 
 
 def _packed(decoder: Any, sequences: Sequences, row_M: Tensor, position_M: Tensor) -> Tensor:
-    packed = lay_out(sequences)
-    return packed_hidden(decoder, packed)[packed.offset_N[row_M] + position_M]
+    packed = arrange(sequences)
+    return packed_hidden(decoder, packed)[packed.places(row_M, position_M)]
 
 
 def _padded(decoder: Any, sequences: Sequences, row_M: Tensor, position_M: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -63,6 +64,15 @@ class Bucket:
         flat = padded_nLhd.flatten(0, 1)
         return flat if self.place is None else flat.index_select(0, self.place)
 
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, options: dict[str, Any]
+    ) -> Tensor:
+        """Attention of this bucket's tokens, [m, h, d], from the whole row's [1, h, M, d]."""
+        q, k, v = (self.pad(row) for row in (query, key, value))
+        options = options | {"is_causal": True}
+        padded_nLhd, _ = sdpa_attention_forward(module, q, k, v, None, **options)
+        return self.unpad(padded_nLhd)
+
 
 class Segments:
     """What attention has to know about a row; counts the layers that have asked.
@@ -73,7 +83,7 @@ class Segments:
     """
 
     def __init__(self, lengths: list[int], device: torch.device) -> None:
-        self.buckets = [
+        self.buckets: list[Bucket] = [
             Bucket(start, part, device) for start, part in _similar(tuple(lengths), MAX_PADDING)
         ]
         self.calls = 0
@@ -94,6 +104,10 @@ class Packed:
     position_1M: Tensor
     offset_N: Tensor
     segments: Segments
+
+    def places(self, row_M: Tensor, position_M: Tensor) -> Tensor:
+        """Where in the row a sequence's token at a position stands, [M]."""
+        return self.offset_N[row_M] + position_M
 
 
 def lay_out(sequences: Sequences) -> Packed:
@@ -161,15 +175,33 @@ def packed_attention(
         [1, M, h, d], and no weights.
     """
     if segments is None:
+        if query.shape[2] == 1 and query.shape[1] > key.shape[1]:
+            return _one_token(query, key, value, attention_mask, options.get("scaling")), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     segments.calls += 1
-    options["is_causal"] = True
-    found = []
-    for bucket in segments.buckets:
-        q, k, v = (bucket.pad(row) for row in (query, key, value))
-        padded_nLhd, _ = sdpa_attention_forward(module, q, k, v, None, **options)
-        found.append(bucket.unpad(padded_nLhd))
+    found = [bucket.attend(module, query, key, value, options) for bucket in segments.buckets]
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
+
+
+def _one_token(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
+) -> Tensor:
+    """Attention of the newest token, whose query heads stand in for positions of a shared key head.
+
+    All of them see the same keys, so that no copy of these is made for each.
+    """
+    rows, heads, _, width = query.shape
+    query = query.view(rows, key.shape[1], -1, width)
+    if query.device.type == "cpu" and query.dtype == torch.float32:
+        # For so few queries the blocks of PyTorch's fused kernel cost more than they save.
+        scaled = query * (width**-0.5 if scaling is None else scaling)
+        logits = torch.matmul(scaled, key.transpose(-1, -2))
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        found = torch.matmul(logits.softmax(-1), value)
+    else:
+        found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return found.reshape(rows, 1, heads, -1)
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

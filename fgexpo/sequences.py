@@ -20,12 +20,14 @@ class Sequences:
         tokens_NL: int64 [N, L].
         prompt_lengths_N: int64 [N], at least 1 each.
         completion_lengths_N: int64 [N].
+        prompt_N: a number for each different prompt, int64 [N].
         width: T, the width of the per-completion-token tensors.
     """
 
     tokens_NL: Tensor
     prompt_lengths_N: Tensor
     completion_lengths_N: Tensor
+    prompt_N: Tensor
     width: int
 
     def to(self, device: torch.device | str, **kwargs: Any) -> "Sequences":
@@ -34,6 +36,7 @@ class Sequences:
             self.tokens_NL.to(device, **kwargs),
             self.prompt_lengths_N.to(device, **kwargs),
             self.completion_lengths_N.to(device, **kwargs),
+            self.prompt_N.to(device, **kwargs),
             self.width,
         )
 
@@ -55,6 +58,7 @@ class Sequences:
             self.tokens_NL[rows, :longest],
             self.prompt_lengths_N[rows],
             self.completion_lengths_N[rows],
+            self.prompt_N[rows],
             self.width,
         )
 
@@ -71,9 +75,9 @@ def join(prompts: list[list[int]], completions: Completions, group_size: int) ->
         tokens_NL[rows, : len(prompt)] = torch.tensor(prompt, device=device)
     row, column = completions.mask_NT.nonzero(as_tuple=True)
     tokens_NL[row, prompt_lengths_N[row] + column] = completions.tokens_NT[row, column]
-    return Sequences(
-        tokens_NL, prompt_lengths_N, completions.lengths_N, completions.tokens_NT.shape[1]
-    )
+    prompt_N = torch.arange(len(prompts), device=device).repeat_interleave(group_size)
+    width = completions.tokens_NT.shape[1]
+    return Sequences(tokens_NL, prompt_lengths_N, completions.lengths_N, prompt_N, width)
 
 
 def join_solutions(prompts: list[list[int]], solutions: list[list[int]]) -> Sequences:

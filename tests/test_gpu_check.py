@@ -148,8 +148,8 @@ def one_bucket(lengths, limit):
     yield 0, (sum(lengths),)
 
 
-def shifted(sequences, lay_out=packing.lay_out):
-    packed = lay_out(sequences)
+def shifted(sequences, arrange=logprobs.arrange):
+    packed = arrange(sequences)
     packed.position_1M.mul_(2)
     return packed
 
@@ -165,7 +165,7 @@ class Skewed(lm_head._Head):
     ("where", "name", "fault", "expected"),
     [
         (packing, "_similar", one_bucket, "float32, packed, fast attention, slices: mean |logp"),
-        (logprobs, "lay_out", shifted, "bf16, packed, fast attention, slices: mean |logp"),
+        (logprobs, "arrange", shifted, "bf16, packed, fast attention, slices: mean |logp"),
         (lm_head, "_Head", Skewed, "float32: gradient's |difference| / norm"),
     ],
 )

@@ -35,7 +35,9 @@ def micro_batch():
     lengths_N = torch.tensor(spread(TOKENS, LONGEST))
     tokens_NL = torch.randint(32768, (len(lengths_N), int(lengths_N.max())))
     prompts_N = torch.full_like(lengths_N, PROMPT)
-    return Sequences(tokens_NL, prompts_N, lengths_N - PROMPT, tokens_NL.shape[1] - PROMPT)
+    numbers_N = torch.arange(len(lengths_N))
+    width = tokens_NL.shape[1] - PROMPT
+    return Sequences(tokens_NL, prompts_N, lengths_N - PROMPT, numbers_N, width)
 
 
 def measure(work, autocast, checkpointing, adapters):

@@ -1,7 +1,7 @@
 """Bytes of the policy's own decoding: the native engine's operations on fake tensors.
 
-Its worst moments are the prompts' forward pass, and the last token of a wave in which no row has
-ended before.
+Its worst moments are the prompts' forward pass, the last time that the KV cache grows, and the last
+token, in a wave in which no row has ended before.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import DynamicCache
 
 from ..rollout import Sampling
+from ..rollout.kv_cache import last_growth, roomy_cache
 from ..rollout.native import _forward
 from ..rollout.sampling import sample_tokens
 from .adapters import fake_model
 from .job import Call, Job
 from .shape import to_text
 from .storage import Bytes, StorageCounter, at_depth
+
+# Heads, channels, and dtypes of keys and values, of a layer's cache.
+Heads = tuple[int, int, torch.dtype, torch.dtype]
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Wave:
 
     @property
     def cached(self) -> int:
-        """Tokens of a sequence in the KV cache when the last one comes; that one is never read."""
+        """Tokens of a sequence in the KV cache before the last forward pass."""
         return max(self.prompt, self.prompt + self.new - 2)
 
 
@@ -68,7 +71,7 @@ def wave_of(job: Job, call: Call) -> Wave:
 
 
 def count_wave(config: Any, wave: Wave) -> Bytes:
-    """Bytes of one wave; ``kept`` is the KV cache before its last token."""
+    """Bytes of one wave; ``kept`` is the KV cache at its end, room included."""
     text = to_text(config)
     return at_depth(lambda layers: _count(text, wave, layers), config)
 
@@ -86,22 +89,45 @@ def run_wave(model: Any, wave: Wave) -> Bytes:
     with counter, precision:
         layers = _prefill(model, wave)
         prefill = counter.peak
-        cache: Any = DynamicCache(config=model.config)
+        kept = _decode(model, wave, layers, counter)
+    return Bytes(kept, max(prefill, counter.peak))
+
+
+def _decode(model: Any, wave: Wave, layers: list[Heads], counter: StorageCounter) -> int:
+    """Decode a token where the cache grows for the last time, and the last one; bytes kept then."""
+    cache: Any = roomy_cache(model.config)
+
+    def fill(tokens: int) -> None:
         for layer, (heads, width, key, value) in enumerate(layers):
-            size = (wave.rows, heads, wave.cached, width)
+            size = (wave.rows, heads, tokens, width)
             cache.update(torch.zeros(size, dtype=key), torch.zeros(size, dtype=value), layer)
-        kept = counter.peak = counter.now  # filling it at once took copies
-        mask_NL = torch.ones(wave.rows, wave.cached + 1, dtype=torch.int64)
+
+    def step(length: int) -> None:
+        mask_NL = torch.ones(wave.rows, length, dtype=torch.int64)
         token_N1 = torch.zeros(wave.rows, 1, dtype=torch.int64)
         logits_NV = _forward(model, token_N1, mask_NL, cache)
         uniform_N = torch.zeros(wave.rows, dtype=torch.float64)
         sample_tokens(logits_NV, uniform_N, Sampling(top_p=0.5 if wave.filtered else 1.0))
-    return Bytes(kept, max(prefill, counter.peak))
+
+    last = wave.cached + 1
+    grown = last_growth(wave.prompt, last)
+    fill(grown - 1)
+    cache.batch_repeat_interleave(1)  # full, as it is before it grows
+    counter.peak = counter.now  # filling it at once took copies
+    step(grown)
+    growing = counter.peak
+    if last > grown:
+        fill(last - 1 - grown)
+        counter.peak = counter.now
+        step(last)
+    kept = counter.now
+    counter.peak = max(counter.peak, growing)
+    return kept
 
 
-def _prefill(model: Any, wave: Wave) -> list[tuple[int, int, torch.dtype, torch.dtype]]:
+def _prefill(model: Any, wave: Wave) -> list[Heads]:
     """Read the prompts; heads, channels and dtypes of keys and values in each layer's cache."""
-    cache: Any = DynamicCache(config=model.config)
+    cache: Any = roomy_cache(model.config)
     mask_QL = torch.ones(wave.prompts, wave.prompt, dtype=torch.int64)
     _forward(model, torch.zeros_like(mask_QL), mask_QL, cache)
     cache.batch_repeat_interleave(wave.group)

@@ -37,6 +37,12 @@ def fast_equal(pair: Pair) -> bool | None:
     hostile = is_hostile(pair.answer)
     if not pair.answer.strip() or hostile == "length":
         return False
+    return _fast_equal(pair, hostile)
+
+
+# In training the same questions come again, and with them the same answers.
+@lru_cache(maxsize=2**14)
+def _fast_equal(pair: Pair, hostile: str | None) -> bool | None:
     one_number = not is_list(pair.gold)
     if key(pair.gold, one_number) == key(pair.answer, one_number):
         return not differ(split(pair.gold)[1], split(pair.answer)[1])

@@ -9,11 +9,16 @@ from ..heartbeat import beat
 from ..seeding import uniforms
 from ..types import Completions, FinishReason
 from .base import RolloutEngine, RolloutRequest
+from .kv_cache import roomy_cache
 from .sampling import sample_tokens
+
+# Finished rows leave once this share or less of all rows is alive: to take them out is to copy the
+# others' cache.
+KEPT_ROWS = 0.8
 
 
 class Native(RolloutEngine):
-    """Prefill each prompt once, fan it out to its G samples, drop rows as they finish.
+    """Prefill each prompt once, fan it out to its G samples, drop rows that have finished.
 
     Args:
         max_rows: rollouts decoded at once; more prompts wait for the next wave.
@@ -68,21 +73,29 @@ def _decode(
     cache.batch_repeat_interleave(group)
     logits_NV = logits_NV.repeat_interleave(group, 0)
     mask_NL = mask_NL.repeat_interleave(group, 0)
-    row_N = torch.arange(len(seeds), device=device)  # which output row each live row writes to
+    row_N = torch.arange(len(seeds), device=device)  # which output row each row writes to
+    live_N = torch.ones_like(row_N, dtype=torch.bool)
     for t in range(sampling.max_new_tokens):
         beat()
         token_N, token_logp_N = sample_tokens(logits_NV, uniform_NT[row_N, t], sampling)
-        tokens_NT[row_N, t] = token_N
-        logp_NT[row_N, t] = token_logp_N
-        done_N = torch.isin(token_N, stop_ids)
-        if done_N.any():
-            lengths_N[row_N[done_N]] = t + 1
-            stopped_N[row_N[done_N]] = True
-            live = (~done_N).nonzero().squeeze(-1)
-            row_N, token_N, mask_NL = row_N[live], token_N[live], mask_NL[live]
-            cache.batch_select_indices(live)
-        if not len(row_N) or t + 1 == sampling.max_new_tokens:
+        tokens_NT[row_N, t] = token_N.where(live_N, 0)
+        logp_NT[row_N, t] = token_logp_N.where(live_N, 0.0)
+        done_N = torch.isin(token_N, stop_ids) & live_N
+        lengths_N[row_N[done_N]] = t + 1
+        stopped_N[row_N[done_N]] = True
+        live_N = live_N & ~done_N
+        live = int(live_N.sum())
+        if not live or t + 1 == sampling.max_new_tokens:
             break
+        if live <= KEPT_ROWS * len(row_N):
+            rows = live_N.nonzero().squeeze(-1)
+            row_N, token_N, mask_NL, live_N = (
+                row_N[rows],
+                token_N[rows],
+                mask_NL[rows],
+                live_N[rows],
+            )
+            cache.batch_select_indices(rows)
         mask_NL = torch.cat([mask_NL, mask_NL.new_ones(len(row_N), 1)], 1)
         logits_NV = _forward(policy, token_N[:, None], mask_NL, cache)
 
@@ -95,7 +108,7 @@ def _prefill(
     padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     mask_QL = torch.tensor(mask, device=device)
-    cache = DynamicCache(config=policy.config)  # pyright: ignore[reportArgumentType]
+    cache = roomy_cache(policy.config)
     return _forward(policy, torch.tensor(padded, device=device), mask_QL, cache), cache, mask_QL
 
 

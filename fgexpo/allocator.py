@@ -1,0 +1,27 @@
+"""Freed memory stays with the process instead of going back to the system after every tensor.
+
+By default glibc unmaps large blocks when they are freed, and the system clears their pages again
+for the next tensor. On a CPU this costs a third of a small model's forward pass; the peak is the
+same. PyTorch keeps a GPU's memory by itself.
+"""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_LARGEST_MMAP_THRESHOLD = 2**25  # more is refused
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library; False where it is not glibc, which is then left as it is."""
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is None:
+        return False
+    done = (
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
+        mallopt(_M_TRIM_THRESHOLD, _NEVER),
+    )
+    return all(done)
