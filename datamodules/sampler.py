@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import WeightedRandomSampler
 
+from fgexpo.drawing import draw_distinct
 from fgexpo.errors import UserError
 from fgexpo.seeding import hash_seed
 
@@ -77,7 +78,8 @@ class CurriculumSampler(WeightedRandomSampler):
                 f"data.curriculum gave weights of shape {tuple(weights.shape)} for a pool of "
                 f"{len(self.weights)} questions"
             )
-        if not (weights.isfinite() & (weights >= 0)).all():
+        low, high = weights.aminmax()  # both are NaN if any weight is
+        if not (low >= 0 and high.isfinite()):
             raise UserError("data.curriculum gave a weight that is negative or not finite")
         self.weights = weights
 
@@ -89,17 +91,12 @@ class CurriculumSampler(WeightedRandomSampler):
             wave: which draw of this step.
             asked: rows that are not drawn; the others must fill the wave.
         """
-        open_M = torch.ones(len(self.weights), dtype=torch.bool)
-        open_M[list(asked)] = False
-        rows = open_M.nonzero().flatten()
         # Questions of weight 0 are drawn only when the others do not fill a step.
-        weights = self.weights[rows].clamp_min(torch.finfo(torch.float64).tiny)
+        weights = self.weights.clamp_min(torch.finfo(torch.float64).tiny)
+        weights[list(asked)] = 0
         key = (self.seed, "draw", step, wave) if wave else (self.seed, "draw", step)
         generator = torch.Generator().manual_seed(hash_seed(*key))
-        drawn = torch.multinomial(
-            weights, self.questions_per_step, replacement=False, generator=generator
-        )
-        return rows[drawn].tolist()
+        return draw_distinct(weights, self.questions_per_step, generator).tolist()
 
     def __iter__(self) -> Iterator[int]:
         """The rest of this epoch, this process's share, each step drawn when it is reached.

@@ -101,7 +101,10 @@ def watched(model_folder, tmp_path_factory):
     seen, recorder = Seen(), Recorder()
     spies = {"engine": SeenNative(seen), "verifier": SeenVerifier(seen)}
     options = {**PAIRS, **spies, "kl_coef": 0.1, "refill": Refill(4)}
-    module, data = make_module(model_folder, **options), make_data(decay=0.5, refresh="step")
+    module, data = (
+        make_module(model_folder, **options),
+        make_data(decay=0.5, refresh="step", seed=3),
+    )
     callbacks = [AKLCallback(), seen, recorder]
     make_trainer(tmp_path_factory.mktemp("watched"), STEPS, callbacks).fit(module, data)
     assert {len(waves) for waves in seen.steps} > {2}, "waves must differ for these tests to tell"

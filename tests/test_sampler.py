@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import WeightedRandomSampler
 
 from fgexpo.datamodules import CurriculumSampler
+from fgexpo.drawing import draw_distinct
 from fgexpo.seeding import hash_seed
 
 
@@ -62,11 +63,11 @@ def test_waves_of_a_step_do_not_meet_and_follow_the_weights():
     assert own_numbers > 25
 
 
-def test_the_first_wave_is_torchs_own_draw():
+def test_a_step_is_drawn_by_its_own_generator():
     weights = torch.tensor([4.0, 2.0, 1.0, 1.0], dtype=torch.float64)
     for step in range(20):
         generator = torch.Generator().manual_seed(hash_seed(0, "draw", step))
-        expected = torch.multinomial(weights, 2, generator=generator).tolist()
+        expected = draw_distinct(weights, 2, generator).tolist()
         assert make(weights.tolist()).draw(step) == expected
 
 

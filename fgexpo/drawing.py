@@ -1,0 +1,33 @@
+"""Weighted draws without replacement, at the cost of a running sum."""
+
+import torch
+from torch import Tensor
+
+
+def draw_distinct(weights_M: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw rows one after the other, each in proportion to the weights of those still left.
+
+    Rows are drawn with replacement and repeats left out, which has the same distribution; what was
+    drawn then leaves the weights, so that a few heavy rows do not hold up the others.
+
+    Args:
+        weights_M: not negative, float64 [M]; rows of weight 0 are never drawn.
+        count: at most the rows that may be drawn.
+        generator: of the uniform numbers.
+
+    Returns:
+        Distinct rows in the order drawn, int64 [count].
+    """
+    if count > (possible := int((weights_M > 0).sum())):
+        raise ValueError(f"{count} distinct rows of {possible} that may be drawn")
+    weights_M = weights_M.clone()
+    drawn: dict[int, None] = {}
+    while len(drawn) < count:
+        running_M = weights_M.cumsum(0)
+        uniform = torch.rand(count - len(drawn), dtype=torch.float64, generator=generator)
+        rows = torch.searchsorted(running_M, uniform * running_M[-1], right=True)
+        # Rounding can end one behind the last row, which may be one that is never to be drawn.
+        rows = rows.clamp_max(len(weights_M) - 1)
+        drawn.update(dict.fromkeys(rows[weights_M[rows] > 0].tolist()))
+        weights_M[rows] = 0
+    return torch.tensor(list(drawn))

@@ -1,0 +1,44 @@
+"""Draws without replacement against the probabilities of drawing one after the other."""
+
+from itertools import permutations
+
+import pytest
+import torch
+
+from fgexpo.drawing import draw_distinct
+
+WEIGHTS = torch.tensor([0.5, 2.0, 0.0, 1.0, 4.0], dtype=torch.float64)
+
+
+def test_pairs_come_as_often_as_when_drawn_one_after_the_other():
+    generator = torch.Generator().manual_seed(0)
+    number, total = 20_000, float(WEIGHTS.sum())
+    counts = dict.fromkeys(permutations((0, 1, 3, 4), 2), 0)
+    for _ in range(number):
+        counts[tuple(draw_distinct(WEIGHTS, 2, generator).tolist())] += 1
+    for (a, b), count in counts.items():
+        expected = float(WEIGHTS[a] / total * WEIGHTS[b] / (total - WEIGHTS[a]))
+        error = (expected * (1 - expected) / number) ** 0.5
+        assert count / number == pytest.approx(expected, abs=4 * error)
+
+
+def test_heavy_rows_do_not_hold_up_the_others():
+    weights = torch.full((50,), torch.finfo(torch.float64).tiny, dtype=torch.float64)
+    weights[7] = 1.0
+    drawn = draw_distinct(weights, 50, torch.Generator().manual_seed(0)).tolist()
+    assert drawn[0] == 7 and sorted(drawn) == list(range(50))
+
+
+def test_rows_without_weight_are_never_drawn():
+    drawn = draw_distinct(WEIGHTS, 4, torch.Generator().manual_seed(0)).tolist()
+    assert sorted(drawn) == [0, 1, 3, 4]
+    with pytest.raises(ValueError, match="5 distinct rows of 4"):
+        draw_distinct(WEIGHTS, 5, torch.Generator().manual_seed(0))
+
+
+def test_the_generator_decides():
+    def draw(seed):
+        return draw_distinct(WEIGHTS, 3, torch.Generator().manual_seed(seed)).tolist()
+
+    assert draw(1) == draw(1)
+    assert len({tuple(draw(seed)) for seed in range(20)}) > 3
