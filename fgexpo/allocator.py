@@ -1,8 +1,8 @@
 """Freed memory stays with the process instead of going back to the system after every tensor.
 
-By default glibc unmaps large blocks when they are freed, and the system clears their pages again
-for the next tensor. On a CPU this costs a third of a small model's forward pass; the peak is the
-same. PyTorch keeps a GPU's memory by itself.
+By default glibc gives much of what is freed back to the system, which clears its pages again for
+the next tensor. On a CPU this costs up to a third of a small model's forward pass (see
+docs/performance.md). PyTorch keeps a GPU's memory by itself.
 """
 
 import ctypes

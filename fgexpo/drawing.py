@@ -30,4 +30,4 @@ def draw_distinct(weights_M: Tensor, count: int, generator: torch.Generator) -> 
         rows = rows.clamp_max(len(weights_M) - 1)
         drawn.update(dict.fromkeys(rows[weights_M[rows] > 0].tolist()))
         weights_M[rows] = 0
-    return torch.tensor(list(drawn))
+    return torch.tensor(list(drawn), dtype=torch.int64)

@@ -175,7 +175,9 @@ def packed_attention(
         [1, M, h, d], and no weights.
     """
     if segments is None:
-        if query.shape[2] == 1 and query.shape[1] > key.shape[1]:
+        plain = attention_mask is None or attention_mask.dtype == torch.bool
+        plain = plain and not options.get("dropout") and options.get("position_bias") is None
+        if plain and query.shape[2] == 1 and query.shape[1] > key.shape[1]:
             return _one_token(query, key, value, attention_mask, options.get("scaling")), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     segments.calls += 1

@@ -21,8 +21,10 @@ from .sequences import Sequences
 WORTHWHILE = 7 / 8
 # Cells of an attention matrix that cost as much as another call of the kernel.
 CALL_CELLS = 2**15
-# Bytes of a mask; above it, only prompts of the same length go together, which need a single one.
-MASK_CELLS = 2**24
+# Cells of a mask, which attention keeps in every layer until the backward pass. Above it, only
+# prompts of the same length go together, which need a single one for all rows; where even that is
+# above it, prompts are not shared.
+MASK_CELLS = 2**20
 
 
 def arrange(sequences: Sequences) -> Packed:
@@ -30,7 +32,9 @@ def arrange(sequences: Sequences) -> Packed:
     first_P, prompt_of_N = _distinct(sequences.prompt_N)
     rest_N = (sequences.completion_lengths_N - 1).clamp_min(0)
     tokens = int(sequences.prompt_lengths_N[first_P].sum() + rest_N.sum())
-    if tokens > WORTHWHILE * int(sequences.lengths_N.sum()):
+    longest = int(rest_N.max())
+    cells = longest * (int(sequences.prompt_lengths_N.max()) + longest)
+    if tokens > WORTHWHILE * int(sequences.lengths_N.sum()) or cells > MASK_CELLS:
         return lay_out(sequences)
     return _lay_out_shared(sequences, first_P, prompt_of_N, rest_N)
 
@@ -183,17 +187,18 @@ def _bucket(
 
 def _similar(rest: list[int], prompts: list[int]) -> Iterator[tuple[int, int]]:
     """Cut completions, longest first, where padding costs more than another call would."""
-    first, longest, real = 0, 0, 0
+    first, longest, shortest, real = 0, 0, prompts[0], 0
     count = sum(1 for length in rest if length)  # the others have nothing to compute
     for n in range(count):
-        wider = max(longest, prompts[n])
+        wider, narrower = max(longest, prompts[n]), min(shortest, prompts[n])
         real_then = real + rest[n] * (prompts[n] + rest[n])
         cells = (n + 1 - first) * rest[first] * (wider + rest[first])
-        mask = cells if wider > min(prompts[first : n + 1]) else 0
+        mask = cells if wider > narrower else 0
         if n > first and (cells > MAX_PADDING * real_then + CALL_CELLS or mask > MASK_CELLS):
             yield first, n
-            first, longest, real = n, prompts[n], rest[n] * (prompts[n] + rest[n])
+            first, longest, shortest = n, prompts[n], prompts[n]
+            real = rest[n] * (prompts[n] + rest[n])
         else:
-            longest, real = wider, real_then
+            longest, shortest, real = wider, narrower, real_then
     if count:
         yield first, count

@@ -41,8 +41,8 @@ def gradients(model, sequences):
 @pytest.mark.parametrize("config", [LlamaConfig(**SHAPE), Qwen3Config(**SHAPE, head_dim=8)])
 @pytest.mark.parametrize(
     ("call_cells", "mask_cells", "buckets"),
-    [(2**15, 2**24, 1), (0, 2**24, 5), (2**15, 0, 6)],
-    ids=["one", "cut by padding", "cut by prompt"],
+    [(2**15, 2**20, 1), (0, 2**20, 5), (2**15, 120, 4)],
+    ids=["one", "cut by padding", "cut by mask"],
 )
 def test_shared_rows_equal_whole_ones(
     config, call_cells, mask_cells, buckets, sequences, monkeypatch
@@ -96,6 +96,14 @@ def test_completions_of_one_token_alone():
     assert arrange(sequences).tokens_1M.tolist() == [[1, 2, 3]]
     found, _ = completion_logprobs(model, sequences)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_masks_that_would_be_large_are_not_made(sequences, monkeypatch):
+    # Eight tokens after the first, of which the last sees seven of the prompt and eight.
+    monkeypatch.setattr(shared_prompts, "MASK_CELLS", 8 * (7 + 8))
+    assert isinstance(arrange(sequences), SharedPacked)
+    monkeypatch.setattr(shared_prompts, "MASK_CELLS", 8 * (7 + 8) - 1)
+    assert not isinstance(arrange(sequences), SharedPacked)
 
 
 def test_long_completions_are_laid_out_whole():

@@ -16,9 +16,11 @@ from trl import GRPOTrainer
 from fgexpo.loading import load_model, load_tokenizer
 from fgexpo.logprobs import completion_logprobs
 from fgexpo.losses import LossSettings
+from fgexpo.packing import enable_packing
 from fgexpo.rollout import Native, RolloutRequest, Sampling
 from fgexpo.seeding import hash_seed
 from fgexpo.sequences import join
+from fgexpo.shared_prompts import SharedPacked, arrange
 from fgexpo.templates import Plain, PromptEncoder
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 from fgexpo.update import rollout_loss
@@ -35,11 +37,15 @@ def main() -> int:
     folder = model_folder(WORK, Path())
     torch.manual_seed(0)
     policy, reference = load_model(str(folder), "float32"), load_model(str(folder), "float32")
+    # As in training; without it, rows would be computed in another way than the one that is timed.
+    enable_packing(policy)
+    enable_packing(reference)
     with torch.no_grad():
         for weight in policy.parameters():
             weight += 0.01 * torch.randn_like(weight)
     prompts, done = sample(policy, folder)
     batch = scored(policy, reference, prompts, done)
+    assert batch.sequences is not None and isinstance(arrange(batch.sequences), SharedPacked)
     loss = rollout_loss(
         policy,
         batch,

@@ -28,6 +28,9 @@ def arguments(work: Work, model: Path, runs: Path) -> list[str]:
         "model.evaluation.sampling.max_new_tokens": work.tokens,
         "data.questions_per_step": work.questions,
         "data.val": None,
+        # Plain GRPO, as TRL's: what AKL and GCS cost is in benchmarks/overhead.py.
+        "data.curriculum": "Uniform",
+        "akl": None,
         "trainer.logger.save_dir": str(runs),
         "checkpoint": None,
     }

@@ -1,7 +1,7 @@
 """TRL's side: ``GRPOTrainer`` with our verifier as its reward, timed by a callback.
 
 Its settings are those that are fastest here: no gradient checkpointing (on by default), large
-micro-batches (8 rollouts by default), no logger.
+micro-batches (8 rollouts by default), no logger, and freed memory kept as our command line does.
 """
 
 import sys
@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from fgexpo.allocator import keep_freed_memory
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
 
@@ -44,7 +45,7 @@ def config(work: Work, out: Path) -> GRPOConfig:
         adam_beta2=0.99,
         weight_decay=0.1,
         lr_scheduler_type="constant_with_warmup",
-        warmup_steps=10,
+        warmup_steps=10 * work.updates,
         max_grad_norm=1.0,
         max_steps=(work.warm + work.steps) * work.updates,
         gradient_checkpointing=False,
@@ -77,6 +78,7 @@ class Clock(TrainerCallback):
 
 def main() -> int:
     """Train, and write down what it took."""
+    keep_freed_memory()
     name, model, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     work, verifier = WORKS[name], MathVerifier()
 

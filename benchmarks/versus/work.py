@@ -61,8 +61,8 @@ class Work:
 
 
 WORKS = {
-    "fixed-0.6M": Work("256 rollouts x 48 tokens, 0.6 M", SMALL, steps=6),
-    "fixed-5M": Work("256 rollouts x 48 tokens, 5 M", LARGE, warm=1, steps=2),
+    "fixed-0.6M": Work("256 rollouts x 48 tokens, 0.6 M", SMALL, steps=4),
+    "fixed-5M": Work("256 rollouts x 48 tokens, 5 M", LARGE, warm=1, steps=1),
     "natural": Work(
         "256 rollouts of natural length, tiny world",
         None,
@@ -70,11 +70,11 @@ WORKS = {
         updates=2,
         learning_rate=1e-4,
         warm=3,
-        steps=12,
+        steps=8,
         limit=0.33,
     ),
     "long": Work(
-        "32 rollouts x 512 tokens, 5 M", LARGE, questions=4, tokens=512, rows=8, warm=1, steps=2
+        "32 rollouts x 512 tokens, 5 M", LARGE, questions=4, tokens=512, rows=8, warm=1, steps=1
     ),
 }
 

@@ -2,7 +2,8 @@
 
 Parameters and their gradients stand there before and are not counted; a second, transient gradient
 that is added to the first one is. The operations are those of a CPU, whose attention keeps what a
-GPU's fused kernels keep.
+GPU's fused kernels keep. Rows are planned whole: those that share prompts
+(:mod:`fgexpo.shared_prompts`) have at most seven eighths of the tokens, and masks besides.
 """
 
 from collections.abc import Iterator

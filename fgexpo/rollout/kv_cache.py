@@ -38,6 +38,16 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = keys[:, :, :after], values[:, :, :after]
         return self.keys, self.values
 
+    def reset(self) -> None:
+        """Forget everything."""
+        self._memory = None
+        super().reset()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """The rows in another order, with new room at the next token."""
+        self._memory = None
+        super().reorder_cache(beam_idx)
+
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Each row ``repeats`` times, with new room at the next token."""
         self._memory = None
