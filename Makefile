@@ -23,7 +23,7 @@ demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
 	@echo "See it: $(BIN)/tensorboard --logdir runs"
 
-# The four arms and their controls, ten runs each: about an hour on two cores. It goes on after a kill.
+# The four arms and their controls, ten runs each: about 45 minutes on two cores. It goes on after a kill.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
 
