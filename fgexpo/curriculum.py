@@ -76,11 +76,11 @@ class PassRateTable:
         seen = self.visits > 0
         frontier = (self.pass_rates >= FRONTIER[0]) & (self.pass_rates <= FRONTIER[1])
         # Sums, since picking rows costs five times as much in a large pool.
-        count = int(seen.sum())
+        count = int(seen.count_nonzero())
         return {
             "frac_seen": count / len(self),
             # Unseen questions stand at 0.5 and would all count: only what was seen is judged.
-            "frac_frontier": int((frontier & seen).sum()) / count,
+            "frac_frontier": int((frontier & seen).count_nonzero()) / count,
             "mean_pass_rate": float((self.pass_rates * seen).sum()) / count,
         }
 

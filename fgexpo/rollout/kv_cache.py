@@ -43,7 +43,7 @@ class RoomyLayer(DynamicLayer):
         self._memory = None
         super().reset()
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
+    def reorder_cache(self, beam_idx: Any) -> None:
         """The rows in another order, with new room at the next token."""
         self._memory = None
         super().reorder_cache(beam_idx)
