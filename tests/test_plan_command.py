@@ -110,8 +110,11 @@ def plan(arguments, capsys):
     return status, printed.out + printed.err
 
 
-def test_a_run_that_fits(capsys, no_network):
-    status, text = plan(["plan", "--config", str(ROOT / "configs/tiny.yaml")], capsys)
+def test_a_run_that_fits(capsys, no_network, tmp_path, monkeypatch):
+    # Where the base has not been made yet.
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    status, text = plan(["plan", "--config", "configs/tiny.yaml"], capsys)
     assert status == 0
     assert "309,408 parameters (shape: configs/tiny_base.yaml)" in text
     assert "it fits" in text
