@@ -21,17 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
-from versus.work import WORKS, Work, model_folder, pool
+from versus.work import WORKS, Work, model_folder, one_step
 
 from fgexpo.allocator import keep_freed_memory
-from fgexpo.loading import load_model, load_tokenizer
+from fgexpo.loading import load_model
 from fgexpo.logprobs import completion_logprobs
 from fgexpo.micro_batches import pack
 from fgexpo.packing import enable_packing
-from fgexpo.rollout import Native, RolloutRequest, Sampling
-from fgexpo.seeding import hash_seed
+from fgexpo.rollout import Native
 from fgexpo.sequences import join
-from fgexpo.templates import Plain, PromptEncoder
 from fgexpo.types import Completions
 
 MICRO_BATCH, REPEATS = 4096, 3
@@ -103,22 +101,12 @@ def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
     """Generation, one model's log-probs, and an update."""
     policy: Any = load_model(str(folder), "float32")
     enable_packing(policy)
-    encoder = PromptEncoder(load_tokenizer(str(folder)), Plain(), 64)
-    texts = [row["prompt"] for row in pool()[:: len(pool()) // work.questions]][: work.questions]
-    prompts = [encoder.encode(text) for text in texts]
-    request = RolloutRequest(
-        prompts=prompts,
-        seeds=[[hash_seed(q, g) for g in range(work.group)] for q in range(work.questions)],
-        sampling=Sampling(work.tokens),
-        stop_ids=encoder.stop_ids,
-        device=torch.device("cpu"),
-        longest=64 + work.tokens,
-    )
+    request = one_step(work, folder)
 
     def generate() -> Completions:
         return Native().generate(policy.eval(), request)
 
-    sequences = join(prompts, generate(), work.group)
+    sequences = join(request.prompts, generate(), work.group)
     rows = torch.arange(work.rollouts)
     parts = pack(rows, sequences.lengths_N, MICRO_BATCH, padded=False)
 

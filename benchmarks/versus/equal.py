@@ -13,20 +13,18 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOTrainer
 
-from fgexpo.loading import load_model, load_tokenizer
+from fgexpo.loading import load_model
 from fgexpo.logprobs import completion_logprobs
 from fgexpo.losses import LossSettings
 from fgexpo.packing import enable_packing
-from fgexpo.rollout import Native, RolloutRequest, Sampling
-from fgexpo.seeding import hash_seed
+from fgexpo.rollout import Native
 from fgexpo.sequences import join
 from fgexpo.shared_prompts import SharedPacked, arrange
-from fgexpo.templates import Plain, PromptEncoder
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 from fgexpo.update import rollout_loss
 
 from .theirs import config
-from .work import BETA, CLIP_HIGH, CLIP_LOW, WORKS, model_folder, pool
+from .work import BETA, CLIP_HIGH, CLIP_LOW, WORKS, model_folder, one_step, pool
 
 WORK = WORKS["natural"]
 TOLERANCE = 1e-5
@@ -43,7 +41,8 @@ def main() -> int:
     with torch.no_grad():
         for weight in policy.parameters():
             weight += 0.01 * torch.randn_like(weight)
-    prompts, done = sample(policy, folder)
+    request = one_step(WORK, folder)
+    prompts, done = request.prompts, Native().generate(policy.eval(), request)
     batch = scored(policy, reference, prompts, done)
     assert batch.sequences is not None and isinstance(arrange(batch.sequences), SharedPacked)
     loss = rollout_loss(
@@ -68,22 +67,6 @@ def main() -> int:
         f"{by_loss:.1e}; gradient {by_gradient:.1e}; at most {TOLERANCE:.0e}"
     )
     return 0 if max(by_loss, by_gradient) <= TOLERANCE else 1
-
-
-def sample(policy: nn.Module, folder: Path) -> tuple[list[list[int]], Completions]:
-    """Prompts and their rollouts."""
-    encoder = PromptEncoder(load_tokenizer(str(folder)), Plain(), 64)
-    texts = [row["prompt"] for row in pool()[:: len(pool()) // WORK.questions]][: WORK.questions]
-    prompts = [encoder.encode(text) for text in texts]
-    request = RolloutRequest(
-        prompts=prompts,
-        seeds=[[hash_seed(q, g) for g in range(WORK.group)] for q in range(WORK.questions)],
-        sampling=Sampling(WORK.tokens),
-        stop_ids=encoder.stop_ids,
-        device=torch.device("cpu"),
-        longest=64 + WORK.tokens,
-    )
-    return prompts, Native().generate(policy.eval(), request)
 
 
 def scored(

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import torch
 
+from fgexpo.loading import load_tokenizer
+from fgexpo.rollout import RolloutRequest, Sampling
+from fgexpo.seeding import hash_seed
 from fgexpo.tasks.sources import TinyArithmetic
 from fgexpo.tasks.tiny_model import EOS, TinyQwen2
+from fgexpo.templates import Plain, PromptEncoder
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "checkpoints" / "tiny-base"
+PROMPT = 64  # the most tokens of a prompt, as there
 POOL = 70  # questions for each of the 24 kinds, as in configs/tiny.yaml
 BETA, CLIP_LOW, CLIP_HIGH = 0.02, 0.2, 0.28
 SMALL = TinyQwen2(hidden_size=128, layers=3, heads=4, kv_heads=2, intermediate_size=384)
@@ -85,6 +90,21 @@ def pool() -> list[dict[str, str]]:
         {"prompt": question.prompt, "answer": question.answer}
         for question in TinyArithmetic(per_cell=POOL).questions()
     ]
+
+
+def one_step(work: Work, folder: Path) -> RolloutRequest:
+    """A step's questions, evenly from the pool, as the model in this folder reads them."""
+    encoder = PromptEncoder(load_tokenizer(str(folder)), Plain(), PROMPT)
+    rows = pool()
+    chosen = rows[:: len(rows) // work.questions][: work.questions]
+    return RolloutRequest(
+        prompts=[encoder.tokens(row["prompt"]) for row in chosen],
+        seeds=[[hash_seed(q, g) for g in range(work.group)] for q in range(work.questions)],
+        sampling=Sampling(work.tokens),
+        stop_ids=encoder.stop_ids,
+        device=torch.device("cpu"),
+        longest=PROMPT + work.tokens,
+    )
 
 
 def model_folder(work: Work, folder: Path) -> Path:
