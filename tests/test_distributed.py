@@ -54,7 +54,15 @@ def train(folder, out, devices, options):
         val_check_interval=2,
         check_val_every_n_epoch=None,
     )
-    module = make_module(folder, verifier=EvenIsRight(), kl_coef=0.1, max_grad_norm=None, **options)
+    # Few bits would let five steps of another order of sums grow beyond any useful tolerance.
+    module = make_module(
+        folder,
+        verifier=EvenIsRight(),
+        kl_coef=0.1,
+        max_grad_norm=None,
+        dtype="float64",
+        **options,
+    )
     data = make_data(decay=0.5, refresh="step", questions_per_eval_batch=2)
     trainer.fit(module, data)
     record = {
@@ -99,14 +107,15 @@ def check(folder, tmp_path, options):
         assert found.keys() == whole["rollouts"].keys()
         for question, (texts, answers, logp, update) in whole["rollouts"].items():
             assert found[question][:2] == (texts, answers)
-            assert found[question][2] == pytest.approx(logp, abs=1e-3)
+            assert found[question][2] == pytest.approx(logp, abs=1e-5)  # kept in float32
             assert found[question][3] == update, "in the optimizer step that it was drawn for"
         assert shares[0]["beta"] == shares[1]["beta"] == pytest.approx(whole["beta"], abs=1e-9)
         for share in shares:
             same_metrics(share["metrics"], whole["metrics"])
     assert len({row["beta"] for row in one["rows"]}) > 1
     assert torch.equal(ranks[0]["weights"], ranks[1]["weights"])
-    torch.testing.assert_close(ranks[0]["weights"], one["weights"], atol=1e-5, rtol=0)
+    # Rewards, advantages and log-probs are float32 whatever the weights are.
+    torch.testing.assert_close(ranks[0]["weights"], one["weights"], atol=1e-7, rtol=0)
     assert torch.equal(ranks[0]["table"], one["table"])
     assert torch.equal(ranks[1]["table"], one["table"])
     assert ranks[0]["counted"] == ranks[1]["counted"] == one["counted"]
@@ -119,8 +128,8 @@ def same_metrics(found, expected):
     assert found.keys() == expected.keys()
     for tag, value in expected.items():
         if not tag.startswith(timed):
-            # Sums over rows in another order, carried on through five steps.
-            assert found[tag] == pytest.approx(value, abs=1e-5, rel=2e-5), tag
+            # Some are put together in float32.
+            assert found[tag] == pytest.approx(value, abs=1e-6, rel=1e-6), tag
 
 
 class One(QuestionSource):
