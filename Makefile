@@ -8,7 +8,7 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
-.PHONY: setup demo study bench test test-slow test-vllm test-all vllm-cpu slow-lane chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study bench test test-slow test-vllm test-all vllm-cpu vllm-lane chaos smoke gpu-check lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -67,9 +67,9 @@ smoke: vllm-cpu
 chaos: setup
 	$(BIN)/python tests/chaos.py
 
-# Beside test-vllm on two cores: each of the two is mostly one thread.
-slow-lane: setup
-	$(MAKE) test-slow
+# Beside test-slow on two cores: each of the two is mostly one thread, and they take about as long.
+vllm-lane: setup vllm-cpu
+	$(MAKE) test-vllm
 	$(MAKE) chaos
 
 # Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; it is to
