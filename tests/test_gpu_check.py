@@ -72,7 +72,7 @@ def dead(setting):
 
 def hanging(setting):
     yield Note(f"started {subprocess.Popen(['sleep', '600']).pid};")
-    time.sleep(60)
+    time.sleep(600)
 
 
 def failing(setting):
@@ -90,7 +90,7 @@ def test_no_section_stops_another_and_what_was_found_before_stays(tmp_path, monk
     }
     began = time.monotonic()
     assert gpu_check.main([*CPU, "--out", str(out)], parts) == 1
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 300
     text = out.read_text()
     assert "| before | 42 |" in text and "`ValueError: first line`" in text
     assert "last words" in text and "the process died, exit status 7" in text

@@ -97,7 +97,7 @@ def work_off(
             process.kill()
             process.join()
     if failed:
-        raise UserError("study: " + "; ".join(_why(task) for task in failed))
+        raise UserError("study: " + "; ".join(_reasons(failed)))
 
 
 def cores() -> int:
@@ -127,6 +127,13 @@ def _run(task: Task) -> int:
         return code
 
 
-def _why(task: Task) -> str:
-    log = task.folder / "log"
-    return f"{task.key} failed, see {log}: " + " | ".join(log.read_text().splitlines()[-_TAIL:])
+def _reasons(failed: list[Task]) -> list[str]:
+    """What the tasks printed last; those that printed the same are named together."""
+    by_words: dict[str, list[Task]] = {}
+    for task in failed:
+        lines = (task.folder / "log").read_text().splitlines()[-_TAIL:]
+        by_words.setdefault(" | ".join(lines), []).append(task)
+    return [
+        f"{', '.join(task.key for task in tasks)} failed, see {tasks[0].folder / 'log'}: {words}"
+        for words, tasks in by_words.items()
+    ]
