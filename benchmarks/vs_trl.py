@@ -90,6 +90,7 @@ def run_module(module: str, arguments: list[str]) -> None:
             **os.environ,
             "PYTHONPATH": str(Path(__file__).parent),
             "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "1000",
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
         },

@@ -6,6 +6,7 @@ The conventions are those of the benchmarks: ``$`` and ``\left`` do not count, n
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from .guards import MAX_CHARACTERS
 from .units import split_unit
@@ -57,6 +58,8 @@ def normalise(answer: str, thousands: bool = True) -> str:
     return split(answer, thousands)[0]
 
 
+# Of one pair alone it is asked several times, and golds and guesses come again.
+@lru_cache(maxsize=2**14)
 def split(answer: str, thousands: bool = True) -> tuple[str, str]:
     """The same, and the unit that was behind it."""
     text = re.sub(r"\s+", " ", answer.replace("\\$", "").replace("\\%", "%")).strip()
