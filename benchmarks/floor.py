@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
-    """Generation, one model's log-probs, and an update."""
+    """Generation, the reference's log-probs, and an update with a look at the entropies."""
     policy: Any = load_model(str(folder), "float32")
     enable_packing(policy)
     request = one_step(work, folder)
@@ -113,7 +113,7 @@ def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
     def score() -> None:
         with torch.no_grad():
             for part in parts:
-                completion_logprobs(policy.eval(), sequences.select(part), entropy=True)
+                completion_logprobs(policy.eval(), sequences.select(part))
 
     def update() -> None:
         _update(policy.train(), [sequences.select(part) for part in parts])
@@ -124,7 +124,7 @@ def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
 def _update(policy: nn.Module, parts: list[Any]) -> None:
     policy.zero_grad()
     for part in parts:
-        completion_logprobs(policy, part)[0].sum().backward()
+        completion_logprobs(policy, part, entropy=True)[0].sum().backward()
 
 
 def _row(phase: str, run: Callable[[], Any]) -> None:

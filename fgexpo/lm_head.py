@@ -100,12 +100,15 @@ class _Head(torch.autograd.Function):
             entropy_M = lse_M - ((lse_KM - lse_M).exp() * torch.stack(partial_mean)).sum(0)
         ctx.save_for_backward(hidden_MH, weight_VH, target_M, lse_M, entropy_M)
         ctx.temperature, ctx.dtype = temperature, dtype
+        # An entropy that is only looked at then costs nothing here.
+        ctx.set_materialize_grads(False)
         return logp_M if entropy_M is None else (logp_M, entropy_M)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         hidden_MH, weight_VH, target_M, lse_M, entropy_M = ctx.saved_tensors
-        factor_M1 = gradients[0][:, None]
+        by_logp, by_entropy = (*gradients, None)[:2]
+        factor_M1 = (lse_M.new_zeros(lse_M.shape) if by_logp is None else by_logp)[:, None]
         hidden = hidden_MH.to(ctx.dtype)
         slices = _Slices(hidden, weight_VH, ctx.temperature)
         wanted_hidden, wanted_weight = ctx.needs_input_grad[:2]
@@ -115,11 +118,11 @@ class _Head(torch.autograd.Function):
         for start, logits_Mv in slices:
             rows = slice(start, start + logits_Mv.shape[1])
             logp_Mv = logits_Mv.sub_(lse_M[:, None])
-            if entropy_M is None:
+            if by_entropy is None:
                 gradient_Mv = logp_Mv.exp_().mul_(-factor_M1)
             else:
                 probability_Mv = torch.exp(logp_Mv, out=slices.spare(logp_Mv))
-                gradient_Mv = logp_Mv.add_(entropy_M[:, None]).mul_(gradients[1][:, None])
+                gradient_Mv = logp_Mv.add_(entropy_M[:, None]).mul_(by_entropy[:, None])
                 gradient_Mv.add_(factor_M1).mul_(probability_Mv).neg_()
             inside_M, place_M1 = _places(target_M, start, logits_Mv.shape[1])
             gradient_Mv.scatter_add_(1, place_M1, inside_M[:, None] * factor_M1)

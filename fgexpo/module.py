@@ -33,7 +33,7 @@ from .rollout import Sampling
 from .scoring import score_rollouts
 from .sequences import split
 from .sharding import place
-from .stats import summarise
+from .stats import policy_columns, summarise, summarise_policy
 from .types import QuestionBatch, RolloutBatch
 from .update import make_updates
 
@@ -217,7 +217,6 @@ class GRPOModule(PolicyModule):
         if self.refill is not None:
             metrics |= self.refill.metrics(asked)
         self.log_dict({**metrics, **batch.seconds})
-        self.alarm.check(metrics[TAG], self.engine.logp_limit())
 
     # From rollouts to updates
 
@@ -236,6 +235,17 @@ class GRPOModule(PolicyModule):
         self.log("step", float(self.rollout_step))  # the loggers' x-axis
         now = time.perf_counter()
         self.log_dict({"time/update": now - started, "step_time": now - self._step_started})
+
+    def check_engine(self, batch: RolloutBatch) -> None:
+        """Log how the policy differs from the engine that sampled, before any weight has changed.
+
+        Raises:
+            EngineMismatch: for more than rounding.
+        """
+        columns = gather_columns(self.trainer, policy_columns(batch), self.group_size)
+        metrics = summarise_policy(columns)
+        self.log_dict(metrics)
+        self.alarm.check(metrics[TAG], self.engine.logp_limit())
 
     def leave_out(self, record: dict[str, Any], update: int) -> None:
         """Keep the batch of an update that was not made, and count it."""

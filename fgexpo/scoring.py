@@ -1,13 +1,14 @@
 """Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with.
 
-Rewards come first, since they may decide which rollouts are trained on.
+Rewards come first, since they may decide which rollouts are trained on. The first update's own
+forward pass is the old policy's on the rows of that update; only the others are scored here.
 """
 
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .advantages import group_advantages
 from .distributed import gather_questions, own_questions
@@ -16,12 +17,11 @@ from .heartbeat import beat, phase
 from .logprobs import completion_logprobs
 from .memory import explain_micro_batches
 from .micro_batches import cut
-from .mismatch import importance_weights
 from .packing import is_packed
 from .reference import Reference
 from .rewards.reward import Graded, Reward
 from .sequences import join
-from .stats import REWARD_PREFIX, mismatch_columns, rollout_columns
+from .stats import REWARD_PREFIX, rollout_columns
 from .types import RolloutBatch
 
 if TYPE_CHECKING:
@@ -48,22 +48,11 @@ def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
         explain_micro_batches("scoring", module.micro_batch_tokens),
         module.inference(),
     ):
-        apply_logprobs(
-            rollouts,
-            module.policy,
-            module.reference,
-            module.sampling.temperature,
-            module.device,
-        )
-    assert rollouts.old_logp_NT is not None
-    done, settings = rollouts.completions, module.loss
-    rollouts.weight_NT = importance_weights(
-        rollouts.old_logp_NT,
-        done.logp_NT,
-        done.mask_NT,
-        settings.correction,
-        settings.correction_cap,
-    )
+        temperature = module.sampling.temperature
+        score_policy(rollouts, rollouts.cuts[1:], module.policy, temperature)
+        if module.reference is not None:
+            score_reference(rollouts, module.reference, temperature, module.device)
+    rollouts.columns |= rollout_columns(rollouts)
 
 
 def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
@@ -90,41 +79,41 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
         rollouts.reward_N += reward.weight * score_N
 
 
-def apply_logprobs(
-    rollouts: RolloutBatch,
-    policy: nn.Module,
-    reference: Reference | None,
-    temperature: float,
-    device: torch.device,
+def score_policy(
+    rollouts: RolloutBatch, cuts: list[list[Tensor]], policy: nn.Module, temperature: float
 ) -> None:
-    """Set the log-probs of the old policy and the reference, micro-batch by micro-batch.
+    """Note the old policy's log-probs and entropies, micro-batch by micro-batch.
+
+    Args:
+        rollouts: with ``sequences`` set.
+        cuts: rows of each micro-batch, one list an optimizer step.
+        policy: before its first update.
+        temperature: of the rollouts.
+    """
+    assert rollouts.sequences is not None
+    for rows in chain.from_iterable(cuts):
+        beat()
+        part = rollouts.sequences.select(rows)
+        logp_nT, entropy_nT = completion_logprobs(policy, part, temperature, entropy=True)
+        assert entropy_nT is not None
+        rollouts.note_old_policy(rows, logp_nT, entropy_nT)
+
+
+def score_reference(
+    rollouts: RolloutBatch, reference: Reference, temperature: float, device: torch.device
+) -> None:
+    """Set the reference's log-probs of all rows.
 
     Args:
         rollouts: with ``sequences`` and ``cuts`` set.
-        policy: before its first update.
-        reference: None leaves ``ref_logp_NT`` at None.
+        reference: frozen.
         temperature: of the rollouts.
         device: to compute on.
     """
-    done, sequences = rollouts.completions, rollouts.sequences
-    assert sequences is not None
-    rollouts.old_logp_NT = torch.zeros_like(done.logp_NT)
-    entropy_N = torch.zeros_like(rollouts.reward_N)
-    for rows in chain.from_iterable(rollouts.cuts):
-        beat()
-        rollouts.old_logp_NT[rows], entropy_nT = completion_logprobs(
-            policy, sequences.select(rows), temperature, entropy=True
-        )
-        assert entropy_nT is not None
-        entropy_N[rows] = entropy_nT.sum(1)
-    if reference is not None:
-        rollouts.ref_logp_NT = torch.zeros_like(done.logp_NT)
-        with reference.scoring(device) as model:
-            for rows in chain.from_iterable(rollouts.cuts):
-                beat()
-                rollouts.ref_logp_NT[rows], _ = completion_logprobs(
-                    model, sequences.select(rows), temperature
-                )
-    rollouts.columns |= rollout_columns(rollouts)
-    rollouts.columns |= mismatch_columns(rollouts.old_logp_NT, done.logp_NT, done.mask_NT)
-    rollouts.columns["entropy"] = entropy_N
+    assert rollouts.sequences is not None
+    rollouts.ref_logp_NT = torch.zeros_like(rollouts.completions.logp_NT)
+    with reference.scoring(device) as model:
+        for rows in chain.from_iterable(rollouts.cuts):
+            beat()
+            part = rollouts.sequences.select(rows)
+            rollouts.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)

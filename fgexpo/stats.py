@@ -24,6 +24,17 @@ def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
     }
 
 
+def policy_columns(batch: RolloutBatch) -> dict[str, Tensor]:
+    """What the old policy says of each rollout, once it has said so of all, float32 [N] each."""
+    assert batch.old_logp_NT is not None and batch.entropy_N is not None
+    done = batch.completions
+    return {
+        "length": done.lengths_N.float(),
+        "entropy": batch.entropy_N,
+        **mismatch_columns(batch.old_logp_NT, done.logp_NT, done.mask_NT),
+    }
+
+
 def mismatch_columns(
     trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor
 ) -> dict[str, Tensor]:
@@ -51,8 +62,6 @@ def summarise(columns: dict[str, Tensor], asked: Asked) -> dict[str, float]:
     reward_QG = columns["reward"].view(-1, asked.group_size)
     zero_std_Q = equal_rewards(reward_QG).float()
     lengths_N, ended_N = columns["length"], columns["ended"]
-    # Sums of lengths pass float32's exact integers in a large step.
-    tokens = lengths_N.double().sum()
     terminated = lengths_N[ended_N > 0]
     means = {
         name + "/mean": column.mean()
@@ -72,6 +81,15 @@ def summarise(columns: dict[str, Tensor], asked: Asked) -> dict[str, float]:
         "completions/max_length": lengths_N.max(),
         "completions/clipped_ratio": 1.0 - ended_N.mean(),
         "completions/mean_terminated_length": terminated.mean() if len(terminated) else 0.0,
+    }
+    return {tag: float(value) for tag, value in found.items()}
+
+
+def summarise_policy(columns: dict[str, Tensor]) -> dict[str, float]:
+    """Tags and values of one step, from the columns of :func:`policy_columns`."""
+    # Sums of lengths pass float32's exact integers in a large step.
+    tokens = columns["length"].double().sum()
+    found = {
         "entropy": columns["entropy"].double().sum() / tokens,
         "sampling/sampling_logp_difference/mean": columns["difference_sum"].double().sum() / tokens,
         "sampling/sampling_logp_difference/max": columns["difference_max"].max(),

@@ -152,9 +152,10 @@ class RolloutBatch:
         reward_N: the weighted reward, float32 [N].
         advantages_N: float32 [N].
         sequences: prompts and completions joined, N rows.
-        old_logp_NT: log-probs of the policy that is about to be updated, float32 [N, T].
+        old_logp_NT: log-probs of the policy before its first update, float32 [N, T]; the rows of
+            that update get theirs in it, and have zeros until then.
+        entropy_N: summed over each rollout's tokens, of the same policy, float32 [N].
         ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
-        weight_NT: importance weights of engine against trainer, float32 [N, T]; None without.
         asked: what the whole step has asked, over all processes; None outside training.
         cuts: rows of each optimizer step's micro-batches, one list an optimizer step.
         columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
@@ -171,12 +172,26 @@ class RolloutBatch:
     advantages_N: Tensor
     sequences: "Sequences | None" = None
     old_logp_NT: Tensor | None = None
+    entropy_N: Tensor | None = None
     ref_logp_NT: Tensor | None = None
-    weight_NT: Tensor | None = None
     asked: Asked | None = None
     cuts: list[list[Tensor]] = field(default_factory=list)
     columns: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def note_old_policy(self, rows: Tensor, logp_nT: Tensor, entropy_nT: Tensor) -> None:
+        """Keep what the policy gave to some rows before its first update.
+
+        Args:
+            rows: which rollouts, [n].
+            logp_nT: of their completion tokens, 0 in the padding, [n, T].
+            entropy_nT: the same of entropies.
+        """
+        if self.old_logp_NT is None or self.entropy_N is None:
+            self.old_logp_NT = torch.zeros_like(self.completions.logp_NT)
+            self.entropy_N = torch.zeros_like(self.reward_N)
+        self.old_logp_NT[rows] = logp_nT.detach()
+        self.entropy_N[rows] = entropy_nT.detach().sum(1)
 
     @property
     def correct_QG(self) -> Tensor:

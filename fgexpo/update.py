@@ -17,6 +17,7 @@ from .distributed import any_process, mean, mean_over_processes, without_gradien
 from .heartbeat import beat
 from .logprobs import completion_logprobs
 from .losses import LossOutput, LossSettings, grpo_loss, loss_denominator
+from .mismatch import importance_weights
 from .nonfinite import batch_record
 from .sharding import full_tensor
 from .types import RolloutBatch
@@ -70,6 +71,7 @@ def rollout_loss(
     settings: LossSettings,
     temperature: float,
     denominator: float,
+    first: bool = False,
 ) -> LossOutput:
     """GRPO loss of a micro-batch, to be added up over those of its mini-batch.
 
@@ -81,16 +83,23 @@ def rollout_loss(
         settings: the loss's shape.
         temperature: of the rollouts.
         denominator: see :func:`update_denominator`.
+        first: no update has been made on this batch, so that the policy is the old one: its
+            log-probs and entropies are noted in the batch.
     """
-    assert batch.sequences is not None and batch.old_logp_NT is not None
-    part = batch.sequences.select(rows)
+    assert batch.sequences is not None
+    bonus = settings.entropy_coef != 0
     logp_nT, entropy_nT = completion_logprobs(
-        policy, part, temperature, entropy=settings.entropy_coef != 0
+        policy, batch.sequences.select(rows), temperature, entropy=first or bonus
     )
-    reference_NT, weight_NT = batch.ref_logp_NT, batch.weight_NT
+    if first:
+        assert entropy_nT is not None
+        batch.note_old_policy(rows, logp_nT, entropy_nT)
+    done, reference_NT = batch.completions, batch.ref_logp_NT
+    assert batch.old_logp_NT is not None
+    old_nT = batch.old_logp_NT[rows]
     return grpo_loss(
         logp_nT,
-        batch.old_logp_NT[rows],
+        old_nT,
         None if reference_NT is None else reference_NT[rows],
         batch.advantages_N[rows],
         counted_tokens(settings, batch, rows),
@@ -101,9 +110,15 @@ def rollout_loss(
         kl_estimator=settings.kl_estimator,
         aggregation=settings.aggregation,
         denominator=denominator,
-        weight_NT=None if weight_NT is None else weight_NT[rows],
+        weight_NT=importance_weights(
+            old_nT,
+            done.logp_NT[rows],
+            done.mask_NT[rows],
+            settings.correction,
+            settings.correction_cap,
+        ),
         ratio=settings.ratio,
-        entropy_NT=entropy_nT,
+        entropy_NT=entropy_nT if bonus else None,
         entropy_coef=settings.entropy_coef,
     )
 
@@ -122,7 +137,7 @@ def loss_metrics(out: LossOutput) -> dict[str, float]:
 
 
 def accumulate_gradients(
-    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor]
+    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor], first: bool
 ) -> dict[str, float]:
     """Leave an update's gradient, averaged over the processes, in the policy's parameters.
 
@@ -130,6 +145,7 @@ def accumulate_gradients(
         module: policy, settings and the KL coefficient in force.
         batch: this process's rollouts.
         micro_batches: rows of each.
+        first: see :func:`rollout_loss`.
 
     Returns:
         The loss's parts. Their mean over the processes is that of the whole mini-batch.
@@ -150,6 +166,7 @@ def accumulate_gradients(
                 settings=module.loss,
                 temperature=module.sampling.temperature,
                 denominator=denominator,
+                first=first,
             )
             module.manual_backward(out.loss)
         beat()
@@ -185,7 +202,9 @@ def _make_update(
     optimizer = module.optimizers()
     assert isinstance(optimizer, LightningOptimizer)
     optimizer.zero_grad()
-    metrics = accumulate_gradients(module, batch, micro_batches)
+    metrics = accumulate_gradients(module, batch, micro_batches, first=number == 0)
+    if number == 0:
+        module.check_engine(batch)
     limit = float("inf") if module.max_grad_norm is None else module.max_grad_norm
     norm = torch.nn.utils.clip_grad_norm_(module.policy.parameters(), limit)
     metrics["grad_norm"] = float(full_tensor(norm))

@@ -52,6 +52,20 @@ def test_values_and_gradients(width, temperature, monkeypatch):
     torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=0)
 
 
+def test_an_output_that_is_only_looked_at_changes_no_gradient():
+    head, hidden, target = inputs()
+    logp, entropy = head_logprobs(head, hidden, target, entropy=True)
+    alone, _ = head_logprobs(head, hidden, target)
+    wanted = (hidden, head.weight)
+    expected = torch.autograd.grad(alone.square().sum(), wanted)
+    found = torch.autograd.grad(logp.square().sum(), wanted, retain_graph=True)
+    assert all(map(torch.equal, found, expected))
+    by_entropy = torch.autograd.grad(whole(head, hidden, target, 1.0)[1].sum(), wanted)
+    found = torch.autograd.grad(entropy.sum(), wanted)
+    for a, b in zip(found, by_entropy, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
 def test_the_gradient_is_that_of_finite_differences(monkeypatch):
     monkeypatch.setitem(lm_head.LOGITS_PER_CHUNK, "cpu", 4 * TOKENS)
     head, hidden, target = inputs(torch.float64)

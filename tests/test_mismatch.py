@@ -90,9 +90,10 @@ def test_the_correction_reaches_the_update(model_folder, tmp_path):
         batch = found.batches[0]
         losses[correction] = found.metrics[0]["policy_loss"]
         if correction == "token":
-            weights = batch.weight_NT[batch.completions.mask_NT]
+            done = batch.completions
+            difference = (batch.old_logp_NT - done.logp_NT)[done.mask_NT]
             torch.testing.assert_close(
-                weights, torch.full_like(weights, math.exp(0.1)), atol=1e-4, rtol=0
+                difference, torch.full_like(difference, 0.1), atol=1e-4, rtol=0
             )
     assert losses["token"] == pytest.approx(math.exp(0.1) * losses["off"], rel=1e-3)
     assert len({round(loss, 6) for loss in losses.values()}) == 3

@@ -7,6 +7,8 @@ from helpers import EvenIsRight, Parity, fit, make_data, make_module, make_train
 from fgexpo.callbacks import AKLCallback, KLController
 from fgexpo.curriculum import Gaussian, Uniform, gaussian_weights
 from fgexpo.kl import Linear
+from fgexpo.loading import load_model
+from fgexpo.logprobs import completion_logprobs
 from fgexpo.losses import LossSettings
 from fgexpo.rewards import MathVerifier
 from fgexpo.rewards.reward import Accuracy, Reward
@@ -32,6 +34,40 @@ def test_gradients_do_not_depend_on_micro_batches(model_folder, tmp_path):
         torch.testing.assert_close(weights(one), weights(other), atol=1e-6, rtol=0)
         found.append(weights(one))
     assert not torch.allclose(found[0], found[1]), "the aggregations must differ"
+
+
+@pytest.mark.parametrize(("mini_batch", "policy_passes"), [(4, [16]), (2, [8, 8, 8])])
+def test_the_first_update_is_the_old_policys_pass(
+    model_folder, tmp_path, monkeypatch, mini_batch, policy_passes
+):
+    """Rows that the policy reads in a step: first of all the last update's, where there are two."""
+    from fgexpo import scoring, update
+
+    rows = []
+    for place in (scoring, update):
+        monkeypatch.setattr(place, "completion_logprobs", counting(rows))
+    options = {"mini_batch_questions": mini_batch, "kl_coef": 0.0, "max_grad_norm": None}
+    module, _, recorder = fit(model_folder, tmp_path, 1, warmup_steps=0, **options)
+    assert rows == policy_passes
+    (batch,) = recorder.batches
+    with torch.no_grad():
+        start = load_model(model_folder)
+        old, entropy = completion_logprobs(start, batch.sequences, entropy=True)
+    torch.testing.assert_close(batch.old_logp_NT, old, atol=1e-5, rtol=0)
+    torch.testing.assert_close(batch.entropy_N, entropy.sum(1), atol=1e-4, rtol=0)
+    assert not batch.old_logp_NT.requires_grad and not batch.entropy_N.requires_grad
+    now, _ = completion_logprobs(module.policy, batch.sequences)
+    assert (now - old).abs().max() > 1e-3, "the update must show"
+    tokens = batch.completions.lengths_N.sum()
+    assert recorder.metrics[0]["entropy"] == pytest.approx(float(entropy.sum() / tokens), abs=1e-5)
+
+
+def counting(rows):
+    def counted(model, sequences, temperature, entropy=False):
+        rows.append(len(sequences.tokens_NL))
+        return completion_logprobs(model, sequences, temperature, entropy)
+
+    return counted
 
 
 def test_a_question_seen_again_gets_new_noise(model_folder, tmp_path):

@@ -35,15 +35,16 @@ def spoil_advantages(batch, module):
 
 
 def spoil_old_logp(batch, module):
-    # The ratio is 0: loss and gradient stay finite, and only the log-prob itself tells.
-    batch.old_logp_NT[0, 0] = math.inf
+    # The ratio is 0: loss and gradient stay finite, and only the log-prob itself tells. The first
+    # update's rows have none before it.
+    batch.old_logp_NT[-1, 0] = math.inf
 
 
 def spoil_beta(batch, module):
     module.beta = float("inf")
 
 
-@pytest.mark.parametrize("spoil", [spoil_advantages, spoil_old_logp, spoil_beta])
+@pytest.mark.parametrize("spoil", [spoil_advantages, spoil_beta])
 def test_a_bad_update_is_left_out_and_kept_for_study(model_folder, tmp_path, spoil):
     poison = Poison({1}, spoil)
     module, _, _ = fit(model_folder, tmp_path, 3, [poison], mini_batch_questions=4, inner_epochs=1)
@@ -58,8 +59,9 @@ def test_a_bad_update_is_left_out_and_kept_for_study(model_folder, tmp_path, spo
     assert record["rollout_step"] == 2 and len(record["questions"]) == len(record["tokens"]) == 16
 
 
-def test_only_the_bad_mini_batch_is_left_out(model_folder, tmp_path):
-    poison = Poison({0}, spoil_advantages)
+@pytest.mark.parametrize("spoil", [spoil_advantages, spoil_old_logp])
+def test_only_the_bad_mini_batch_is_left_out(model_folder, tmp_path, spoil):
+    poison = Poison({0}, spoil)
     fit(model_folder, tmp_path, 1, [poison], mini_batch_questions=2)
     assert not torch.equal(poison.after[0], poison.before[0])
     assert poison.metrics[0]["nonfinite/updates"] == 1
@@ -127,9 +129,10 @@ def train(folder, tmp_path, limit, spoil):
 
 
 @pytest.mark.parametrize(
-    ("limit", "spoil"), [(3, spoil_advantages), (3, spoil_old_logp), (1, spoil_advantages)]
+    ("limit", "spoil", "update"),
+    [(3, spoil_advantages, 0), (3, spoil_old_logp, 1), (1, spoil_advantages, 0)],
 )
-def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit, spoil):
+def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit, spoil, update):
     ranks = start_ranks(train, model_folder, str(tmp_path), limit, spoil, log=tmp_path / "log")
     codes = wait(ranks, 60)
     logs = [(tmp_path / f"log-{rank}").read_text() for rank in range(2)]
@@ -139,8 +142,8 @@ def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit, 
         assert all("1 updates in a row" in log for log in logs)
         return
     assert codes == [0, 0], logs
-    assert {f"step=000002-update=0-rank={rank}.pt" for rank in range(2)} <= kept
+    assert {f"step=000002-update={update}-rank={rank}.pt" for rank in range(2)} <= kept
     (before, after), (_, other) = (torch.load(tmp_path / f"out-{rank}") for rank in range(2))
-    # Only the poisoned half: the second mini-batch of the step is sound.
+    # Only the poisoned half: the other mini-batch of the step is sound.
     assert not torch.equal(before[0], after[0])
     assert all(torch.equal(one, two) for one, two in zip(after, other, strict=True))

@@ -54,7 +54,7 @@ def measure(work, autocast, checkpointing, adapters):
 
     def go(part):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast, cache_enabled=False):
-            logp_NT, _ = completion_logprobs(model, part, entropy=work == "score")
+            logp_NT, _ = completion_logprobs(model, part, entropy=True)
             if work == "update":
                 logp_NT.mean().backward()
 
@@ -97,7 +97,7 @@ def test_activations_are_those_of_a_measured_run(
         LONGEST,
         autocast=autocast,
         backward=work == "update",
-        entropy=work == "score",
+        entropy=True,
         checkpointing=checkpointing,
         adapters=adapters,
         device="cpu",

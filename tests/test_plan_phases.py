@@ -21,7 +21,7 @@ def test_phases_are_the_sums_of_their_kinds():
     # Weights, gradients, two moments, buckets, reference.
     assert memory.totals["generate"] == 6 * whole + 24 * GIB
     assert memory.totals["step"] == 7 * whole + ENGINE_RESIDUE
-    work = count(planned.config, Work(256, 32, device="cuda"))
+    work = count(planned.config, Work(256, 32, entropy=True, device="cuda"))
     assert memory.totals["update"] == 6 * whole + ENGINE_RESIDUE + work.peak
     work = count(planned.config, Work(256, 32, backward=False, entropy=True))
     assert memory.totals["score"] == 6 * whole + ENGINE_RESIDUE + work.peak

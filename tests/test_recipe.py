@@ -173,7 +173,9 @@ def test_an_entropy_bonus_reaches_the_gradient(model_folder, tmp_path, tokens):
     assert bonus == pytest.approx(0.5 * metrics["entropy"], abs=1e-5)
 
 
-def test_without_a_coefficient_no_entropy_is_asked_for(model_folder, tmp_path, monkeypatch):
+def test_without_a_coefficient_only_the_first_update_asks_for_entropies(
+    model_folder, tmp_path, monkeypatch
+):
     from fgexpo import update
 
     asked, original = [], update.completion_logprobs
@@ -184,8 +186,9 @@ def test_without_a_coefficient_no_entropy_is_asked_for(model_folder, tmp_path, m
 
     monkeypatch.setattr(update, "completion_logprobs", spy)
     for coefficient in (0.0, -0.1):
-        one_update(model_folder, tmp_path, LossSettings(entropy_coef=coefficient))
-    assert asked == [False, True]
+        settings = LossSettings(entropy_coef=coefficient)
+        one_update(model_folder, tmp_path, settings, mini_batch_questions=2)
+    assert asked == [True, False, True, True]
 
 
 @pytest.mark.parametrize("ratio", ["token", "sequence"])

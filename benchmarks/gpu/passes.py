@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fgexpo.losses import LossSettings
-from fgexpo.scoring import apply_logprobs
+from fgexpo.scoring import score_policy
 from fgexpo.types import RolloutBatch
 from fgexpo.update import rollout_loss, update_denominator
 
@@ -24,7 +24,7 @@ DEAREST = 12
 
 
 def score(setting: Setting) -> Iterator[Finding]:
-    """Log-probs and entropies of the policy, as before every update."""
+    """Log-probs and entropies of the policy, as for every update but the first."""
     policy, rollouts = open_policy(setting).eval(), real_rollouts(setting)
     yield _what(rollouts)
     for micro_tokens in setting.size.micro_tokens:
@@ -42,7 +42,7 @@ def score(setting: Setting) -> Iterator[Finding]:
 def score_once(policy: Any, rollouts: RolloutBatch, device: str) -> None:
     """Set the old log-probs of the rollouts."""
     with torch.no_grad(), autocast(device):
-        apply_logprobs(rollouts, policy, None, 1.0, torch.device(device))
+        score_policy(rollouts, rollouts.cuts, policy, 1.0)
 
 
 def update(setting: Setting) -> Iterator[Finding]:

@@ -35,7 +35,7 @@ class Work:
         autocast: bf16 matrix products; without autocast's cache, as Lightning runs it, so that
             every layer keeps a bf16 copy of its weights until its backward pass.
         backward: an update; else scoring.
-        entropy: is asked for too, as in scoring.
+        entropy: is looked at too, as in scoring and in a step's first update.
         checkpointing: a layer's activations are made again in the backward pass.
         adapters: LoRA's; null where all weights are trained.
         device: ``cpu`` or ``cuda``, which decides how many logits are made at a time.
@@ -89,9 +89,9 @@ def run(model: Any, work: Work) -> Bytes:
         kept = counter.now
         target_T = torch.zeros(work.tokens, dtype=torch.int64)
         head = model.get_output_embeddings()
-        logp_T, entropy_T = lm_head.head_logprobs(head, hidden_TH, target_T, entropy=work.entropy)
+        logp_T, _ = lm_head.head_logprobs(head, hidden_TH, target_T, entropy=work.entropy)
         if work.backward:
-            (logp_T if entropy_T is None else logp_T + entropy_T).sum().backward()
+            logp_T.sum().backward()
     return Bytes(kept, counter.peak)
 
 

@@ -119,7 +119,7 @@ def work_of(job: Job, phase: str) -> Work:
         weights=job.seen,
         autocast=job.autocast,
         backward=phase == "update",
-        entropy=phase == "score",
+        entropy=True,  # the first update of a step looks at it too
         checkpointing=job.checkpointing and phase == "update",
         adapters=job.adapters,
         device="cpu" if job.cpu else "cuda",

@@ -90,8 +90,7 @@ def plan_timing(
     generate, at_once = generation(job, shape, engine, gpu, prompt, completion)
     body = job.own_rollouts * body_flops(job, shape, prompt + completion)
     head = job.own_rollouts * completion * 2 * elements((shape.head,))
-    models = 1 + job.reference
-    score = models * (body + head) / (speed * USE_SCORE)
+    score = scorings(job) * (body + head) / (speed * USE_SCORE)
     # A backward pass costs two forward passes, less one where the weights are frozen; the head
     # makes its logits twice.
     frozen = job.adapters is not None
@@ -106,6 +105,14 @@ def plan_timing(
     update += optimizer_seconds(job, state, gpu)
     seconds = {"generate": generate, "score": score, "update": update, "other": OTHER}
     return Timing(seconds, prompt, completion, at_once)
+
+
+def scorings(job: Job) -> float:
+    """Passes over all rollouts before the updates: the reference's, and the policy's own.
+
+    The first update needs none: it is made with the policy that is asked for.
+    """
+    return job.reference + 1 - job.mini_batch / job.questions
 
 
 def body_flops(job: Job, shape: Shape, length: float) -> float:
@@ -165,8 +172,7 @@ def communication(
     micro = max(1.0, job.own_rollouts * length / job.micro_tokens)
     gather = share * shape.count * job.compute.itemsize / link
     spread = share * job.processes * state.gradients / link
-    models = 1 + job.reference
-    return models * micro * gather, job.inner_epochs * micro * (2 * gather + spread)
+    return scorings(job) * micro * gather, job.inner_epochs * micro * (2 * gather + spread)
 
 
 def optimizer_seconds(job: Job, state: State, gpu: Gpu) -> float:
