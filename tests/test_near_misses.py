@@ -132,7 +132,7 @@ HOSTILE = [
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda text: text[:10])
 def test_no_answer_keeps_the_trainer_itself_busy(answer):
     """What is not done by a worker has no deadline."""
-    started = time.monotonic()
+    started = time.process_time()
     fast_equal(Pair("x + 5", answer[:1000]))
     key(answer)
-    assert time.monotonic() - started < 0.2
+    assert time.process_time() - started < 0.2
