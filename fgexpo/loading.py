@@ -41,16 +41,23 @@ def load_tokenizer(name: str) -> Any:
 
 
 def load_config(name: str) -> Any:
-    """Open the model's configuration.
+    """Open the model's configuration, and set its dropout to 0.
+
+    Old and new log-probs are to differ by the update alone, and the policy from what samples by
+    rounding alone.
 
     Raises:
         UserError: when there is none under that name.
     """
-    return _open(AutoConfig, resolve_name(name))
+    config = _open(AutoConfig, resolve_name(name))
+    for key, value in vars(config).items():
+        if isinstance(value, float) and ("dropout" in key or key.endswith("_pdrop")):
+            setattr(config, key, 0.0)
+    return config
 
 
 def load_model(name: str, dtype: str = "float32") -> nn.Module:
-    """Open the weights in ``dtype``, in eval mode, without running any code from the folder.
+    """Open the weights in ``dtype``, in eval mode, without dropout or any code from the folder.
 
     Raises:
         UserError: when there is no model under that name, or the dtype is unknown.
@@ -58,7 +65,8 @@ def load_model(name: str, dtype: str = "float32") -> nn.Module:
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"model.dtype must name a floating torch dtype, got {dtype!r}")
-    return _open(AutoModelForCausalLM, resolve_name(name), dtype=kind)
+    name = resolve_name(name)
+    return _open(AutoModelForCausalLM, name, config=load_config(name), dtype=kind)
 
 
 def on_cpu() -> AbstractContextManager[Any]:

@@ -1,7 +1,7 @@
 """How the rows of an optimizer step are cut up for one forward pass each.
 
-The cut is made once a step, for scoring and updating alike: with the same rounding in both, the
-first update's ratio is exactly 1.
+The cut is made once a step, for scoring and updating alike, so that both round alike: where no
+update has changed the policy, the ratio is exactly 1.
 """
 
 import torch

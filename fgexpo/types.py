@@ -153,7 +153,7 @@ class RolloutBatch:
         advantages_N: float32 [N].
         sequences: prompts and completions joined, N rows.
         old_logp_NT: log-probs of the policy before its first update, float32 [N, T]; the rows of
-            that update get theirs in it, and have zeros until then.
+            that update get theirs in it and are NaN until then. None until any row has some.
         entropy_N: summed over each rollout's tokens, of the same policy, float32 [N].
         ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
         asked: what the whole step has asked, over all processes; None outside training.
@@ -188,8 +188,9 @@ class RolloutBatch:
             entropy_nT: the same of entropies.
         """
         if self.old_logp_NT is None or self.entropy_N is None:
-            self.old_logp_NT = torch.zeros_like(self.completions.logp_NT)
-            self.entropy_N = torch.zeros_like(self.reward_N)
+            # Not zeros: whoever reads a row too early shall notice.
+            self.old_logp_NT = torch.full_like(self.completions.logp_NT, torch.nan)
+            self.entropy_N = torch.full_like(self.reward_N, torch.nan)
         self.old_logp_NT[rows] = logp_nT.detach()
         self.entropy_N[rows] = entropy_nT.detach().sum(1)
 

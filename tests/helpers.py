@@ -9,6 +9,7 @@ from fgexpo.callbacks import StopAfter
 from fgexpo.checkpoint import AtomicCheckpointIO
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.evaluation import EvaluationSettings
+from fgexpo.loading import load_model
 from fgexpo.module import GRPOModule
 from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Reward
@@ -85,6 +86,10 @@ def write_checkpoint(folder, step, age, spoil=None):
 
 def weights(module):
     return torch.cat([p.detach().flatten() for p in module.policy.parameters()])
+
+
+def weights_of(folder):
+    return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
 
 
 class Recorder(Callback):

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from fgexpo import lm_head
+from fgexpo.loading import load_model
 from fgexpo.logprobs import completion_logprobs
 from fgexpo.sequences import join_solutions
 
@@ -62,3 +64,14 @@ def test_a_row_does_not_depend_on_its_company(model, sequences):
     together, _ = completion_logprobs(model, sequences)
     alone, _ = completion_logprobs(model, sequences.select(torch.tensor([0])))
     torch.testing.assert_close(alone[0], together[0], atol=1e-6, rtol=0)
+
+
+def test_a_models_own_dropout_is_left_out(tmp_path, sequences):
+    torch.manual_seed(0)
+    sizes = {"n_layer": 2, "n_head": 2, "n_embd": 16, "vocab_size": 20, "n_positions": 32}
+    GPT2LMHeadModel(GPT2Config(**sizes, bos_token_id=1, eos_token_id=1)).save_pretrained(tmp_path)
+    assert GPT2Config.from_pretrained(tmp_path).attn_pdrop == 0.1, "as it came"
+    model = load_model(str(tmp_path))
+    evaluated, _ = completion_logprobs(model.eval(), sequences)
+    trained, _ = completion_logprobs(model.train(), sequences)
+    assert torch.equal(trained, evaluated)

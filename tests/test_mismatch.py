@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from helpers import fit, make_module
+from helpers import fit, make_data, make_module, make_trainer, weights, weights_of
 
 from fgexpo.losses import LossSettings, grpo_loss
 from fgexpo.mismatch import EngineMismatch, MismatchAlarm, importance_weights
@@ -77,8 +77,10 @@ class Off(Native):
 
 
 def test_a_run_stops_when_the_engine_leaves_the_policy(model_folder, tmp_path):
+    module = make_module(model_folder, engine=Off(0.05))
     with pytest.raises(EngineMismatch, match=r"is 0\.1, and at most 0\.05"):
-        fit(model_folder, tmp_path, engine=Off(0.05))
+        make_trainer(tmp_path, 2).fit(module, make_data())
+    assert torch.equal(weights(module), weights_of(model_folder)), "no update before the check"
     fit(model_folder, tmp_path, engine=Off(0.2))
 
 

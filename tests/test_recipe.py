@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import EvenIsRight, fit, make_data, make_module, weights
+from helpers import EvenIsRight, fit, make_data, make_module, weights, weights_of
 from test_distributed import check
 
 from fgexpo.advantages import group_advantages
@@ -137,10 +137,6 @@ def test_truncated_completions_are_left_out_altogether(model_folder, tmp_path, a
         "dr_grpo": (advantages * lengths).sum() / (len(kept) * 16),
     }
     assert metrics["policy_loss"] == pytest.approx(-float(by_hand[aggregation]), abs=1e-6)
-
-
-def weights_of(folder):
-    return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
 
 
 def test_a_mini_batch_of_truncated_completions_moves_nothing(model_folder, tmp_path):

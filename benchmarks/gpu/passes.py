@@ -99,6 +99,7 @@ def update_once(
                 settings=settings,
                 temperature=1.0,
                 denominator=update_denominator(settings, rollouts, rows, setting.size.new),
+                first=True,
             )
             out.loss.backward()
             float(out.loss.detach())  # training logs it, so it waits for it too

@@ -38,7 +38,7 @@ def planned_pass(
         longest=int(lengths_N[largest].max()),
         autocast=True,
         backward=checkpointing is not None,
-        entropy=checkpointing is None,
+        entropy=True,
         checkpointing=bool(checkpointing),
         device=lengths_N.device.type,
     )
