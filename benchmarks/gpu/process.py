@@ -19,6 +19,7 @@ from .report import Section
 # None of these may ask for a GPU when it is imported.
 PRELOAD = ["fgexpo.rollout", "fgexpo.scoring", "transformers.models.qwen2.modeling_qwen2"]
 LATE = "not done within its time limit, and stopped"
+STARTING = 120.0  # seconds that a process may take to import what its section needs
 ENDING = 10.0  # seconds that a process may take to end when its section has
 Work = Callable[[Any], Iterator[Any]]
 
@@ -37,7 +38,7 @@ def run(section: Section, work: Work, setting: Any, limit: float) -> Iterator[No
         section: is filled.
         work: makes the findings from ``setting``; both are pickled.
         setting: what is measured.
-        limit: seconds after which it is given up.
+        limit: seconds after which it is given up, from when its process has started.
     """
     context = multiprocessing.get_context("forkserver")
     began = time.monotonic()
@@ -47,7 +48,7 @@ def run(section: Section, work: Work, setting: Any, limit: float) -> Iterator[No
     process.start()
     send.close()
     try:
-        for finding in _messages(section, receive, began + limit):
+        for finding in _messages(section, receive, limit):
             section.findings.append(finding)
             section.seconds = time.monotonic() - began
             yield
@@ -61,13 +62,16 @@ def run(section: Section, work: Work, setting: Any, limit: float) -> Iterator[No
     yield
 
 
-def _messages(section: Section, receive: Connection, deadline: float) -> Iterator[Any]:
+def _messages(section: Section, receive: Connection, limit: float) -> Iterator[Any]:
+    deadline = time.monotonic() + STARTING
     while receive.poll(max(0.0, deadline - time.monotonic())):
         try:
             kind, content = receive.recv()
         except EOFError:
             return
-        if kind == "finding":
+        if kind == "started":
+            deadline = time.monotonic() + limit
+        elif kind == "finding":
             yield content
         else:
             section.state, section.error = kind, content
@@ -77,6 +81,7 @@ def _messages(section: Section, receive: Connection, deadline: float) -> Iterato
 
 def _child(work: Work, setting: Any, send: Connection) -> None:
     os.setsid()  # a group of its own, with whatever it starts
+    send.send(("started", ""))
     try:
         for finding in work(setting):
             send.send(("finding", finding))
