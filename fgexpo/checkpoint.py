@@ -95,6 +95,9 @@ def is_complete(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:
                 return False
+            # torch sets no attributes, and would take some for those of a folder.
+            if any(record.external_attr for record in archive.infolist()):
+                return False
         # A spoilt directory of the archive may pass for another one, in which a record is missing.
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE:

@@ -1,7 +1,6 @@
 import os
 import stat
 import time
-import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -199,10 +198,7 @@ def test_whichever_byte_is_spoilt_what_passes_can_be_loaded(tmp_path):
     path = tmp_path / "x.ckpt"
     torch.save({"x": torch.arange(50)}, path)
     content = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        records = archive.start_dir
-    # The directory behind them has no checksum, and torch may read a spoilt one in two ways.
-    for place in range(records):
+    for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         if is_complete(path):
             assert torch.load(path, weights_only=True)["x"].shape == (50,)
