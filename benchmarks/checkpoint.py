@@ -18,10 +18,10 @@ import torch
 from lightning.pytorch import Trainer
 
 from fgexpo.callbacks import StopAfter
-from fgexpo.checkpoint import AtomicCheckpointIO
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.evaluation import EvaluationSettings
 from fgexpo.module import GRPOModule
+from fgexpo.robustness.checkpoint import AtomicCheckpointIO
 from fgexpo.rollout import Sampling
 from fgexpo.tasks import TinyArithmetic
 from fgexpo.tasks.tiny_model import TinyQwen2

@@ -23,14 +23,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 from versus.work import WORKS, Work, model_folder, one_step
 
-from fgexpo.allocator import keep_freed_memory
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.micro_batches import pack
-from fgexpo.packing import enable_packing
+from fgexpo.cli.allocator import keep_freed_memory
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.model.sequences import join
 from fgexpo.rollout import Native
-from fgexpo.sequences import join
 from fgexpo.types import Completions
+from fgexpo.update.micro_batches import pack
 
 MICRO_BATCH, REPEATS = 4096, 3
 PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm}

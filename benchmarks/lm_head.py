@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fgexpo.lm_head import head_logprobs
+from fgexpo.model.lm_head import head_logprobs
 
 MEMORY_LIMIT, TIME_LIMIT = 0.1, 1.35
 

@@ -11,7 +11,7 @@ import time
 import torch
 from fgexpo.datamodules.sampler import CurriculumSampler
 
-from fgexpo.curriculum import PassRateTable
+from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.tasks import TinyArithmetic
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 from lm_head import _peak
 
-from fgexpo.balance import assign
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.losses import grpo_loss
-from fgexpo.micro_batches import pack
-from fgexpo.packing import enable_packing
+from fgexpo.losses.objective import grpo_loss
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.model.sequences import join
+from fgexpo.parallel.balance import assign
 from fgexpo.rollout import Native, RolloutRequest, Sampling
-from fgexpo.sequences import join
 from fgexpo.tasks.tiny_model import TinyQwen2
+from fgexpo.update.micro_batches import pack
 
 ROOT = Path(__file__).parents[1]
 QUESTIONS, PROMPT = 8, 32

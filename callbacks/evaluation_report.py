@@ -11,10 +11,11 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from rich.console import Console
 
-from fgexpo.distributed import any_process
 from fgexpo.evaluation.results import MEAN, benchmark_results, overall, results_table
-from fgexpo.evaluation.store import EvaluationStore, write_json
-from fgexpo.identity import fingerprint_model, fingerprint_template
+from fgexpo.evaluation.store import EvaluationStore
+from fgexpo.files import write_json
+from fgexpo.parallel.collectives import any_process
+from fgexpo.robustness.same_run import fingerprint_model, fingerprint_template
 from fgexpo.types import RolloutBatch
 
 RESULTS = "results.json"

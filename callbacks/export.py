@@ -8,9 +8,9 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from fgexpo.archive import write_model
 from fgexpo.errors import UserError
-from fgexpo.rollout.weights import full_weights
+from fgexpo.model.hf_folder import write_model
+from fgexpo.parallel.whole_weights import full_weights
 
 
 class ExportPolicy(Callback):

@@ -14,8 +14,8 @@ from typing import Any
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
-from fgexpo.distributed import largest
 from fgexpo.errors import UserError
+from fgexpo.parallel.collectives import largest
 
 from .rollout_checkpoint import RolloutCheckpoint
 

@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (
 )
 from torch.utils.tensorboard.summary import hparams
 
-from fgexpo.curriculum import Curriculum
+from fgexpo.curriculum.base import Curriculum
 
 from .akl import KLController
 from .stop import StopAfter, StopAtBudget

@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from fgexpo.checkpoint import PATTERN, by_age, commit_folder, sync_folder
-from fgexpo.distributed import any_process
 from fgexpo.errors import UserError
-from fgexpo.folders import run_folder
+from fgexpo.files import run_folder
 from fgexpo.heartbeat import PATIENT, phase
+from fgexpo.parallel.collectives import any_process
+from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder, sync_folder
 
 STALE_SECONDS = 600.0
 

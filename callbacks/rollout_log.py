@@ -5,8 +5,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from fgexpo.folders import run_folder
-from fgexpo.rollout_table import write_rollouts
+from fgexpo.files import run_folder
+from fgexpo.rollout.parquet import write_rollouts
 from fgexpo.types import RolloutBatch
 
 

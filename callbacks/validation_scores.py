@@ -5,8 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from fgexpo.evaluation.store import write_json
-from fgexpo.folders import run_folder
+from fgexpo.files import run_folder, write_json
 from fgexpo.metrics import FIELDS
 
 FOLDER = "scores"

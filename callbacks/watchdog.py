@@ -11,9 +11,9 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from fgexpo.errors import UserError
-from fgexpo.exchange import STORE_TIMEOUT, TICK_SECONDS
 from fgexpo.heartbeat import BETWEEN, PATIENT, beat, enter
-from fgexpo.monitor import Monitor
+from fgexpo.robustness.watchdog.store import STORE_TIMEOUT, TICK_SECONDS
+from fgexpo.robustness.watchdog.thread import Monitor
 
 
 class Watchdog(Callback):

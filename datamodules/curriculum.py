@@ -8,10 +8,12 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fgexpo.curriculum import Curriculum, Gaussian, PassRateTable, effective_sample_size
+from fgexpo.curriculum.base import Curriculum
+from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
+from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.errors import UserError
-from fgexpo.folders import run_folder
-from fgexpo.identity import Fact, check_same_run
+from fgexpo.files import run_folder
+from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
 

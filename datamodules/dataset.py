@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgexpo.errors import UserError
-from fgexpo.identity import question_keys
 from fgexpo.questions import Question
+from fgexpo.robustness.same_run import question_keys
 from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
 from fgexpo.types import QuestionBatch

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import WeightedRandomSampler
 
-from fgexpo.drawing import draw_distinct
+from fgexpo.curriculum.draw import draw_distinct
 from fgexpo.errors import UserError
 from fgexpo.seeding import hash_seed
 

@@ -9,8 +9,8 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, IterableDataset
 
 from fgexpo.errors import UserError
+from fgexpo.model.sequences import Sequences, join_solutions
 from fgexpo.seeding import hash_seed
-from fgexpo.sequences import Sequences, join_solutions
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.arithmetic import FAMILIES, LEVELS, Problem
 from fgexpo.templates import PromptEncoder

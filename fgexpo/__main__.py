@@ -21,8 +21,8 @@ def run() -> int:
                 file=sys.stderr,
             )
             return 2
-    from .allocator import keep_freed_memory
-    from .cli import main
+    from .cli.allocator import keep_freed_memory
+    from .cli.command_line import main
 
     keep_freed_memory()
     return main()

@@ -6,13 +6,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from .errors import UserError
-from .identity import check_changes
+from .parallel.fsdp2 import FSDP2
 from .rewards import Verifier
 from .rewards.overlong import Overlong
 from .rewards.reward import Reward
+from .robustness.same_run import check_changes
 from .rollout import Sampling
-from .rollout.transfer import NCCLTransfer
-from .strategies import FSDP2
+from .rollout.vllm.transfer import NCCLTransfer
 from .templates import Template
 
 if TYPE_CHECKING:

@@ -13,29 +13,35 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from .advantages import AdvantageScale
-from .balance import balance
+from .advantages.group import AdvantageScale
 from .checks import check_data, check_settings, check_trainer, check_transfer
-from .distributed import gather_columns
-from .folders import run_folder
+from .files import run_folder
 from .heartbeat import phase
-from .identity import Change, Fact, check_same_run, fingerprint_model, fingerprint_template
-from .loading import on_cpu
-from .losses import LossSettings
-from .memory import explain_micro_batches
-from .mismatch import TAG, MismatchAlarm
-from .nonfinite import NonFiniteUpdates
+from .losses.objective import LossSettings
+from .model.loading import on_cpu
+from .parallel.balance import balance
+from .parallel.collectives import gather_columns
+from .parallel.sharding import place
 from .policy import PolicyModule
-from .reference import AdapterOff, FrozenReference, Reference
-from .refill import Refill, ask
 from .rewards.reward import Accuracy, Reward
+from .robustness.out_of_memory import explain_micro_batches
+from .robustness.same_run import (
+    Change,
+    Fact,
+    check_same_run,
+    fingerprint_model,
+    fingerprint_template,
+)
 from .rollout import Sampling
-from .scoring import score_rollouts
-from .sequences import split
-from .sharding import place
-from .stats import policy_columns, summarise, summarise_policy
+from .rollout.waves import Refill, ask
 from .types import QuestionBatch, RolloutBatch
-from .update import make_updates
+from .update.micro_batches import split
+from .update.mismatch import TAG, MismatchAlarm
+from .update.nonfinite import NonFiniteUpdates
+from .update.prepare import score_rollouts
+from .update.reference import AdapterOff, FrozenReference, Reference
+from .update.step import make_updates
+from .update.step_metrics import policy_columns, summarise, summarise_policy
 
 
 class GRPOModule(PolicyModule):
@@ -50,7 +56,7 @@ class GRPOModule(PolicyModule):
         micro_batch_tokens: tokens a forward pass; changes memory and speed, not gradients.
         reference_offload: the reference rests in the host's memory between scorings.
         loss: clipping, KL estimator and aggregation.
-        advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
+        advantage_scale: see :func:`fgexpo.advantages.group.group_advantages`.
         advantage_unbiased: see the same.
         rewards: the parts of the reward; null for accuracy alone.
         sampling: how rollouts are drawn in training.

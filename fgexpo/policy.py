@@ -10,24 +10,24 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from .archive import ModelArchive
 from .checks import check_answer_form, check_length
-from .distributed import any_process, check_same_step
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
-from .grading import grade
 from .heartbeat import phase
-from .lm_head import check_head
-from .loading import load_config, load_model, load_tokenizer, on_cpu
-from .lora import LoRA, adapt, check_same_adapters
-from .memory import explain_memory
-from .nonfinite import nonfinite_weight
+from .model.hf_folder import ModelArchive
+from .model.lm_head import check_head
+from .model.loading import load_config, load_model, load_tokenizer, on_cpu
+from .model.lora import LoRA, adapt, check_same_adapters
+from .parallel.collectives import any_process, check_same_step
+from .parallel.sharding import is_sharded, place, whole
 from .rewards import MathVerifier, Verifier
+from .rewards.grading import grade
+from .robustness.out_of_memory import explain_memory
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
-from .sharding import is_sharded, place, whole
 from .templates import Plain, PromptEncoder, Template
 from .types import QuestionBatch, RolloutBatch
+from .update.nonfinite import nonfinite_weight
 
 
 class PolicyModule(LightningModule):

@@ -1,6 +1,7 @@
 """A verifiable question; free of torch, since the grading workers and readers need no more."""
 
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,20 @@ class Question:
     tags: dict[str, str] = field(default_factory=dict)
     relative_error: float = 0.0
     absolute_error: float = 0.0
+
+
+FinishReason = Literal["stop", "length"]
+
+
+class Verdict(NamedTuple):
+    """What a verifier found.
+
+    Attributes:
+        correct: the answer equals the gold answer.
+        answer: what was taken for the final answer; None if there was none.
+        timed_out: grading hung or broke its worker; then ``correct`` is False.
+    """
+
+    correct: bool
+    answer: str | None
+    timed_out: bool = False

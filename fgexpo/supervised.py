@@ -7,9 +7,9 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
 from .errors import UserError
-from .logprobs import completion_logprobs
+from .model.logprobs import completion_logprobs
+from .model.sequences import Sequences
 from .policy import PolicyModule
-from .sequences import Sequences
 from .tasks.tiny_model import TinyQwen2
 
 

@@ -8,18 +8,15 @@ Shape legend, used in every file:
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .questions import Question
-from .rewards.verifier import Verdict
+from .questions import FinishReason, Question, Verdict
 
 if TYPE_CHECKING:
-    from .sequences import Sequences
-
-FinishReason = Literal["stop", "length"]
+    from .model.sequences import Sequences
 
 
 @dataclass

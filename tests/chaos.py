@@ -19,7 +19,7 @@ from processes import wait
 from rich.console import Console
 from rich.table import Table
 
-from fgexpo.checkpoint import is_complete
+from fgexpo.robustness.checkpoint import is_complete
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 

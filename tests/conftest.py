@@ -34,13 +34,13 @@ def random_model(folder, seed):
 
 @pytest.fixture
 def model(model_folder):
-    from fgexpo.loading import load_model
+    from fgexpo.model.loading import load_model
 
     return load_model(model_folder)
 
 
 @pytest.fixture
 def tokenizer(model_folder):
-    from fgexpo.loading import load_tokenizer
+    from fgexpo.model.loading import load_tokenizer
 
     return load_tokenizer(model_folder)

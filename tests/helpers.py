@@ -6,13 +6,13 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from fgexpo.callbacks import StopAfter
-from fgexpo.checkpoint import AtomicCheckpointIO
 from fgexpo.datamodules import CurriculumDataModule
 from fgexpo.evaluation import EvaluationSettings
-from fgexpo.loading import load_model
+from fgexpo.model.loading import load_model
 from fgexpo.module import GRPOModule
 from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Reward
+from fgexpo.robustness.checkpoint import AtomicCheckpointIO
 from fgexpo.rollout import Sampling
 from fgexpo.tasks import TinyArithmetic
 

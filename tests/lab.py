@@ -8,7 +8,7 @@ import torch
 from conftest import random_model
 from processes import command_line, start, start_ranks, wait
 
-from fgexpo.checkpoint import by_age, read_checkpoint
+from fgexpo.robustness.checkpoint import by_age, read_checkpoint
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 STEPS = 40

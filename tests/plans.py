@@ -4,7 +4,7 @@ import torch
 from transformers import Qwen2Config
 
 from fgexpo.plan.job import Engine, Job, Optimizer
-from fgexpo.shapes import r1_distill_1p5b
+from fgexpo.plan.known_models import r1_distill_1p5b
 
 ADAM = Optimizer("torch.optim.AdamW", {"lr": 1e-3})
 

@@ -6,7 +6,7 @@ A rank of a distributed run is such a process with the environment that a launch
 import socket
 from pathlib import Path
 
-from fgexpo.children import command_line, start
+from fgexpo.study.processes import command_line, start
 
 __all__ = ["command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
 

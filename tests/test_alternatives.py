@@ -8,12 +8,13 @@ from helpers import EvenIsRight, fit, make_data
 from lab import CONFIG
 
 from fgexpo.callbacks import QuestionAKL, RolloutCheckpoint, TargetKL
-from fgexpo.cli import main
-from fgexpo.curricula import HardFilter, Learnability, Thompson, TowardsHard
-from fgexpo.curriculum import Gaussian, PassRateTable, Uniform
+from fgexpo.cli.command_line import main
+from fgexpo.curriculum.alternatives import HardFilter, Learnability, Thompson, TowardsHard
+from fgexpo.curriculum.gaussian import Gaussian, Uniform
+from fgexpo.curriculum.pass_rates import PassRateTable
+from fgexpo.curriculum.shared import Shared, shrunk_rates
 from fgexpo.kl import Linear, adapted_factor, question_factors
 from fgexpo.questions import Question
-from fgexpo.sharing import Shared, shrunk_rates
 
 
 def table(rates, visits=None):

@@ -1,6 +1,6 @@
 import torch
 
-from fgexpo.balance import assign
+from fgexpo.parallel.balance import assign
 
 
 def test_long_questions_go_to_whoever_has_least():

@@ -8,7 +8,7 @@ import torch
 from helpers import Clock, fit, make_data, make_module, make_trainer, write_checkpoint
 
 from fgexpo.callbacks import RolloutCheckpoint
-from fgexpo.checkpoint import (
+from fgexpo.robustness.checkpoint import (
     AtomicCheckpointIO,
     commit_folder,
     is_complete,

@@ -272,8 +272,8 @@ def test_other_plugins_do_not_cost_atomic_saves():
     from lightning.pytorch.plugins import TorchCheckpointIO
     from lightning.pytorch.plugins.environments import LightningEnvironment
 
-    from fgexpo.checkpoint import AtomicCheckpointIO
-    from fgexpo.cli import _with_atomic_saves
+    from fgexpo.cli.fit import _with_atomic_saves
+    from fgexpo.robustness.checkpoint import AtomicCheckpointIO
 
     other, own = LightningEnvironment(), TorchCheckpointIO()
     for given in (None, [], other, [other]):

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from fgexpo.cli import main
-from fgexpo.commands.compare import differences, read_results
+from fgexpo.cli.command_line import main
+from fgexpo.cli.compare import differences, read_results
 
 
 def results(model, scores, **identity):

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgexpo.cli import FGExpoCLI, main
-from fgexpo.imports import restrict_imports
+from fgexpo.cli.command_line import main
+from fgexpo.cli.fit import FGExpoCLI
+from fgexpo.cli.imports import restrict_imports
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml"))
@@ -77,7 +78,7 @@ def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     assert overlong["init_args"].items() >= lengths.items()
     assert base == "tiny" or found["sampling"]["max_new_tokens"] == lengths["max_tokens"]
     assert model["refill"] is None
-    refill = {"class_path": "fgexpo.refill.Refill", "init_args": {"max_waves": 4}}
+    refill = {"class_path": "fgexpo.rollout.waves.Refill", "init_args": {"max_waves": 4}}
     model |= {"kl_coef": 0.0, "rewards": found["rewards"], "refill": refill}
     model["loss"] |= DAPO_LOSS
     before["akl"] = None

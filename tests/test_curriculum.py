@@ -3,13 +3,8 @@ import math
 import pytest
 import torch
 
-from fgexpo.curriculum import (
-    Gaussian,
-    PassRateTable,
-    Uniform,
-    effective_sample_size,
-    gaussian_weights,
-)
+from fgexpo.curriculum.gaussian import Gaussian, Uniform, effective_sample_size, gaussian_weights
+from fgexpo.curriculum.pass_rates import PassRateTable
 
 
 def test_gaussian_weights_by_hand():

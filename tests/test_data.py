@@ -7,9 +7,9 @@ from lightning.pytorch import Callback
 
 from fgexpo.datamodules import QuestionDataset, SupervisedDataModule
 from fgexpo.evaluation import EvaluationSettings
+from fgexpo.model.sequences import Sequences
 from fgexpo.questions import Question
 from fgexpo.rollout import Sampling
-from fgexpo.sequences import Sequences
 from fgexpo.supervised import SupervisedModule
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from fgexpo.drawing import draw_distinct
+from fgexpo.curriculum.draw import draw_distinct
 
 WEIGHTS = torch.tensor([0.5, 2.0, 0.0, 1.0, 4.0], dtype=torch.float64)
 

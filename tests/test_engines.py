@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from fgexpo.parallel.whole_weights import full_weights
 from fgexpo.rollout import VLLM, RolloutRequest, Sampling, VLLMServer, WeightTransfer
-from fgexpo.rollout.cache import cpu_cache_bytes, token_bytes
-from fgexpo.rollout.formats import to_completions
-from fgexpo.rollout.weights import full_weights
+from fgexpo.rollout.vllm.cache_size import cpu_cache_bytes, token_bytes
+from fgexpo.rollout.vllm.formats import to_completions
 
 CPU = torch.device("cpu")
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from helpers import fit, weights
 
-from fgexpo import update
-from fgexpo.loading import load_model
-from fgexpo.losses import LossSettings
+from fgexpo.losses.objective import LossSettings
+from fgexpo.model.loading import load_model
 from fgexpo.rollout import Sampling
+from fgexpo.update import step as update
 
 
 @pytest.mark.parametrize(

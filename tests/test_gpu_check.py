@@ -21,9 +21,9 @@ from gpu.report import Check, Note, Row, Section, above, below, render
 from gpu.scale import Setting
 from gpu_check import Part
 
-from fgexpo import lm_head, logprobs, packing
-from fgexpo.children import CONTEXT
+from fgexpo.model import lm_head, logprobs, packing
 from fgexpo.rollout import VLLM
+from fgexpo.study.processes import CONTEXT
 
 TINY = Setting("tiny", "cpu")
 CPU = ["--device", "cpu", "--shape", "tiny"]

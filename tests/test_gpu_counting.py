@@ -14,12 +14,12 @@ from gpu import generation, work
 from gpu.flops import flops_of, peak_flops
 from gpu.scale import SCALES, Decoding, Setting, tiny_config
 
-from fgexpo import packing
-from fgexpo.logprobs import completion_logprobs
+from fgexpo.model import packing
+from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.plan.job import Job
+from fgexpo.plan.known_models import r1_distill_1p5b
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.timing import body_flops
-from fgexpo.shapes import r1_distill_1p5b
 
 TINY = Setting("tiny", "cpu")
 

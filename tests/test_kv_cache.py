@@ -3,8 +3,8 @@
 import torch
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, MistralConfig
 
-from fgexpo.packing import enable_packing
-from fgexpo.rollout.kv_cache import ROOM, RoomyLayer, roomy_cache
+from fgexpo.model.packing import enable_packing
+from fgexpo.rollout.native_cache import ROOM, RoomyLayer, roomy_cache
 
 SHAPE = {
     "vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,

@@ -5,8 +5,8 @@ from helpers import write_checkpoint
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer, loggers
 
-from fgexpo.folders import run_folder
-from fgexpo.resume import find_last, stay_in_folder
+from fgexpo.files import run_folder
+from fgexpo.robustness.resume import find_last, stay_in_folder
 
 
 def configuration(tmp_path, dirpath=None):

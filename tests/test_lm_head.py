@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, Gemma2Config
 
-from fgexpo import lm_head
-from fgexpo.lm_head import check_head, head_logprobs
+from fgexpo.model import lm_head
+from fgexpo.model.lm_head import check_head, head_logprobs
 
 TOKENS, HIDDEN, VOCABULARY = 7, 5, 23
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fgexpo import lm_head
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.sequences import join_solutions
+from fgexpo.model import lm_head
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.sequences import join_solutions
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from helpers import fit, make_data, make_module, make_trainer
 from test_strategies import ADAPTERS, adamw
 
 from fgexpo.callbacks import ExportPolicy, RolloutCheckpoint
-from fgexpo.commands.export import export
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.lora import LoRA, adapt, adapters_off, is_adapted, merged
-from fgexpo.rollout.weights import full_weights
-from fgexpo.sequences import join_solutions
+from fgexpo.cli.export import export
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.lora import LoRA, adapt, adapters_off, is_adapted, merged
+from fgexpo.model.sequences import join_solutions
+from fgexpo.parallel.whole_weights import full_weights
 
 
 def sequences():

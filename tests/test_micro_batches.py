@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgexpo.micro_batches import level, pack
+from fgexpo.update.micro_batches import level, pack
 
 LENGTHS = torch.tensor([3, 9, 1, 4, 4, 2, 7])
 

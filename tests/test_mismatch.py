@@ -4,9 +4,10 @@ import pytest
 import torch
 from helpers import fit, make_data, make_module, make_trainer, weights, weights_of
 
-from fgexpo.losses import LossSettings, grpo_loss
-from fgexpo.mismatch import EngineMismatch, MismatchAlarm, importance_weights
+from fgexpo.losses.correction import importance_weights
+from fgexpo.losses.objective import LossSettings, grpo_loss
 from fgexpo.rollout import Native, Sampling
+from fgexpo.update.mismatch import EngineMismatch, MismatchAlarm
 
 TRAINER = torch.tensor([[-1.0, -2.0, 9.0], [-0.5, -0.5, -0.5]])
 ENGINE = torch.tensor([[-1.5, -1.9, -9.0], [-0.5, -3.0, -0.4]])

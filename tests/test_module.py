@@ -5,11 +5,11 @@ import torch
 from helpers import EvenIsRight, Parity, fit, make_data, make_module, make_trainer, sgd, weights
 
 from fgexpo.callbacks import AKLCallback, KLController
-from fgexpo.curriculum import Gaussian, Uniform, gaussian_weights
+from fgexpo.curriculum.gaussian import Gaussian, Uniform, gaussian_weights
 from fgexpo.kl import Linear
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.losses import LossSettings
+from fgexpo.losses.objective import LossSettings
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.rewards import MathVerifier
 from fgexpo.rewards.reward import Accuracy, Reward
 from fgexpo.tasks import TinyArithmetic
@@ -41,7 +41,8 @@ def test_the_first_update_is_the_old_policys_pass(
     model_folder, tmp_path, monkeypatch, mini_batch, policy_passes
 ):
     """Rows that the policy reads in a step: first of all the last update's, where there are two."""
-    from fgexpo import scoring, update
+    from fgexpo.update import prepare as scoring
+    from fgexpo.update import step as update
 
     rows = []
     for place in (scoring, update):

@@ -6,8 +6,8 @@ import pytest
 
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
-from fgexpo.rewards.compare import Pair, fast_equal
-from fgexpo.rewards.normalise import key
+from fgexpo.rewards.maths.compare import Pair, fast_equal
+from fgexpo.rewards.maths.normalise import key
 
 WRONG = [
     ("5", r"5\text{ hundred}"),

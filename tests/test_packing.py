@@ -5,11 +5,11 @@ import torch
 from helpers import fit
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen3Config
 
-from fgexpo import packing
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.packing import Segments, enable_packing, is_packed, lay_out, packed_hidden
-from fgexpo.sequences import join_solutions
+from fgexpo.model import packing
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import Segments, enable_packing, is_packed, lay_out, packed_hidden
+from fgexpo.model.sequences import join_solutions
 
 SHAPE = {
     "vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -120,7 +120,7 @@ def test_training_makes_the_same_updates_with_and_without(model_folder, tmp_path
     assert is_packed(module.policy) and is_packed(module.reference.model)
     files = module.archive.files(module.policy, module.prompts.tokenizer)
     assert packing.ATTENTION not in str(files), "an exported model knows nothing of it"
-    monkeypatch.setattr("fgexpo.sharding.enable_packing", lambda model: False)
+    monkeypatch.setattr("fgexpo.parallel.sharding.enable_packing", lambda model: False)
     padded, module = final()
     assert not is_packed(module.policy)
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=0)

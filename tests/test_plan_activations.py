@@ -9,7 +9,7 @@ from transformers import Qwen2ForCausalLM
 
 from fgexpo.plan.activations import Work, count, prepare, run, spread
 from fgexpo.plan.adapters import Adapters
-from fgexpo.plan.storage import Bytes, StorageCounter, at_depth
+from fgexpo.plan.count_bytes import Bytes, StorageCounter, at_depth
 
 
 def test_storage_is_counted_from_birth_to_end():

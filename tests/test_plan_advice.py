@@ -5,10 +5,10 @@ import torch
 from plans import full_size, job
 
 from fgexpo.plan.advice import advise
-from fgexpo.plan.engine import GIB
+from fgexpo.plan.generation import GIB
 from fgexpo.plan.job import Engine
+from fgexpo.plan.known_models import qwen3_8b_base, r1_distill_1p5b
 from fgexpo.plan.memory import plan_memory
-from fgexpo.shapes import qwen3_8b_base, r1_distill_1p5b
 
 
 @pytest.mark.parametrize("memory", [24, 40, 80])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from plans import small
 
-from fgexpo.cli import main
-from fgexpo.commands.plan import parse_fit
+from fgexpo.cli.command_line import main
+from fgexpo.cli.plan import parse_fit
 from fgexpo.plan.adapters import Adapters
+from fgexpo.plan.from_config import read_job
 from fgexpo.plan.job import Call, Engine, Job
-from fgexpo.plan.reading import read_job
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
 
@@ -129,7 +129,7 @@ def advised(text):
 def test_a_run_that_does_not_fit_names_flags_with_which_it_does(capsys, no_network):
     status, text = plan([*R1, *NODE], capsys)
     assert status == 1
-    assert "1,777,088,000 parameters (shape: built in (fgexpo/shapes.py)" in text
+    assert "1,777,088,000 parameters (shape: built in (fgexpo/plan/known_models.py)" in text
     assert "it does not fit" in text
     flags = advised(text)
     assert flags == ["--model.reference_offload=true", "--model.activation_checkpointing=true"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.packing import enable_packing
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.model.sequences import Sequences
 from fgexpo.plan.activations import Work, count, spread
 from fgexpo.plan.adapters import Adapters
-from fgexpo.sequences import Sequences
 
 TOKENS, LONGEST, PROMPT = 1536, 512, 16
 

@@ -4,11 +4,11 @@ import torch
 from plans import full_size, job
 
 from fgexpo.plan.activations import Work, count
-from fgexpo.plan.engine import ENGINE_RESIDUE, GIB
+from fgexpo.plan.generation import ENGINE_RESIDUE, GIB
 from fgexpo.plan.job import Engine
+from fgexpo.plan.known_models import r1_distill_1p5b
 from fgexpo.plan.memory import RESERVE, plan_memory
 from fgexpo.plan.shape import shape_of
-from fgexpo.shapes import r1_distill_1p5b
 
 PASSES = ("score", "update")
 

@@ -7,13 +7,13 @@ import torch
 from plans import ADAM, job, small
 from transformers import AutoModelForCausalLM, Qwen2ForCausalLM
 
-from fgexpo.lora import LoRA, adapt
+from fgexpo.model.lora import LoRA, adapt
 from fgexpo.plan.adapters import Adapters
+from fgexpo.plan.count_bytes import StorageCounter
 from fgexpo.plan.job import Optimizer
+from fgexpo.plan.known_models import qwen3_8b_base, r1_distill_1p5b
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
-from fgexpo.plan.storage import StorageCounter
-from fgexpo.shapes import qwen3_8b_base, r1_distill_1p5b
 
 
 def size(tensors):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from plans import job, small
 
-from fgexpo.plan.engine import GIB, engine_bytes
+from fgexpo.plan.generation import GIB, engine_bytes
 from fgexpo.plan.job import Engine
+from fgexpo.plan.known_models import r1_distill_1p5b
 from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
@@ -22,7 +23,6 @@ from fgexpo.plan.timing import (
     optimizer_seconds,
     plan_timing,
 )
-from fgexpo.shapes import r1_distill_1p5b
 
 
 def test_operations_of_a_forward_pass():

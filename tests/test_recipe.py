@@ -8,12 +8,12 @@ import torch
 from helpers import EvenIsRight, fit, make_data, make_module, weights, weights_of
 from test_distributed import check
 
-from fgexpo.advantages import group_advantages
+from fgexpo.advantages.group import group_advantages
 from fgexpo.callbacks import AKLCallback
-from fgexpo.cli import FGExpoCLI
-from fgexpo.imports import restrict_imports
-from fgexpo.loading import load_model
-from fgexpo.losses import LossSettings
+from fgexpo.cli.fit import FGExpoCLI
+from fgexpo.cli.imports import restrict_imports
+from fgexpo.losses.objective import LossSettings
+from fgexpo.model.loading import load_model
 from fgexpo.questions import Question
 from fgexpo.rewards import Accuracy, Graded, Overlong, Verdict
 from fgexpo.rollout import Sampling
@@ -172,7 +172,7 @@ def test_an_entropy_bonus_reaches_the_gradient(model_folder, tmp_path, tokens):
 def test_without_a_coefficient_only_the_first_update_asks_for_entropies(
     model_folder, tmp_path, monkeypatch
 ):
-    from fgexpo import update
+    from fgexpo.update import step as update
 
     asked, original = [], update.completion_logprobs
 

@@ -22,10 +22,10 @@ from test_strategies import final, same_weights, train
 
 from fgexpo.callbacks import AKLCallback
 from fgexpo.kl import tanh_scale
-from fgexpo.refill import Refill, choose, deal
 from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Accuracy, Reward
 from fgexpo.rollout import Native
+from fgexpo.rollout.waves import Refill, choose, deal
 from fgexpo.types import Asked
 
 # In groups of two, a random model leaves about half of the questions without a signal.

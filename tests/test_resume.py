@@ -9,8 +9,8 @@ from lightning.pytorch import Callback
 from processes import run_ranks
 
 from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
-from fgexpo.checkpoint import AtomicCheckpointIO
-from fgexpo.curriculum import Gaussian
+from fgexpo.curriculum.gaussian import Gaussian
+from fgexpo.robustness.checkpoint import AtomicCheckpointIO
 from fgexpo.tasks import TinyArithmetic
 from fgexpo.templates import Template
 

@@ -11,10 +11,10 @@ import pytest
 
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier, grade, last_boxed
-from fgexpo.rewards.compare import Pair, fast_equal
-from fgexpo.rewards.extract import answer_line, joined_boxes
-from fgexpo.rewards.guards import is_hostile
-from fgexpo.rewards.normalise import key
+from fgexpo.rewards.maths.compare import Pair, fast_equal
+from fgexpo.rewards.maths.extract import answer_line, joined_boxes
+from fgexpo.rewards.maths.guards import is_hostile
+from fgexpo.rewards.maths.normalise import key
 
 
 def asked(*golds):
@@ -242,7 +242,7 @@ def test_a_worker_that_is_killed_is_replaced():
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    monkeypatch.setattr("fgexpo.rewards.process.sys.executable", "/bin/false")
+    monkeypatch.setattr("fgexpo.rewards.maths.process.sys.executable", "/bin/false")
     with pytest.raises(RuntimeError, match="died or hung while starting"):
         MathVerifier().verify(asked("x+1"), [r"\boxed{1+x}"])
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from fgexpo.logprobs import completion_logprobs
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.sequences import join
 from fgexpo.rollout import Native, RolloutRequest, Sampling
-from fgexpo.rollout.sampling import sample_tokens
+from fgexpo.rollout.draw_token import sample_tokens
 from fgexpo.seeding import hash_seed
-from fgexpo.sequences import join
 
 PROMPTS = [[3, 4, 5, 6, 7], [8], [9, 10, 11]]
 STOP = [1]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fgexpo.archive import write_files
-from fgexpo.loading import load_config, load_model, load_tokenizer
+from fgexpo.model.hf_folder import write_files
+from fgexpo.model.loading import load_config, load_model, load_tokenizer
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import WeightedRandomSampler
 
+from fgexpo.curriculum.draw import draw_distinct
 from fgexpo.datamodules import CurriculumSampler
-from fgexpo.drawing import draw_distinct
 from fgexpo.seeding import hash_seed
 
 

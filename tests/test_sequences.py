@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from fgexpo.sequences import join, join_solutions, split
+from fgexpo.model.sequences import join, join_solutions
 from fgexpo.types import Completions
+from fgexpo.update.micro_batches import split
 
 
 def test_join_puts_each_prompt_before_its_group():

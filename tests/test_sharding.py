@@ -14,18 +14,18 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from fgexpo.callbacks import EvaluationReport, ExportPolicy
-from fgexpo.checkpoint import read_checkpoint
 from fgexpo.checks import check_transfer
-from fgexpo.loading import load_model, load_tokenizer
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.lora import LoRA
-from fgexpo.mismatch import TAG
+from fgexpo.model.loading import load_model, load_tokenizer
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.lora import LoRA
+from fgexpo.model.sequences import join_solutions
+from fgexpo.parallel.fsdp2 import FSDP2
+from fgexpo.parallel.sharding import whole
+from fgexpo.parallel.whole_weights import full_weights
+from fgexpo.robustness.checkpoint import read_checkpoint
 from fgexpo.rollout import Native, Sampling, VLLMServer
-from fgexpo.rollout.transfer import NCCLTransfer
-from fgexpo.rollout.weights import full_weights
-from fgexpo.sequences import join_solutions
-from fgexpo.sharding import whole
-from fgexpo.strategies import FSDP2
+from fgexpo.rollout.vllm.transfer import NCCLTransfer
+from fgexpo.update.mismatch import TAG
 
 
 @pytest.fixture(scope="session")

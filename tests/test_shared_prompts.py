@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
-from fgexpo import shared_prompts
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.packing import enable_packing
-from fgexpo.sequences import join
-from fgexpo.shared_prompts import Continued, SharedPacked, arrange
+from fgexpo.model import shared_prompts
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.model.sequences import join
+from fgexpo.model.shared_prompts import Continued, SharedPacked, arrange
 from fgexpo.types import Completions
 
 SHAPE = {

@@ -9,8 +9,8 @@ from processes import run_ranks
 from torch.distributed.tensor import DTensor
 
 from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
-from fgexpo.checkpoint import AtomicCheckpointIO, read_checkpoint
-from fgexpo.lora import LoRA
+from fgexpo.model.lora import LoRA
+from fgexpo.robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 
 STEPS, CUT = 4, 2
 ADAPTERS = LoRA(rank=4, alpha=8)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import yaml
 
-from fgexpo.cli import main
-from fgexpo.imports import restrict_imports
+from fgexpo.cli.command_line import main
+from fgexpo.cli.imports import restrict_imports
+from fgexpo.study.command_lines import Run, all_runs, base_arguments, flags, run_arguments
 from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
 from fgexpo.study.queue import Task, work_off
 from fgexpo.study.run import judged_otherwise
-from fgexpo.study.runs import Run, all_runs, base_arguments, flags, run_arguments
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
 
 CONFIGS = ["configs/tiny.yaml"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from study_tables import N, write_study_table
 
-from fgexpo.figures import study as figures
+from fgexpo.study import figures
 from fgexpo.study.report import write_report
 from fgexpo.study.results import compare, read_results
 from fgexpo.study.spec import Arm, Bases, Study

@@ -26,13 +26,13 @@ from fgexpo.callbacks import (
     TargetKL,
     TensorBoardPanels,
 )
-from fgexpo.curricula import TowardsHard
-from fgexpo.curriculum import Gaussian, Uniform
+from fgexpo.curriculum.alternatives import TowardsHard
+from fgexpo.curriculum.gaussian import Gaussian, Uniform
+from fgexpo.curriculum.shared import Shared
 from fgexpo.figures.events import curves, read_run
 from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, weight_profile
 from fgexpo.figures.run import missing
 from fgexpo.kl import Linear, Tanh
-from fgexpo.sharing import Shared
 
 LAYOUT = "custom_scalars__config__"
 

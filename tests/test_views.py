@@ -9,7 +9,7 @@ from rich.console import Console
 from fgexpo.callbacks import StopAfter
 from fgexpo.questions import Question
 from fgexpo.rewards import Verdict
-from fgexpo.rollout_table import rollout_columns
+from fgexpo.rollout.parquet import rollout_columns
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 
 HOSTILE = "<script>alert(1)</script> [red]x[/red] | `a` **b** \\boxed{1}\n![i](http://x)"

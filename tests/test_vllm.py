@@ -15,23 +15,16 @@ from helpers import EvenIsRight, fit, make_data, make_module, make_trainer, weig
 from processes import command_line, free_port, run_ranks, start, wait
 from transformers import Qwen2ForCausalLM
 
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.mismatch import EngineMismatch
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.sequences import join
 from fgexpo.questions import Question
-from fgexpo.rollout import (
-    VLLM,
-    Native,
-    RolloutRequest,
-    Sampling,
-    VLLMServer,
-    WeightTransfer,
-)
-from fgexpo.rollout import vllm as engine_module
+from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling, VLLMServer, WeightTransfer
+from fgexpo.rollout.vllm import engine as engine_module
 from fgexpo.seeding import hash_seed
-from fgexpo.sequences import join
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2
+from fgexpo.update.mismatch import EngineMismatch
 
 pytestmark = pytest.mark.vllm
 CONFIG = str(Path(__file__).parents[1] / "configs" / "tiny_vllm.yaml")
@@ -333,7 +326,7 @@ def tiny(folder, out, *more):
 
 
 def test_the_command_line_resumes_a_run(folder, tmp_path):
-    from fgexpo.checkpoint import by_age, read_checkpoint
+    from fgexpo.robustness.checkpoint import by_age, read_checkpoint
 
     environment = {"FGEXPO_PLUGINS": "helpers"}
     final = {}

@@ -1,4 +1,4 @@
-from fgexpo.watch import Report, View, Watcher, find_culprit
+from fgexpo.robustness.watchdog.culprit import Report, View, Watcher, find_culprit
 
 TIMEOUT, SILENCE = 45.0, 30.0
 

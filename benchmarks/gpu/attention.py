@@ -12,8 +12,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.rollout.cache import head_width
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.rollout.vllm.cache_size import head_width
 
 from .clock import gib, measure, profiled
 from .report import Check, Finding, Note, Row

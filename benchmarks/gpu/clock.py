@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fgexpo.memory import is_out_of_memory
+from fgexpo.robustness.out_of_memory import is_out_of_memory
 
 GIB = 2**30
 

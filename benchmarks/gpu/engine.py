@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.plan.engine import ENGINE_RESIDUE
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.sequences import join
+from fgexpo.plan.generation import ENGINE_RESIDUE
 from fgexpo.rollout import VLLM, RolloutEngine
-from fgexpo.sequences import join
 from fgexpo.types import Completions
 
 from .clock import GIB, Measured, gib, seconds_of, tidy

@@ -14,7 +14,7 @@ from typing import Any
 
 from fgexpo.plan.shape import elements, shape_of
 from fgexpo.plan.timing import GPUS
-from fgexpo.rollout.cache import head_width
+from fgexpo.rollout.vllm.cache_size import head_width
 
 # What torch calls the GPUs of the data sheet; a variant with other peaks matches none of them.
 NAMES = {

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.packing import ATTENTION
-from fgexpo.rollout.vllm import LIMITS
-from fgexpo.sequences import Sequences
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import ATTENTION
+from fgexpo.model.sequences import Sequences
+from fgexpo.rollout.vllm.engine import LIMITS
 
 from .clock import tidy
 from .report import Finding, Note, Row, above, below

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from fgexpo.losses import LossSettings
-from fgexpo.scoring import score_policy
+from fgexpo.losses.objective import LossSettings
 from fgexpo.types import RolloutBatch
-from fgexpo.update import rollout_loss, update_denominator
+from fgexpo.update.prepare import score_policy
+from fgexpo.update.step import rollout_loss, update_denominator
 
 from .clock import Measured, dearest, measure, profiled, tidy
 from .flops import flops_of, peak_flops, utilisation
@@ -86,7 +86,7 @@ def update_once(
     cuts: list[torch.Tensor],
     setting: Setting,
 ) -> None:
-    """What ``fgexpo.update`` does for one mini-batch, without a trainer."""
+    """What ``fgexpo.update.step`` does for one mini-batch, without a trainer."""
     settings, rows = LossSettings(), torch.cat(cuts)
     with autocast(setting.device):
         optimizer.zero_grad()

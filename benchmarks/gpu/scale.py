@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import Qwen2Config
 
-from fgexpo.shapes import r1_distill_1p5b
+from fgexpo.plan.known_models import r1_distill_1p5b
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from fgexpo.advantages import group_advantages
-from fgexpo.micro_batches import pack
-from fgexpo.packing import enable_packing, is_packed
+from fgexpo.advantages.group import group_advantages
+from fgexpo.model.packing import enable_packing, is_packed
+from fgexpo.model.sequences import join
 from fgexpo.questions import Question
 from fgexpo.rewards import Verdict
 from fgexpo.rollout import RolloutRequest, Sampling
 from fgexpo.seeding import hash_seed
-from fgexpo.sequences import join
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
+from fgexpo.update.micro_batches import pack
 
 from .scale import Decoding, Setting
 

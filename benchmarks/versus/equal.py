@@ -13,15 +13,15 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOTrainer
 
-from fgexpo.loading import load_model
-from fgexpo.logprobs import completion_logprobs
-from fgexpo.losses import LossSettings
-from fgexpo.packing import enable_packing
+from fgexpo.losses.objective import LossSettings
+from fgexpo.model.loading import load_model
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.model.sequences import join
+from fgexpo.model.shared_prompts import SharedPacked, arrange
 from fgexpo.rollout import Native
-from fgexpo.sequences import join
-from fgexpo.shared_prompts import SharedPacked, arrange
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
-from fgexpo.update import rollout_loss
+from fgexpo.update.step import rollout_loss
 
 from .theirs import config
 from .work import BETA, CLIP_HIGH, CLIP_LOW, WORKS, model_folder, one_step, pool

@@ -13,7 +13,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from fgexpo.allocator import keep_freed_memory
+from fgexpo.cli.allocator import keep_freed_memory
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
 

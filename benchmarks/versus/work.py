@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fgexpo.loading import load_tokenizer
+from fgexpo.model.loading import load_tokenizer
 from fgexpo.rollout import RolloutRequest, Sampling
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks.sources import TinyArithmetic

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..metrics import NO_VOTE, GradedSamples, question_scores
 from ..questions import Question
-from ..rewards.normalise import key
+from ..rewards.maths.normalise import key
 from ..seeding import hash_seed
 from ..types import QuestionBatch, RolloutBatch
 from .settings import EvaluationSettings

@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from ..errors import UserError
-from ..rollout_table import write_rollouts
+from ..files import write_json
+from ..rollout.parquet import write_rollouts
 from ..seeding import hash_seed
 from ..types import RolloutBatch
 from .evaluator import vote
@@ -72,14 +73,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except ArrowInvalid as error:
         rank_zero_warn(f"{path} cannot be read ({error}); its questions are asked again")
         return []
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 def _fields(row: dict[str, Any]) -> list[int]:

@@ -1,6 +1,6 @@
 """AKL and GCS as pictures: how beta follows accuracy, and what the weights do to a pool.
 
-Every number comes from :mod:`fgexpo.kl` and :mod:`fgexpo.curriculum`, as a run computes it.
+Every number comes from :mod:`fgexpo.kl` and :mod:`fgexpo.curriculum.base`, as a run computes it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ..curriculum import PassRateTable, effective_sample_size, gaussian_weights
+from ..curriculum.gaussian import effective_sample_size, gaussian_weights
+from ..curriculum.pass_rates import PassRateTable
 from ..kl import Rho
 
 GRID = np.linspace(0, 1, 201)

@@ -3,7 +3,7 @@
 Parameters and their gradients stand there before and are not counted; a second, transient gradient
 that is added to the first one is. The operations are those of a CPU, whose attention keeps what a
 GPU's fused kernels keep. Rows are planned whole: those that share prompts
-(:mod:`fgexpo.shared_prompts`) have at most seven eighths of the tokens, and masks besides.
+(:mod:`fgexpo.model.shared_prompts`) have at most seven eighths of the tokens, and masks besides.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .. import lm_head
-from ..packing import Packed, Segments, enable_packing, is_packed, packed_hidden
+from ..model import lm_head
+from ..model.packing import Packed, Segments, enable_packing, is_packed, packed_hidden
 from .adapters import Adapters, fake_model
+from .count_bytes import Bytes, StorageCounter, at_depth
 from .shape import to_text
-from .storage import Bytes, StorageCounter, at_depth
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from ..lora import ALL, LoRA, adapt
+from ..model.lora import ALL, LoRA, adapt
 from .shape import Size, from_text, to_text
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """What memory depends on of :class:`~fgexpo.lora.LoRA`, hashable."""
+    """What memory depends on of :class:`~fgexpo.model.lora.LoRA`, hashable."""
 
     rank: int
     targets: str | tuple[str, ...] = ALL

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..lora import LoRA
+from ..model.lora import LoRA
 from .adapters import Adapters
-from .engine import engine_dtype
+from .generation import engine_dtype
 from .job import Job
 from .memory import Memory, plan_memory
 

@@ -12,13 +12,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..rollout import Sampling
-from ..rollout.kv_cache import last_growth, roomy_cache
+from ..rollout.draw_token import sample_tokens
 from ..rollout.native import _forward
-from ..rollout.sampling import sample_tokens
+from ..rollout.native_cache import last_growth, roomy_cache
 from .adapters import fake_model
+from .count_bytes import Bytes, StorageCounter, at_depth
 from .job import Call, Job
 from .shape import to_text
-from .storage import Bytes, StorageCounter, at_depth
 
 # Heads, channels, and dtypes of keys and values, of a layer's cache.
 Heads = tuple[int, int, torch.dtype, torch.dtype]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from .activations import Work, count
-from .engine import GIB, PROCESS_CPU, EngineBytes, engine_bytes
 from .gathered import gathered_to_decode, gathered_to_run
+from .generation import GIB, PROCESS_CPU, EngineBytes, engine_bytes
 from .job import Job
 from .shape import Shape, shape_of
 from .state import State, state_of

@@ -4,7 +4,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from .advice import Advice
-from .engine import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
+from .generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
 from .job import Job
 from .memory import PROCESS_HOST, Memory
 from .timing import Timing

@@ -7,8 +7,8 @@ usually reached; decoding is the bytes that every token's step reads over a shar
 from dataclasses import dataclass
 
 from ..errors import UserError
-from ..rollout.cache import head_width
-from .engine import GIB, EngineBytes, engine_dtype
+from ..rollout.vllm.cache_size import head_width
+from .generation import GIB, EngineBytes, engine_dtype
 from .job import Job
 from .shape import Shape, elements, shape_of
 from .state import State

@@ -1,15 +1,13 @@
-"""Verifiers and rewards; nothing here imports torch unless rewards are asked for."""
+"""Rollouts become graded rollouts. Nothing that is imported here imports torch."""
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
-from ..questions import Question
-from .extract import last_boxed
-from .verifier import MathVerifier, Verdict, Verifier
-
-if TYPE_CHECKING:
-    from .overlong import Overlong
-    from .reward import Accuracy, Graded, Reward
+from ..questions import Question, Verdict
+from .maths.extract import last_boxed
+from .maths.math_verifier import MathVerifier
+from .overlong import Overlong
+from .reward import Accuracy, Graded, Reward
+from .verifier import Verifier
 
 __all__ = [
     "Accuracy",
@@ -35,16 +33,3 @@ def grade(gold: str, completion: str) -> float:
 @cache
 def _verifier() -> MathVerifier:
     return MathVerifier()
-
-
-def __getattr__(name: str) -> Any:
-    # rewards.reward needs fgexpo.types and so torch, which the worker processes must not load.
-    if name in ("Accuracy", "Graded", "Reward"):
-        from . import reward
-
-        return getattr(reward, name)
-    if name == "Overlong":
-        from .overlong import Overlong
-
-        return Overlong
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,9 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..questions import Question
-from ..types import FinishReason
-from .verifier import Verdict
+from ..questions import FinishReason, Question, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Rollout engines."""
 
-from .base import RolloutEngine, RolloutRequest, Sampling
+from .engine import RolloutEngine, RolloutRequest, Sampling
 from .native import Native
-from .server import VLLMServer
-from .transfer import NCCLTransfer, WeightTransfer
-from .vllm import VLLM
+from .vllm.engine import VLLM
+from .vllm.server import VLLMServer
+from .vllm.transfer import NCCLTransfer, WeightTransfer
 
 __all__ = [
     "VLLM",

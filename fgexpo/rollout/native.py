@@ -6,11 +6,12 @@ from transformers import DynamicCache
 
 from ..errors import UserError
 from ..heartbeat import beat
+from ..questions import FinishReason
 from ..seeding import uniforms
-from ..types import Completions, FinishReason
-from .base import RolloutEngine, RolloutRequest
-from .kv_cache import roomy_cache
-from .sampling import sample_tokens
+from ..types import Completions
+from .draw_token import sample_tokens
+from .engine import RolloutEngine, RolloutRequest
+from .native_cache import roomy_cache
 
 # Finished rows leave once this share or less of all rows is alive: to take them out is to copy the
 # others' cache.

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from ..children import start
 from ..errors import UserError
-from ..evaluation.store import write_json
+from ..files import write_json
+from .processes import start
 
 ARGUMENTS, FINISHED = "arguments.txt", "finished.json"
 LEFT = 3  # exit status of a run that saved and left before its end
@@ -107,7 +107,7 @@ def cores() -> int:
 
 def _run(task: Task) -> int:
     from ..callbacks import Left
-    from ..cli import main
+    from ..cli.command_line import main
 
     with (task.folder / "lock").open("w") as lock:
         # Of a study that was killed itself, a run may still be there; then this one waits for it.

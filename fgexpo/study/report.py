@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..figures.study import curves_figure, differences_figure, traces_figure, tradeoff_figure
 from .estimates import Estimate, estimate, rollouts_to
+from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
 from .results import ArmResults, Differences, Results, compare, read_results
 from .spec import Study
 from .table import KL_COEF

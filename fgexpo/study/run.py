@@ -9,11 +9,10 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..evaluation.store import write_json
+from ..files import write_json
 from ..metrics import pass_at_k
 from ..seeding import hash_seed
-from .queue import Task, work_off
-from .runs import (
+from .command_lines import (
     Run,
     all_runs,
     base_arguments,
@@ -22,6 +21,7 @@ from .runs import (
     making_folder,
     run_arguments,
 )
+from .queue import Task, work_off
 from .spec import Settings, Study
 from .table import TABLE, last_scores, read_scalars, run_folder_of, write_table
 

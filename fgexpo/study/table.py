@@ -11,7 +11,7 @@ import yaml
 
 from ..errors import UserError
 from ..figures.events import curves, read_run
-from .runs import Run
+from .command_lines import Run
 from .spec import Study
 
 TABLE = "results.parquet"

@@ -1,0 +1,69 @@
+"""The command line: Lightning's subcommands over the project's slots."""
+
+import sys
+import warnings
+from collections.abc import Callable
+
+from .. import datamodules, rewards, tasks  # noqa: F401
+
+# Imported for their names: a slot's class can be named in YAML once its module is loaded.
+from ..curriculum import alternatives as curricula  # noqa: F401
+from ..errors import UserError
+from ..module import GRPOModule  # noqa: F401
+from ..rewards.reward import Reward  # noqa: F401
+from ..supervised import SupervisedModule  # noqa: F401
+from . import compare, export, plan, study
+from .fit import FGExpoCLI
+from .imports import restrict_imports
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "compare": compare.main,
+    "export": export.main,
+    "plan": plan.main,
+    "study": study.main,
+}
+
+
+# Understood and harmless.
+HARMLESS = (
+    # It is, on purpose: main() passes its own arguments on.
+    "LightningCLI's args parameter",
+    # The module's hook is the one that this design uses.
+    "You have overridden `on_after_batch_transfer`",
+    # Lightning 2.6 on torch 2.13.
+    r"`isinstance\(treespec, LeafSpec\)`",
+    # The sampler draws by step, so a loader has no state of its own; tests/test_resume.py.
+    "You're resuming from a checkpoint that ended before the epoch ended",
+)
+# Evaluation does without the callbacks that trained, such as AKL or the first validation.
+HARMLESS_BUT_IN_FIT = "Be aware that when using `ckpt_path`, callbacks used to create"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; bad input ends with one sentence and exit status 2."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
+    for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
+        warnings.filterwarnings("ignore", message)
+    try:
+        restrict_imports()
+        if command in COMMANDS:
+            COMMANDS[command](rest)
+        else:
+            FGExpoCLI(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except ValueError as error:
+        mendable = _user_error(error)
+        if mendable is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The user's error that this one was raised for; the parser wraps what a class raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error

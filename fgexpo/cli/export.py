@@ -1,0 +1,43 @@
+"""``python -m fgexpo export``: a checkpoint becomes a Hugging Face folder."""
+
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from ..errors import UserError
+from ..model.hf_folder import write_model
+from ..model.lora import LoRA, merged
+from ..robustness.checkpoint import read_checkpoint
+
+PREFIX = "policy."
+
+
+def main(arguments: list[str]) -> None:
+    """Parse ``--ckpt_path`` and ``--out``, then export."""
+    parser = ArgumentParser(prog="fgexpo export", description="Write a Hugging Face folder.")
+    parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint to read")
+    parser.add_argument("--out", type=str, required=True, help="folder to write")
+    config = parser.parse_args(arguments)
+    export(config.ckpt_path, config.out)
+    print(f"wrote {config.out}")
+
+
+def export(ckpt_path: str, out: str) -> None:
+    """Write the policy's weights (safetensors, adapters merged), configuration and tokenizer.
+
+    Raises:
+        UserError: for a missing or foreign checkpoint, or a folder that is not empty.
+    """
+    checkpoint = read_checkpoint(ckpt_path)
+    folder = Path(out)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"--out: folder {out!r} is not empty")
+    weights = {
+        name.removeprefix(PREFIX): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(PREFIX)
+    }
+    lora = checkpoint["fgexpo"].get("lora")
+    if lora is not None:
+        weights = dict(merged(weights, LoRA(**lora).scale))
+    write_model(checkpoint["fgexpo"]["files"], weights, folder)

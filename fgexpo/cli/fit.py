@@ -1,0 +1,185 @@
+"""Lightning's subcommands over the project's slots."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+
+from .. import callbacks as slots
+from .. import datamodules, rewards, tasks  # noqa: F401
+from ..checks import check_mini_batches
+from ..curriculum import alternatives as curricula  # noqa: F401
+from ..errors import UserError
+from ..module import GRPOModule  # noqa: F401
+from ..policy import PolicyModule
+from ..rewards.reward import Reward  # noqa: F401
+from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
+from ..robustness.resume import find_last, stay_in_folder
+from ..supervised import SupervisedModule  # noqa: F401
+
+# Callbacks with a key of their own, so that an ablation is one flag.
+SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
+    "akl": (slots.KLController, None),
+    "checkpoint": (slots.RolloutCheckpoint, {"class_path": "RolloutCheckpoint"}),
+    "watchdog": (slots.Watchdog, {"class_path": "Watchdog"}),
+    "stop": (slots.GracefulStop, {"class_path": "GracefulStop"}),
+    "progress": (slots.RolloutProgress, {"class_path": "RolloutProgress"}),
+    "panels": (slots.TensorBoardPanels, {"class_path": "TensorBoardPanels"}),
+    "layout": (slots.ScalarLayout, {"class_path": "ScalarLayout"}),
+    "hparams": (slots.HParams, {"class_path": "HParams"}),
+    "frontier": (slots.FrontierImages, {"class_path": "FrontierImages"}),
+    "rollouts": (slots.RolloutLog, {"class_path": "RolloutLog"}),
+    "report": (slots.EvaluationReport, {"class_path": "EvaluationReport"}),
+    "export": (slots.ExportPolicy, None),
+    "scores": (slots.ValidationScores, None),
+}
+
+
+TRAINER_DEFAULTS = {
+    "max_epochs": -1,
+    "log_every_n_steps": 1,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
+
+
+PREPARE_HOURS = 6.0
+
+
+class FGExpoCLI(LightningCLI):
+    """LightningCLI with callback slots, one seed, and a run length in rollout steps."""
+
+    def __init__(self, arguments: list[str] | None = None) -> None:
+        super().__init__(
+            model_class=PolicyModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            # A run that goes on in its folder has left its configuration there.
+            save_config_kwargs={"overwrite": True},
+            args=arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the slots, the run length, and the links that keep one seed."""
+        parser.add_argument(
+            "--steps", type=int | None, default=None, help="length of the run, in rollout steps"
+        )
+        parser.add_argument(
+            "--budget", type=int | None, default=None, help="length of the run, in rollouts"
+        )
+        parser.add_argument(
+            "--prepare",
+            type=str | None,
+            default=None,
+            help="config to fit first when model.name is a folder that does not exist yet",
+        )
+        for name, (kind, default) in SLOTS.items():
+            parser.add_argument(f"--{name}", type=kind | None, default=default)
+            parser.callback_keys.append(name)
+        parser.set_defaults(
+            {"model": {"class_path": "GRPOModule"}, "data": {"class_path": "CurriculumDataModule"}}
+        )
+        for target in ("model", "data"):
+            parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=_seed)
+
+    def before_instantiate_classes(self) -> None:
+        """Check what needs no model; then make the base, if it is not there and a recipe is."""
+        config = self.config[str(self.subcommand)]
+        self._resolve_checkpoint(config)
+        if self.subcommand == "test":
+            config.verbose = False  # the report prints a table of its own
+        name = config.model.init_args.get("name", "")
+        if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
+            return
+        self._check_without_model()
+        if getattr(rank_zero_only, "rank", 0):
+            # Under torchrun or SLURM every process gets here; the folder appears when complete.
+            wait_for(Path(name), PREPARE_HOURS)
+            return
+        print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
+        command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
+        if subprocess.run(command).returncode != 0:
+            raise UserError(f"prepare: fitting {config.prepare!r} failed")
+
+    def _resolve_checkpoint(self, config: Any) -> None:
+        path = config.get("ckpt_path")
+        if path == "last":
+            found = find_last(config)
+            if found is not None:
+                stay_in_folder(config, found)
+            elif self.subcommand == "fit":
+                rank_zero_info("--ckpt_path=last: there is no checkpoint yet, starting afresh")
+            else:
+                raise UserError("--ckpt_path=last: there is no checkpoint")
+            path = config.ckpt_path = None if found is None else str(found)
+        if path:
+            read_checkpoint(path)
+
+    def _check_without_model(self) -> None:
+        """Find bad data and callback settings before a base model is fitted for them."""
+        trial = self.config.clone()
+        config = trial[str(self.subcommand)]
+        settings = config.pop("model").init_args
+        made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        if made.steps is not None:
+            slots.StopAfter(made.steps)
+        if made.budget is not None:
+            slots.StopAtBudget(made.budget)
+        if isinstance(made.data, datamodules.CurriculumDataModule):
+            made.data.check_pool(len(made.data.train.questions()))
+            check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
+        wanted = [callback for callback in callbacks if callback is not None]
+        steps, budget = (self._get(self.config_init, key) for key in ("steps", "budget"))
+        ends = [] if steps is None else [slots.StopAfter(steps)]
+        ends += [] if budget is None else [slots.StopAtBudget(budget)]
+        wanted += [*ends, slots.ValidateFirst()] if ends else []
+        config["plugins"] = _with_atomic_saves(config.get("plugins"))
+        return super()._instantiate_trainer(config, wanted)
+
+
+def wait_for(folder: Path, hours: float) -> None:
+    """Wait until another process has made the folder.
+
+    Raises:
+        UserError: when it does not come.
+    """
+    end = time.monotonic() + hours * 3600
+    while not folder.exists():
+        if time.monotonic() > end:
+            raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
+        time.sleep(1)
+
+
+def _with_atomic_saves(plugins: Any) -> list[Any]:
+    given = plugins if isinstance(plugins, list) else [] if plugins is None else [plugins]
+    own = any(isinstance(plugin, CheckpointIO) for plugin in given)
+    return given if own else [*given, AtomicCheckpointIO()]
+
+
+def _makes(recipe: str, folder: str) -> bool:
+    """Whether fitting this config writes that folder; a mistyped model is not worth a fit."""
+    if not Path(recipe).is_file():
+        return False
+    settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
+    out = settings.get("init_args", settings).get("out")
+    return out is not None and Path(out) == Path(folder)
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UserError(f"seed_everything must be an integer, got {value!r}")
+    return value

@@ -1,0 +1,43 @@
+"""The one place that decides what YAML may have imported.
+
+A dotted name in a configuration is code to be run. Only these packages may be named; others are
+added through the environment, by whoever starts the run, never by a configuration.
+"""
+
+import importlib
+import os
+
+from jsonargparse import set_parsing_settings
+
+from ..errors import UserError
+
+PLUGINS_VARIABLE = "FGEXPO_PLUGINS"
+ALLOWED = ("fgexpo", "lightning", "torch")
+
+
+def plugins() -> list[str]:
+    """Packages named in ``FGEXPO_PLUGINS``, comma-separated."""
+    return [
+        name.strip() for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name.strip()
+    ]
+
+
+def restrict_imports() -> None:
+    """Let configurations name only allowed packages, and import the plug-ins.
+
+    Imported plug-ins may be named by class alone, as the project's own classes are.
+
+    Raises:
+        UserError: when a plug-in cannot be imported.
+    """
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=[*ALLOWED, *plugins()],
+        # A study's settings are passed on as they are, and else no value may make any object.
+        instantiate_subclass_spec_in_any=False,
+    )
+    for name in plugins():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"{PLUGINS_VARIABLE}: cannot import {name!r}: {error}") from error

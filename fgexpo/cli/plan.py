@@ -1,0 +1,171 @@
+"""``python -m fgexpo plan --config X``: will it fit, how long will it take, what to change."""
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked besides the run's own settings; null where the GPU's name decides."""
+
+    gpus: int | None
+    gpu: str
+    gpu_memory: float | None
+    mean_length: float | None
+
+
+def main(arguments: list[str]) -> None:
+    """Parse, plan and print; the exit status is 1 where the run does not fit.
+
+    Raises:
+        SystemExit: with 1 when it does not fit.
+        UserError: for settings that cannot be planned.
+    """
+    from ..plan.from_config import check_classes, read_job
+
+    request, rest = read_request(arguments)
+    config = parse_fit(rest)
+    check_classes(config)
+    shape, source = model_shape(config)
+    job = read_job(config, shape, request.gpus)
+    if not report(job, request, config.model.init_args.name, source):
+        raise SystemExit(1)
+
+
+def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
+    """The plan's own options, and the rest, which are those of ``fit``.
+
+    Raises:
+        UserError: for a number that is not positive.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fgexpo plan",
+        allow_abbrev=False,
+        description="Memory, time and changes of a run, before it. Takes all options of `fit`.",
+    )
+    parser.add_argument("--gpus", type=int, help="in all; default trainer.devices, else 8")
+    parser.add_argument("--gpu", default="h100", help="whose data sheet the time is for")
+    parser.add_argument("--gpu-memory", type=float, help="GiB; default: that GPU's")
+    parser.add_argument("--mean-length", type=float, help="mean tokens of a completion")
+    own, rest = parser.parse_known_args(arguments)
+    for name in ("gpus", "gpu_memory", "mean_length"):
+        value = getattr(own, name)
+        if value is not None and value <= 0:
+            raise UserError(f"--{name.replace('_', '-')} must be positive, got {value}")
+    return Request(own.gpus, own.gpu, own.gpu_memory, own.mean_length), rest
+
+
+def parse_fit(arguments: list[str]) -> Any:
+    """The configuration that ``fit`` would run with; nothing is made from it."""
+    from .fit import FGExpoCLI
+
+    class ParseOnly(FGExpoCLI):
+        def before_instantiate_classes(self) -> None:
+            pass
+
+        def instantiate_classes(self) -> None:
+            pass
+
+        def _run_subcommand(self, subcommand: str) -> None:
+            pass
+
+        def _set_seed(self) -> None:
+            pass
+
+    return ParseOnly(["fit", *arguments]).config.fit
+
+
+def model_shape(config: Any) -> tuple[Any, str]:
+    """The model's configuration, and where it is from: a folder, the hub, or its recipe."""
+    from ..plan.known_models import find_config
+    from ..tasks.tiny_model import TinyQwen2
+
+    name, recipe = config.model.init_args.name, config.get("prepare")
+    if recipe and not Path(name).exists() and Path(recipe).is_file():
+        model = parse_fit(["--config", recipe]).model.init_args
+        scratch = model.get("from_scratch")
+        if scratch is not None:
+            settings = scratch if isinstance(scratch, dict) else scratch.as_dict()
+            return TinyQwen2(**settings).model().config, recipe
+        name = model.get("name") or name
+    return find_config(name)
+
+
+def report(job: Any, request: Request, name: str, source: str) -> bool:
+    """Print the plan; whether the run fits."""
+    from rich.console import Console
+
+    from ..plan import tables
+    from ..plan.memory import plan_memory
+    from ..plan.shape import shape_of
+    from ..plan.timing import assumptions, gpu_named, memory_named, plan_timing
+
+    gpu = gpu_named(request.gpu)
+    capacity = memory_named(gpu)
+    if job.cpu:  # the processes of a node share it
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        capacity = whole * job.nodes // job.processes
+    if request.gpu_memory is not None:
+        capacity = int(request.gpu_memory * 2**30)
+    memory = plan_memory(job, capacity)
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    place = "process on a CPU" if job.cpu else "GPU"
+    console.print(
+        f"{name}: {shape_of(job.config).count:,} parameters (shape: {source})\n"
+        f"{job.processes} x {place if job.cpu else request.gpu} of {tables.gib(capacity)} GiB, "
+        f"{job.strategy}, weights {job.dtype}, computes in {job.compute}"
+    )
+    tables.show(console, tables.memory_table(memory, place), *tables.engine_lines(job, memory))
+    if memory.host:
+        tables.show(console, tables.host_table(memory, job.nodes))
+    lines = tables.memory_assumptions(job, memory)
+    if job.cpu:
+        lines.append("time is not estimated on a CPU: Python's own share rules it")
+        lines.append("trainer.accelerator is cpu, so --gpus and --gpu are not used")
+    else:
+        timing = plan_timing(job, memory.state, memory.engine, gpu, request.mean_length)
+        console.print(tables.time_table(timing, job.steps))
+        lines += assumptions(job, timing, request.gpu, gpu, request.mean_length is not None)
+    console.print("assumed:", *(f"\n- {line}" for line in lines), sep="")
+    if memory.fits:
+        console.print(f"it fits: {tables.gib(memory.spare)} GiB are left at the peak")
+    else:
+        recommend(console, job, memory, gpu, request.mean_length)
+    return memory.fits
+
+
+def recommend(console: Any, job: Any, memory: Any, gpu: Any, mean_length: float | None) -> None:
+    """Print what would make it fit."""
+    from ..plan import tables
+    from ..plan.advice import advise
+    from ..plan.timing import plan_timing
+
+    advice = advise(job, memory.capacity)
+    short = {
+        phase: total - memory.usable
+        for phase, total in memory.totals.items()
+        if total > memory.usable
+    }
+    if memory.engine.missing:
+        short["vLLM's share"] = memory.engine.missing
+    named = ", ".join(f"{tables.gib(size)} in '{phase}'" for phase, size in short.items())
+    console.print(f"it does not fit; GiB that are missing: {named}")
+    console.print(tables.advice_table(advice, memory))
+    if advice.job is None or advice.memory is None:
+        console.print("not even all of these together fit: use more or larger GPUs")
+        return
+    console.print(
+        f"the fewest that fit, with {tables.gib(advice.memory.spare)} GiB left:",
+        *(f"\n  {flag}" for flag in advice.flags),
+        sep="",
+    )
+    if not job.cpu:
+        made = advice.memory
+        timing = plan_timing(advice.job, made.state, made.engine, gpu, mean_length)
+        console.print(f"a step then takes {timing.step:.0f} s")

@@ -1,0 +1,41 @@
+"""Gaussian curriculum sampling (GCS): ask most often what is solved about half of the time.
+
+Equations (6) and (7) of FG-ExPO (arXiv 2605.11403): every question's pass-rate is followed by an
+exponential moving average, ``p <- decay * p + (1 - decay) * mean_g R``, and a question is drawn
+with probability proportional to ``exp(-(p - mean)^2 / (2 std^2))``.
+
+A new curriculum is one small class: subclass :class:`Curriculum`, return weights, name it in YAML.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from ..questions import Question
+from .pass_rates import PassRateTable
+
+
+class Curriculum(ABC):
+    """What to ask next, given the pass-rates.
+
+    Only :meth:`weights` is required. A rule that looks at the questions, or has a
+    memory of its own, overrides the others.
+    """
+
+    @abstractmethod
+    def weights(self, table: PassRateTable) -> Tensor:
+        """Unnormalised, non-negative sampling weights, float64 [M]."""
+
+    def prepare(self, questions: list[Question]) -> None:  # noqa: B027
+        """See the pool's M questions, once, before any weight is asked for."""
+
+    def observe(self, index: Tensor, pass_rate: Tensor) -> None:  # noqa: B027
+        """See the batch just graded (the table has seen it already): rows [Q], pass-rates [Q]."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rule must remember over a restart; floats, ints, strings and tensors only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Restore what :meth:`state_dict` returned."""

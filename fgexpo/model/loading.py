@@ -1,0 +1,88 @@
+"""Open a Hugging Face folder or hub id, with errors that name the setting."""
+
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from ..errors import UserError
+
+_LOCAL = re.compile(r"(\.|/|~|checkpoints/|runs/)")
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def resolve_name(name: str) -> str:
+    """Return a folder that exists, or a name that may be a hub id.
+
+    Raises:
+        UserError: when it is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"model.name: folder {name!r} has no config.json")
+        return str(folder)
+    if _LOCAL.match(name) or not _HUB_ID.fullmatch(name):
+        raise UserError(f"model.name: folder {name!r} does not exist")
+    return name
+
+
+def load_tokenizer(name: str) -> Any:
+    """Open the tokenizer.
+
+    Raises:
+        UserError: when there is none under that name.
+    """
+    return _open(AutoTokenizer, resolve_name(name))
+
+
+def load_config(name: str) -> Any:
+    """Open the model's configuration, and set its dropout to 0.
+
+    Old and new log-probs are to differ by the update alone, and the policy from what samples by
+    rounding alone.
+
+    Raises:
+        UserError: when there is none under that name.
+    """
+    config = _open(AutoConfig, resolve_name(name))
+    for key, value in vars(config).items():
+        if isinstance(value, float) and ("dropout" in key or key.endswith("_pdrop")):
+            setattr(config, key, 0.0)
+    return config
+
+
+def load_model(name: str, dtype: str = "float32") -> nn.Module:
+    """Open the weights in ``dtype``, in eval mode, without dropout or any code from the folder.
+
+    Raises:
+        UserError: when there is no model under that name, or the dtype is unknown.
+    """
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise UserError(f"model.dtype must name a floating torch dtype, got {dtype!r}")
+    name = resolve_name(name)
+    return _open(AutoModelForCausalLM, name, config=load_config(name), dtype=kind)
+
+
+def on_cpu() -> AbstractContextManager[Any]:
+    """Models that are made inside lie in the host's memory, whatever Lightning's default device is.
+
+    There adapters are the same for every strategy, a reference that is offloaded never fills a
+    GPU, and a model is sharded before it is moved.
+    """
+    return torch.device("cpu")
+
+
+def _open(auto_class: Any, name: str, **options: Any) -> Any:
+    try:
+        return auto_class.from_pretrained(name, trust_remote_code=False, **options)
+    except OSError as error:
+        raise UserError(
+            f"model.name: {name!r} is neither a folder here nor a model that the Hugging Face hub "
+            f"would give ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,98 @@
+"""What several processes have to agree on, through Lightning's strategy.
+
+Process r of W holds every W-th question of a step, from the r-th on. Putting the processes' rows
+together therefore interleaves them, and the result is in the order in which a single process would
+have had them.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ParallelStrategy
+from torch import Tensor
+
+from ..errors import UserError
+from ..heartbeat import EXCHANGE, phase
+
+
+def gather_questions(trainer: Trainer, values: Tensor) -> Tensor:
+    """All processes' questions in the order of the draw: [Q / W, ...] becomes [Q, ...]."""
+    if trainer.world_size == 1:
+        return values
+    shares = [torch.empty_like(values) for _ in range(trainer.world_size)]
+    with phase(EXCHANGE):
+        torch.distributed.all_gather(shares, values.contiguous())
+    return torch.stack(shares, 1).flatten(0, 1)
+
+
+def own_questions(trainer: Trainer, values: Tensor) -> Tensor:
+    """This process's share of all questions: [Q, ...] becomes [Q / W, ...]."""
+    return values[trainer.global_rank :: trainer.world_size]
+
+
+def gather_columns(
+    trainer: Trainer, columns: dict[str, Tensor], group_size: int
+) -> dict[str, Tensor]:
+    """Scalars a rollout, [N] each, of all processes; one collective for all of them."""
+    table = torch.stack(list(columns.values()), 1)
+    gathered = gather_questions(trainer, table.view(-1, group_size * len(columns)))
+    return dict(zip(columns, gathered.reshape(-1, len(columns)).unbind(1), strict=True))
+
+
+def mean_over_processes(
+    trainer: Trainer, values: dict[str, float], device: Any
+) -> dict[str, float]:
+    """The mean of each value over the processes; one collective for all of them."""
+    if trainer.world_size == 1 or not values:
+        return values
+    packed = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
+    with phase(EXCHANGE):
+        reduced = trainer.strategy.reduce(packed, reduce_op="mean")
+    return dict(zip(values, reduced.tolist(), strict=True))
+
+
+def any_process(trainer: Trainer, flag: bool) -> bool:
+    """Whether the flag is up on at least one process."""
+    return bool(largest(trainer, int(flag)))
+
+
+def largest(trainer: Trainer, number: int) -> int:
+    """The largest of the processes' numbers."""
+    if trainer.world_size == 1:
+        return number
+    packed = torch.tensor(number, device=trainer.strategy.root_device)
+    with phase(EXCHANGE):
+        return int(trainer.strategy.reduce(packed, reduce_op="max"))
+
+
+def mean(trainer: Trainer, value: float) -> float:
+    """The mean of the processes' values."""
+    return mean_over_processes(trainer, {"": value}, trainer.strategy.root_device)[""]
+
+
+def check_same_step(trainer: Trainer, rollout_step: int) -> None:
+    """Check that all processes begin at the same step.
+
+    Raises:
+        UserError: on all of them, naming this one's step and another's.
+    """
+    last, first = largest(trainer, rollout_step), -largest(trainer, -rollout_step)
+    if first != last:
+        raise UserError(
+            f"--ckpt_path: rank {trainer.global_rank} begins after rollout step {rollout_step}, "
+            f"but the processes begin after steps {first} to {last}; do all nodes see the same "
+            "checkpoints?"
+        )
+
+
+def without_gradient_sync(trainer: Trainer) -> AbstractContextManager[Any]:
+    """Backward passes in here add to this process's gradients; under DDP they talk to nobody.
+
+    FSDP2 spreads them all the same: gradients that wait for the last micro-batch would be whole.
+    """
+    strategy = trainer.strategy
+    return (
+        strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+    )

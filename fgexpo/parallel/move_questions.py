@@ -1,0 +1,107 @@
+"""Questions change hands: each process gives away some of its own, with all their rollouts.
+
+Who takes what is decided elsewhere, by all processes alike.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..heartbeat import EXCHANGE, phase
+from ..types import Completions, QuestionBatch, RolloutBatch
+
+# Of every process, the questions that it takes, as (process that has it, its number there).
+Plan = list[list[tuple[int, int]]]
+
+
+def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBatch:
+    """Exchange questions between the processes; a question that nobody takes is dropped.
+
+    Args:
+        trainer: of this process.
+        rollouts: this process's, graded but not scored.
+        plan: the same on all processes.
+
+    Returns:
+        This process's part of the plan, in its order.
+    """
+    me, device = trainer.global_rank, rollouts.correct_N.device
+    leaving = {
+        question: _question(rollouts, question, "cpu")
+        for taker, taken in enumerate(plan)
+        for rank, question in taken
+        if rank == me != taker
+    }
+    offers: list[dict[int, RolloutBatch]] = [{} for _ in plan]
+    if len(plan) > 1:
+        with phase(EXCHANGE):
+            torch.distributed.all_gather_object(offers, leaving)
+    taken = [
+        _question(rollouts, question, device)
+        if rank == me
+        else _question(offers[rank][question], 0, device)
+        for rank, question in plan[me]
+    ]
+    return join_rollouts(taken, rollouts.seconds)
+
+
+def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
+    """One question with its G rollouts, in memory of its own."""
+    rows = slice(number * batch.group_size, (number + 1) * batch.group_size)
+    done = batch.completions
+
+    def take(tensor: Tensor) -> Tensor:
+        return tensor[rows].to(device, copy=True)
+
+    return replace(
+        batch,
+        source=batch.source.select([number]).to(device),
+        completions=Completions(
+            take(done.tokens_NT), take(done.lengths_N), done.finish[rows], take(done.logp_NT)
+        ),
+        texts=batch.texts[rows],
+        verdicts=batch.verdicts[rows],
+        correct_N=take(batch.correct_N),
+        reward_N=take(batch.reward_N),
+        advantages_N=take(batch.advantages_N),
+        columns={name: take(column) for name, column in batch.columns.items()},
+    )
+
+
+def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> RolloutBatch:
+    """Put graded rollouts behind one another; ``seconds`` are those of the whole."""
+    width = max(part.completions.tokens_NT.shape[1] for part in parts)
+    done = [part.completions for part in parts]
+
+    def widen(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([pad(tensor, (0, width - tensor.shape[1])) for tensor in tensors])
+
+    def column(name: str) -> Tensor:
+        return torch.cat([part.columns[name] for part in parts])
+
+    return RolloutBatch(
+        source=QuestionBatch(
+            torch.cat([part.source.index_Q for part in parts]),
+            [question for part in parts for question in part.source.questions],
+            [prompt for part in parts for prompt in part.source.prompts],
+            parts[0].source.dataset,
+        ),
+        group_size=parts[0].group_size,
+        completions=Completions(
+            widen([some.tokens_NT for some in done]),
+            torch.cat([some.lengths_N for some in done]),
+            [reason for some in done for reason in some.finish],
+            widen([some.logp_NT for some in done]),
+        ),
+        texts=[text for part in parts for text in part.texts],
+        verdicts=[verdict for part in parts for verdict in part.verdicts],
+        correct_N=torch.cat([part.correct_N for part in parts]),
+        reward_N=torch.cat([part.reward_N for part in parts]),
+        advantages_N=torch.cat([part.advantages_N for part in parts]),
+        columns={name: column(name) for name in parts[0].columns},
+        seconds=seconds,
+    )

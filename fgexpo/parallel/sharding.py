@@ -1,0 +1,105 @@
+"""FSDP2: every process holds a slice of each weight, and gathers a layer only while it is used."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, nn
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
+from torch.distributed.tensor import DTensor
+
+from ..model.logprobs import LOGPROBS, compute_logprobs
+from ..model.packing import enable_packing
+
+
+def place(model: Any, trainer: Trainer, offload: bool = False) -> Any:
+    """Make a model ready to be trained or scored with under this trainer.
+
+    Args:
+        model: from Hugging Face, with the same weights on every process.
+        trainer: whose strategy decides whether it is sharded.
+        offload: see :func:`shard`.
+    """
+    enable_packing(model)
+    if isinstance(trainer.strategy, ModelParallelStrategy):
+        shard(model, trainer, offload)
+    return model
+
+
+def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
+    """Cut a causal LM up over the processes, decoder layer by decoder layer, in place.
+
+    With a precision of bf16 the weights are gathered, and the layers computed, in bf16; slices,
+    gradients' sums and the optimizer stay in the weights' own dtype.
+
+    Args:
+        model: from Hugging Face, with the same weights on every process.
+        trainer: whose strategy has a device mesh.
+        offload: the slices rest in the host's memory.
+    """
+    half = str(trainer.precision).startswith("bf16")
+    policy = (
+        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        if half
+        else MixedPrecisionPolicy()
+    )
+    options: dict[str, Any] = {
+        "mesh": trainer.strategy.device_mesh["data_parallel"],  # pyright: ignore[reportAttributeAccessIssue]
+        "mp_policy": policy,
+        "offload_policy": (
+            CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy()
+        ),
+        "reshard_after_forward": True,
+    }
+    for layer in model.get_decoder().layers:
+        fully_shard(layer, **options)
+    fully_shard(model, **options)
+    # Called through the root, so that embedding, last norm and LM head are gathered too.
+    setattr(model, LOGPROBS, MethodType(compute_logprobs, model))
+    register_fsdp_forward_method(model, LOGPROBS)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether this process holds only slices of the weights."""
+    return isinstance(model, FSDPModule)
+
+
+@contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """Keep all layers gathered inside, where processes may differ in how often they call them.
+
+    All processes enter together.
+    """
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for part in parts:
+        part.set_reshard_after_forward(False, recurse=False)
+        part.unshard()
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """All of a weight; of a sharded one it is put together, by all processes at once."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """This process's slice of a weight, which is all of it unless it is sharded."""
+    tensor = tensor.detach()
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

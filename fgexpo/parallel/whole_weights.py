@@ -1,0 +1,47 @@
+"""A policy's weights as an engine with a copy of its own takes them over."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from .sharding import full_tensor
+
+HEAD = "lm_head.weight"
+_WRAPPER, _BASE, _ADAPTER = "base_model.model.", ".base_layer", "lora_"
+
+
+def full_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by its Hugging Face name, whole, in the same order on every process.
+
+    Sharded ones are gathered one after the other, so all processes must go through all of them. A
+    tied LM head comes as a weight of its own: engines are opened untied, since vLLM on a CPU
+    leaves a tied head as it was. LoRA adapters (peft) come merged; the policy's own weights stay
+    as they are, bit for bit.
+    """
+    adapted = _adapted(policy)
+    seen = set()
+    for name, weight in policy.state_dict().items():
+        if _ADAPTER in name:
+            continue
+        whole = full_tensor(weight)
+        if name in adapted:
+            layer = adapted[name]
+            whole = whole + sum(
+                full_tensor(layer.get_delta_weight(adapter)) for adapter in layer.active_adapters
+            )
+        name = name.removeprefix(_WRAPPER).replace(_BASE, "")
+        seen.add(name)
+        yield name, whole
+    if HEAD not in seen:
+        head: Any = policy.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+        yield HEAD, full_tensor(head.weight)
+
+
+def _adapted(policy: nn.Module) -> dict[str, Any]:
+    """The layers that adapters change, by the name of the weight that they change."""
+    return {
+        f"{name}{_BASE}.weight": layer
+        for name, layer in policy.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }

@@ -1,0 +1,90 @@
+"""Bytes of generation on one GPU: vLLM's share of it, or those of the policy's own decoding."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..rollout.vllm.cache_size import token_bytes
+from .decoding import count_wave, wave_of
+from .job import Job
+from .shape import Shape, elements
+
+GIB = 2**30
+# Assumptions, printed with every plan.
+ENGINE_WORKSPACE = int(2.5 * GIB)  # activations of vLLM's profile run, logits of its sampler
+PROCESS_CPU = 1 * GIB  # without a GPU: Python and its libraries, which are part of vLLM's share
+ENGINE_RESIDUE = int(1.5 * GIB)  # CUDA graphs and buffers that a sleeping vLLM keeps
+
+
+@dataclass(frozen=True)
+class EngineBytes:
+    """What an engine takes of one GPU.
+
+    Attributes:
+        weights: its own copy's share.
+        cache: the KV cache.
+        rest: vLLM's workspace; the policy's own decoding: everything else at its worst moment.
+        asleep: what stays outside generation.
+        missing: of vLLM's share, for one sequence of the longest length; 0 if there is room.
+        tokens: that the KV cache holds, over the GPUs that share the engine.
+        token_bytes: of KV cache a token, a GPU.
+        at_once: sequences that are decoded at once, if the cache holds them.
+    """
+
+    weights: int = 0
+    cache: int = 0
+    rest: int = 0
+    asleep: int = 0
+    missing: int = 0
+    tokens: int = 0
+    token_bytes: int = 0
+    at_once: int = 0
+
+
+def engine_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
+    """Count an engine's bytes on a GPU of ``capacity`` bytes."""
+    if job.engine.kind == "VLLMServer":
+        return EngineBytes()
+    return _vllm_bytes(job, shape, capacity) if job.vllm else _native_bytes(job)
+
+
+def _native_bytes(job: Job) -> EngineBytes:
+    """The worse of training and validation."""
+    waves = [wave_of(job, call) for call in job.calls]
+    counted = [(count_wave(job.config, wave), wave) for wave in waves]
+    worst, wave = max(counted, key=lambda pair: pair[0].peak)
+    return EngineBytes(
+        cache=worst.kept,
+        rest=worst.peak - worst.kept,
+        tokens=wave.rows * wave.cached,
+        token_bytes=worst.kept // (wave.rows * wave.cached),
+        at_once=waves[0].rows,
+    )
+
+
+def _vllm_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
+    """VLLM takes its share whole: what weights and workspace leave of it is the KV cache."""
+    # The engine is opened untied, and each GPU holds its part of every matrix.
+    count = shape.count + (elements((shape.head,)) if shape.tied else 0)
+    weights = count * engine_dtype(job).itemsize // job.parallel
+    token = token_bytes(job.config, engine_dtype(job), job.parallel)
+    share = int(capacity * job.engine.memory) - (PROCESS_CPU if job.cpu else 0)
+    workspace = 0 if job.cpu else ENGINE_WORKSPACE
+    cache = max(0, share - weights - workspace)
+    return EngineBytes(
+        weights=weights,
+        cache=cache,
+        rest=workspace,
+        asleep=ENGINE_RESIDUE if job.engine.sleep and not job.cpu else weights + cache + workspace,
+        missing=max(0, weights + workspace + job.longest_asked * token - share),
+        tokens=cache // token,
+        token_bytes=token,
+        at_once=min(job.engine.rows, job.own_rollouts * job.parallel),
+    )
+
+
+def engine_dtype(job: Job) -> torch.dtype:
+    """What the engine computes in; vLLM stores keys and values in it too."""
+    if not job.vllm:
+        return job.compute
+    return job.engine.dtype or job.dtype

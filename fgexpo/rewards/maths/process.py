@@ -1,0 +1,87 @@
+"""A grading process that can be killed: the deadline is held by the parent, not by the worker."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import astuple
+from typing import Any
+
+from .compare import Pair
+
+# Below the watchdog's limit, so that this reason is the one that is told.
+START_SECONDS = 40.0
+
+
+class GraderProcess:
+    """Runs :mod:`fgexpo.rewards.maths.worker`, from its start on, and grades one pair at a time.
+
+    Attributes:
+        job: what is being graded, as the caller named it; None when there is nothing to wait for.
+        ready: whether the worker has finished starting.
+        deadline: when to give up waiting, on the monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        # gmpy2 numbers cannot be interrupted or limited, so sympy must use Python's own. A fixed
+        # hash seed: sympy's orders, and so borderline verdicts, may depend on it.
+        environment = {**os.environ, "SYMPY_GROUND_TYPES": "python", "PYTHONHASHSEED": "0"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fgexpo.rewards.maths.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        self.job: Any = None
+        self.ready = False
+        self.deadline = time.monotonic() + START_SECONDS
+
+    @property
+    def pid(self) -> int:
+        """Of the worker."""
+        return self._process.pid
+
+    @property
+    def idle(self) -> bool:
+        """Whether it can be given a pair."""
+        return self.ready and self.job is None
+
+    def fileno(self) -> int:
+        """For ``select``: readable when there is an answer, or the worker is dead."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def submit(self, job: Any, pair: Pair, timeout: float) -> None:
+        """Hand over a pair; a worker that has died shows when its answer is read."""
+        assert self._process.stdin is not None
+        self.job, self.deadline = job, time.monotonic() + timeout
+        try:
+            self._process.stdin.write((json.dumps(astuple(pair)) + "\n").encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self.deadline = time.monotonic()
+
+    def read(self) -> bool | None:
+        """The verdict, or False for a worker that has just started; None if it is dead."""
+        assert self._process.stdout is not None
+        # A reply is one short line, written at once: this cannot block for long.
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return None
+        if not self.ready:
+            self.ready = True
+            return False
+        self.job = None
+        return bool(json.loads(line))
+
+    def close(self) -> None:
+        """Kill the worker and reap it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue  # what was still to be written has nobody to read it

@@ -1,0 +1,140 @@
+"""Checkpoints that a kill cannot tear, and that load without running code.
+
+A file is written beside its final name, flushed to disk and renamed. A directory, as a sharding
+strategy writes it, counts once a marker stands in it, which is written after everything else.
+"""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from ..errors import UserError
+from ..heartbeat import beat
+
+MARKER = "complete"
+PATTERN = "step=*.ckpt"
+# What zipfile raises, depending on which byte is spoilt: names, flags, versions, offsets.
+UNREADABLE = (
+    *(OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error),
+    *(pickle.UnpicklingError, KeyError),
+)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's own staging directory may lie on another filesystem, where a move can tear."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write, fsync and rename within one directory."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with io.BufferedWriter(_BeatingFile(partial, "wb")) as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any = lambda storage, _: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Load tensors and plain values only: whatever was asked for, no code is unpickled."""
+        return super().load_checkpoint(path, map_location, weights_only=True)
+
+
+class _BeatingFile(io.FileIO):
+    """A slow disk is no hang: every piece that is written counts as progress."""
+
+    def write(self, data: Any) -> int | None:
+        beat()
+        return super().write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def commit_folder(folder: Path) -> None:
+    """Mark a checkpoint that is a directory as complete, after all of it is on disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    (folder / MARKER).touch()
+    sync_folder(folder)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a checkpoint was written to its end and every byte is still as it was written."""
+    if path.is_dir():
+        return (path / MARKER).is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return False
+            # torch sets no attributes, and would take some for those of a folder.
+            if any(record.external_attr for record in archive.infolist()):
+                return False
+        # A spoilt directory of the archive may pass for another one, in which a record is missing.
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def by_age(paths: Iterable[Path]) -> list[Path]:
+    """Oldest first. Not by step: a run may have been resumed from an earlier one."""
+    return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def newest_complete(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
+    """The newest checkpoint that is whole, and those newer ones that are not."""
+    torn = []
+    for path in reversed(by_age(paths)):
+        if is_complete(path):
+            return path, torn
+        torn.append(path)
+    return None, torn
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU without running any code from it.
+
+    Raises:
+        UserError: when the file is missing, torn, or was not written by this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            f"--ckpt_path: {str(path)!r} is torn or no checkpoint; --ckpt_path=last looks for the "
+            "newest whole one"
+        )
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if "fgexpo" not in checkpoint:
+        raise UserError(f"--ckpt_path: {str(path)!r} is not a checkpoint of fgexpo")
+    return checkpoint

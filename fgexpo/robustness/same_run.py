@@ -1,0 +1,75 @@
+"""What a run is made of, so that a checkpoint is not resumed as part of another run."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..parallel.sharding import full_tensor
+from ..templates import PromptEncoder
+
+Change = Literal["model", "template", "group_size", "pool", "questions_per_step"]
+Fact = str | int
+_PROBE = "What is 1 + 1?"
+_SAMPLES = 64
+
+
+def fingerprint_model(model: nn.Module) -> str:
+    """Names, shapes and some values of every weight: seconds, not minutes, for 8 B."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, weight in model.named_parameters():
+        flat = full_tensor(weight).flatten()
+        stride = max(1, len(flat) // _SAMPLES)
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(flat[::stride].float().cpu().numpy().tobytes())
+    # Sharding makes a class of its own.
+    return f"{type(model).__name__.removeprefix('FSDP')} {digest.hexdigest()}"
+
+
+def fingerprint_template(encoder: PromptEncoder) -> str:
+    """The tokens of a question and those that end an answer: template and tokenizer in one."""
+    # The text too: a small vocabulary may drop what tells two templates apart.
+    text = encoder.template.render(_PROBE, encoder.tokenizer)
+    facts = repr((text, encoder.tokens(_PROBE), encoder.stop_ids))
+    digest = hashlib.blake2b(facts.encode(), digest_size=8)
+    return f"{type(encoder.template).__name__} {digest.hexdigest()}"
+
+
+def check_changes(allowed: Collection[str]) -> None:
+    """Check the names of the differences that a resumed run allows.
+
+    Raises:
+        UserError: for an unknown one.
+    """
+    for change in allowed:
+        if change not in get_args(Change):
+            raise UserError(f"model.allow_changes: {change!r} is none of {get_args(Change)}")
+
+
+def check_same_run(
+    saved: Mapping[str, Fact], now: Mapping[str, Fact], allowed: Collection[str]
+) -> None:
+    """Compare a checkpoint's facts with this run's.
+
+    Raises:
+        UserError: naming the first difference that is not allowed, with both values.
+    """
+    for name, value in now.items():
+        if name in saved and saved[name] != value and name not in allowed:
+            raise UserError(
+                f"--ckpt_path: the checkpoint comes from a run with another {name} "
+                f"({saved[name]}) than this one's ({value}); if that is meant, "
+                f"set --model.allow_changes=[{name}]"
+            )
+
+
+def question_keys(ids: list[str]) -> torch.Tensor:
+    """A number for each question id, int64 [M], small enough to stand in every checkpoint."""
+    keys = [
+        int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little", signed=True)
+        for id in ids
+    ]
+    return torch.tensor(keys, dtype=torch.int64)

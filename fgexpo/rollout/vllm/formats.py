@@ -1,0 +1,51 @@
+"""What vLLM and its server call things, and what they return as completions."""
+
+from typing import Any
+
+import torch
+
+from ...questions import FinishReason
+from ...types import Completions
+from ..engine import Sampling
+
+
+def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
+    """A prompt is not cut up on a CPU: vLLM 0.32 cannot then take back a seeded draw there."""
+    return {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(longest, 8192),
+        "kv_cache_memory_bytes": cache_bytes,
+    }
+
+
+def sampling_arguments(sampling: Sampling, stop_ids: list[int]) -> dict[str, Any]:
+    """What vLLM and its server call the settings of a sampling."""
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "max_tokens": sampling.max_new_tokens,
+        "stop_token_ids": stop_ids,
+        "ignore_eos": True,  # the stop ids hold it; vLLM's own may be another one
+        "logprobs": 0,  # of the token drawn alone
+    }
+
+
+def to_completions(
+    tokens: list[list[int]], logps: list[list[float]], finish: list[str], device: torch.device
+) -> Completions:
+    """Pad what the engine has sampled.
+
+    Raises:
+        RuntimeError: when a sample ended neither by a stop token nor by the limit.
+    """
+    reasons: list[FinishReason] = []
+    for reason in finish:
+        if reason not in ("stop", "length"):
+            raise RuntimeError(f"vLLM ended a rollout for the reason {reason!r}")
+        reasons.append("stop" if reason == "stop" else "length")
+    lengths_N = torch.tensor([len(row) for row in tokens], device=device)
+    width = int(lengths_N.max())
+    tokens_NT = torch.tensor([row + [0] * (width - len(row)) for row in tokens], device=device)
+    logp_NT = torch.tensor([row + [0.0] * (width - len(row)) for row in logps], device=device)
+    return Completions(tokens_NT, lengths_N, reasons, logp_NT)

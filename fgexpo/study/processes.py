@@ -1,0 +1,61 @@
+"""Functions run in processes that are cheap to start: forked from a server that imported all."""
+
+import multiprocessing
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def start(
+    function: Callable[..., int | None],
+    *arguments: Any,
+    log: str | Path,
+    environment: Mapping[str, str] | None = None,
+) -> ForkServerProcess:
+    """Start ``function(*arguments)`` with one thread; what it prints goes to ``log``.
+
+    The exit status is what the function returns, or 1 after an exception, whose traceback is in the
+    log.
+    """
+    CONTEXT.set_forkserver_preload(["fgexpo.cli"])  # heeded when the server is first needed
+    process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
+    process.start()
+    return process
+
+
+def command_line(arguments: list[str]) -> int:
+    """What ``python -m fgexpo`` does, in a process that has imported it already."""
+    from ..cli.command_line import main
+
+    return main(arguments)
+
+
+def _child(
+    function: Callable[..., int | None],
+    arguments: tuple[Any, ...],
+    log: str,
+    environment: Mapping[str, str] | None,
+) -> None:
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(environment or {})
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        code = function(*arguments)
+    except SystemExit:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code or 0)
