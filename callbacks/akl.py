@@ -13,14 +13,14 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from fgexpo.kl import Rho, Tanh, check_rho
-from fgexpo.types import RolloutBatch
+from fgexpo.update.batch import TrainingBatch
 
 
 class KLController(Callback):
     """Sets ``pl_module.beta = pl_module.kl_coef * factor`` for every batch."""
 
     @abstractmethod
-    def factor(self, batch: RolloutBatch, accuracy: float) -> float | Tensor:
+    def factor(self, batch: TrainingBatch, accuracy: float) -> float | Tensor:
         """The factor for this batch.
 
         Args:
@@ -29,7 +29,7 @@ class KLController(Callback):
                 are not trained on count, too.
 
         Returns:
-            A positive float, or one a rollout, [N].
+            A positive float, or a tensor: one per rollout [N], or one per token [N, T].
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -38,17 +38,21 @@ class KLController(Callback):
             rank_zero_warn(f"model.kl_coef is 0, so {type(self).__name__} has no effect")
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: Any, batch: RolloutBatch, batch_idx: int
+        self, trainer: Trainer, pl_module: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
         """Set the coefficient of this batch from this batch."""
         # Not callback_metrics, which still holds the previous batch here; and not this batch's own
         # rollouts, of which model.refill leaves some out: towards an accuracy of 0.5.
-        assert batch.asked is not None
         accuracy = batch.asked.accuracy
         beta = pl_module.kl_coef * self.factor(batch, accuracy)
         pl_module.beta = beta
-        mean = float(beta.mean()) if isinstance(beta, Tensor) else beta
+        mean = _mean(beta, batch) if isinstance(beta, Tensor) else beta
         pl_module.log_dict({"akl/kl_coef": mean, "akl/batch_accuracy": accuracy})
+
+
+def _mean(beta: Tensor, batch: TrainingBatch) -> float:
+    """Over rollouts, or over real tokens."""
+    return float((beta[batch.completions.mask_NT] if beta.ndim == 2 else beta).mean())
 
 
 class AKLCallback(KLController):
@@ -65,6 +69,6 @@ class AKLCallback(KLController):
         check_rho(rho)
         self.rho = rho
 
-    def factor(self, batch: RolloutBatch, accuracy: float) -> float:
+    def factor(self, batch: TrainingBatch, accuracy: float) -> float:
         """Rho of this batch's accuracy."""
         return self.rho(accuracy)

@@ -1,14 +1,12 @@
 """Write the policy as a Hugging Face folder when training ends, if it is good enough."""
 
-import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from fgexpo.errors import UserError
+from fgexpo.files import whole_folder
 from fgexpo.model.hf_folder import write_model
 from fgexpo.parallel.whole_weights import full_weights
 
@@ -55,11 +53,7 @@ class ExportPolicy(Callback):
             self._write(pl_module, weights)
 
     def _write(self, pl_module: Any, weights: dict[str, Tensor]) -> None:
-        out = Path(self.out)
-        # Renamed when complete: a folder of this name is never half of a model.
-        partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
         files = pl_module.archive.files(pl_module.policy, pl_module.prompts.tokenizer)
-        write_model(files, weights, partial)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
+        # A folder of this name is never half of a model.
+        with whole_folder(self.out) as partial:
+            write_model(files, weights, partial)

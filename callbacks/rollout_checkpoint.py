@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fgexpo.errors import UserError
-from fgexpo.files import run_folder
+from fgexpo.files import run_folder, sync_folder
 from fgexpo.heartbeat import PATIENT, phase
 from fgexpo.parallel.collectives import any_process
-from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder, sync_folder
+from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder
 
 STALE_SECONDS = 600.0
 

@@ -8,10 +8,11 @@ from lightning.pytorch import Callback, Trainer
 from fgexpo.files import run_folder
 from fgexpo.rollout.parquet import write_rollouts
 from fgexpo.types import RolloutBatch
+from fgexpo.update.batch import TrainingBatch
 
 
 class RolloutLog(Callback):
-    """Writes graded rollouts, one file a rollout step or validation batch.
+    """Writes graded rollouts, one file per rollout step or validation batch.
 
     ``test`` keeps its own, by :class:`fgexpo.callbacks.EvaluationReport`.
 
@@ -63,4 +64,6 @@ class RolloutLog(Callback):
     def _write(self, trainer: Trainer, batch: Any, name: str) -> None:
         if not (self.save and isinstance(batch, RolloutBatch)):
             return
-        write_rollouts(batch, self._folder / f"{name}-rank={trainer.global_rank}.parquet")
+        advantages_N = batch.advantages_N if isinstance(batch, TrainingBatch) else None
+        path = self._folder / f"{name}-rank={trainer.global_rank}.parquet"
+        write_rollouts(batch, path, advantages_N)

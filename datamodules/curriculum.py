@@ -12,7 +12,7 @@ from fgexpo.curriculum.base import Curriculum
 from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
 from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.errors import UserError
-from fgexpo.files import run_folder
+from fgexpo.files import run_folder, write_json
 from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
@@ -190,8 +190,7 @@ class CurriculumDataModule(LightningDataModule):
             strict=True,
         )
         seen = {q.id: [rate, visits] for q, rate, visits in rows if visits}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(seen, indent=0))
+        write_json(path, seen)
 
     def _load_pass_rates(self, path: str) -> None:
         if not Path(path).is_file():

@@ -1,23 +1,17 @@
 """Checks of settings against each other, made before any weight is loaded."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
+from .curriculum.data import curriculum_data
 from .errors import UserError
+from .model.lora import LoRA
 from .parallel.fsdp2 import FSDP2
-from .rewards import Verifier
-from .rewards.overlong import Overlong
-from .rewards.reward import Reward
-from .robustness.same_run import check_changes
-from .rollout import Sampling
-from .rollout.vllm.transfer import NCCLTransfer
+from .rewards import Reward, Verifier
+from .rollout import RolloutEngine, Sampling
 from .templates import Template
-
-if TYPE_CHECKING:
-    from .module import GRPOModule
-
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
@@ -71,17 +65,22 @@ def check_mini_batches(questions_per_step: int, size: int | None, world_size: in
         )
 
 
-def check_data(module: "GRPOModule") -> None:
+def check_data(trainer: Trainer, mini_batch_questions: int | None, refill: bool) -> None:
     """Check that the data module's steps are what the module's settings need.
+
+    Args:
+        trainer: with its data module.
+        mini_batch_questions: questions per optimizer step; None for the whole step.
+        refill: whether a step may ask for more questions.
 
     Raises:
         UserError: for mini-batches that do not fit, or data that cannot be drawn again.
     """
-    data = getattr(module.trainer, "datamodule", None)
-    questions = getattr(data, "questions_per_step", None)
-    if questions is not None:
-        check_mini_batches(questions, module.mini_batch_questions, module.trainer.world_size)
-    if module.refill is not None and not hasattr(data, "more_questions"):
+    data: Any = getattr(trainer, "datamodule", None)
+    known = curriculum_data(trainer)
+    if known is not None:
+        check_mini_batches(known.questions_per_step, mini_batch_questions, trainer.world_size)
+    elif refill:
         given = "no data module" if data is None else f"a {type(data).__name__}"
         raise UserError(
             "model.refill needs data that can draw more questions for a step, such as "
@@ -125,39 +124,6 @@ def check_trainer(trainer: Trainer) -> None:
         )
 
 
-def check_transfer(module: "GRPOModule") -> None:
-    """Check that a server can take the policy's weights as they lie in memory.
-
-    Raises:
-        UserError: for adapters or sharded weights, which would be sent as they are.
-    """
-    if not isinstance(getattr(module.engine, "transfer", None), NCCLTransfer):
-        return
-    for setting, there in (
-        ("model.lora", module.lora is not None),
-        ("trainer.strategy = fsdp2", isinstance(module.trainer.strategy, FSDP2)),
-    ):
-        if there:
-            raise UserError(
-                f"model.engine: VLLMServer cannot take over weights with {setting}; use VLLM"
-            )
-
-
-def check_overlong(rewards: list[Reward], max_new_tokens: int) -> None:
-    """Check that completions can get as long as a punishment of their length expects.
-
-    Raises:
-        UserError: naming both settings.
-    """
-    for reward in rewards:
-        if isinstance(reward, Overlong) and reward.max_tokens > max_new_tokens:
-            raise UserError(
-                f"model.rewards: Overlong.max_tokens = {reward.max_tokens} is above "
-                f"model.sampling.max_new_tokens = {max_new_tokens}, so that no completion would "
-                f"get its full punishment; set it to at most {max_new_tokens}"
-            )
-
-
 def check_counts(**counts: int | None) -> None:
     """Check that every given setting of the model is at least 1; None stands for a default.
 
@@ -169,49 +135,51 @@ def check_counts(**counts: int | None) -> None:
             raise UserError(f"model.{setting} must be at least 1, got {value}")
 
 
-def check_settings(module: "GRPOModule") -> None:
-    """Check a module's settings against each other.
+def check_training_draws(kl_coef: float, sampling: Sampling, engine: RolloutEngine) -> None:
+    """Check that rollouts are drawn from the policy that the loss looks at.
 
     Raises:
-        UserError: naming the first that is out of range.
+        UserError: for a negative coefficient, greedy rollouts, or a cut that the engine's log-probs
+            would show.
     """
-    check_counts(
-        group_size=module.group_size,
-        inner_epochs=module.inner_epochs,
-        micro_batch_tokens=module.micro_batch_tokens,
-        mini_batch_questions=module.mini_batch_questions,
-        max_nonfinite_updates=module.nonfinite.limit,
-    )
-    check_changes(module.allow_changes)
-    if module.advantage_unbiased and module.group_size < 2:
-        raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
-    if module.refill is not None and module.group_size < 2:
-        raise UserError(
-            "model.refill needs model.group_size of at least 2: a single reward has no signal"
-        )
-    if module.kl_coef < 0:
-        raise UserError(f"model.kl_coef must not be negative, got {module.kl_coef}")
-    if module.sampling.temperature == 0:
+    if kl_coef < 0:
+        raise UserError(f"model.kl_coef must not be negative, got {kl_coef}")
+    if sampling.temperature == 0:
         raise UserError("model.sampling.temperature must be above 0 to train: greedy rollouts")
-    cut = module.sampling.top_p < 1 or module.sampling.top_k > 0
-    if cut and module.engine.cuts_logprobs:
+    if (sampling.top_p < 1 or sampling.top_k > 0) and engine.cuts_logprobs:
         raise UserError(
-            f"model.sampling.top_p and top_k must be off to train with "
-            f"{type(module.engine).__name__}, whose log-probs they change"
+            f"model.sampling.top_p and top_k must be off to train with {type(engine).__name__}, "
+            "whose log-probs they change"
         )
-    if module.reference_offload and module.lora is not None:
+
+
+def check_lora(lora: LoRA | None, dtype: str, reference_offload: bool) -> None:
+    """Check what adapters cannot be trained with.
+
+    Raises:
+        UserError: naming both settings.
+    """
+    if lora is None:
+        return
+    if reference_offload:
         raise UserError(
             "model.reference_offload has nothing to move: with model.lora the reference is the "
             "policy without its adapters"
         )
-    if module.lora is not None and module.dtype_name != "float32":
+    if dtype != "float32":
         raise UserError(
-            f"model.lora needs model.dtype = float32, got {module.dtype_name}: the adapters have "
-            "that dtype too, and their updates would be lost in rounding"
+            f"model.lora needs model.dtype = float32, got {dtype}: the adapters have that dtype "
+            "too, and their updates would be lost in rounding"
         )
-    if not module.rewards:
+
+
+def check_rewards(rewards: list[Reward], max_new_tokens: int) -> None:
+    """Check that there is a reward, and that each can be earned.
+
+    Raises:
+        UserError: naming the settings.
+    """
+    if not rewards:
         raise UserError("model.rewards must name at least one reward")
-    check_overlong(module.rewards, module.sampling.max_new_tokens)
-    check_length(
-        module.max_positions(), module.prompts.max_prompt_tokens, module.sampling, "sampling"
-    )
+    for reward in rewards:
+        reward.check(max_new_tokens)

@@ -6,42 +6,53 @@ callback this is plain GRPO with a constant KL coefficient.
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
-from .advantages.group import AdvantageScale
-from .checks import check_data, check_settings, check_trainer, check_transfer
+from .advantages.estimator import AdvantageEstimator
+from .advantages.group import AdvantageScale, choose_estimator
+from .checks import (
+    check_counts,
+    check_data,
+    check_length,
+    check_lora,
+    check_rewards,
+    check_trainer,
+    check_training_draws,
+)
+from .curriculum.data import CurriculumData, curriculum_data
 from .files import run_folder
 from .heartbeat import phase
-from .losses.objective import LossSettings
+from .losses import Clipped, PolicyLoss
 from .model.loading import on_cpu
 from .parallel.balance import balance
-from .parallel.collectives import gather_columns
-from .parallel.sharding import place
+from .parallel.sharding import shards, to_strategy
 from .policy import PolicyModule
+from .rewards.grading import apply_rewards
 from .rewards.reward import Accuracy, Reward
 from .robustness.out_of_memory import explain_micro_batches
 from .robustness.same_run import (
-    Change,
+    Allowed,
     Fact,
+    check_changes,
     check_same_run,
     fingerprint_model,
     fingerprint_template,
 )
 from .rollout import Sampling
 from .rollout.waves import Refill, ask
+from .seeding import hash_seed
 from .types import QuestionBatch, RolloutBatch
-from .update.micro_batches import split
-from .update.mismatch import TAG, MismatchAlarm
+from .update.batch import TrainingBatch
+from .update.mismatch import MismatchAlarm
 from .update.nonfinite import NonFiniteUpdates
-from .update.prepare import score_rollouts
+from .update.prepare import prepare, score
 from .update.reference import AdapterOff, FrozenReference, Reference
-from .update.step import make_updates
-from .update.step_metrics import policy_columns, summarise, summarise_policy
+from .update.step import Guards, Updates, UpdateSettings
+from .update.step_metrics import rollout_metrics
 
 
 class GRPOModule(PolicyModule):
@@ -50,13 +61,14 @@ class GRPOModule(PolicyModule):
     Args:
         name: Hugging Face folder or hub id; also the frozen reference.
         kl_coef: beta, the base KL coefficient; 0 leaves the reference out altogether.
-        group_size: G, rollouts a question.
-        mini_batch_questions: questions an optimizer step; null for the whole batch.
+        group_size: G, rollouts per question.
+        mini_batch_questions: questions per optimizer step; null for the whole batch.
         inner_epochs: passes over each rollout batch.
-        micro_batch_tokens: tokens a forward pass; changes memory and speed, not gradients.
+        micro_batch_tokens: tokens per forward pass; changes memory and speed, not gradients.
         reference_offload: the reference rests in the host's memory between scorings.
-        loss: clipping, KL estimator and aggregation.
-        advantage_scale: see :func:`fgexpo.advantages.group.group_advantages`.
+        loss: the policy loss, with the KL estimator, aggregation and correction beside it.
+        advantages: rewards to advantages; null for the one that the next two settings name.
+        advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
         advantage_unbiased: see the same.
         rewards: the parts of the reward; null for accuracy alone.
         sampling: how rollouts are drawn in training.
@@ -72,7 +84,7 @@ class GRPOModule(PolicyModule):
 
     Attributes:
         beta: the KL coefficient in force: ``kl_coef`` at the start of every batch, until a
-            controller sets it to a float or to one value a rollout, [N].
+            controller sets it to another float, one per rollout [N], or one per token [N, T].
     """
 
     def __init__(
@@ -84,7 +96,8 @@ class GRPOModule(PolicyModule):
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
         reference_offload: bool = False,
-        loss: LossSettings = LossSettings(),
+        loss: PolicyLoss = Clipped(),
+        advantages: AdvantageEstimator | None = None,
         advantage_scale: AdvantageScale = "group",
         advantage_unbiased: bool = False,
         rewards: list[Reward] | None = None,
@@ -94,7 +107,7 @@ class GRPOModule(PolicyModule):
         warmup_steps: int = 10,
         max_grad_norm: float | None = 1.0,
         max_nonfinite_updates: int = 3,
-        allow_changes: list[Change] | None = None,
+        allow_changes: list[Allowed] | None = None,
         **policy: Any,
     ) -> None:
         super().__init__(name, **policy)
@@ -106,8 +119,7 @@ class GRPOModule(PolicyModule):
         self.micro_batch_tokens = micro_batch_tokens
         self.reference_offload = reference_offload
         self.loss = loss
-        self.advantage_scale: AdvantageScale = advantage_scale
-        self.advantage_unbiased = advantage_unbiased
+        self.advantages = choose_estimator(advantages, advantage_scale, advantage_unbiased)
         self.rewards: list[Reward] = rewards if rewards is not None else [Accuracy()]
         self.sampling = sampling
         self.refill = refill
@@ -115,17 +127,36 @@ class GRPOModule(PolicyModule):
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
         self.nonfinite = NonFiniteUpdates(max_nonfinite_updates)
-        self.allow_changes: list[Change] = allow_changes or []
-        check_settings(self)
+        self.allow_changes: list[Allowed] = allow_changes or []
+        self._check_settings()
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
         self.alarm = MismatchAlarm()
         self.num_tokens = self.num_rollouts = 0
         self._step_started = 0.0
-        self._folder = Path()
         self._facts: dict[str, Fact] = {}
 
     # Set-up
+
+    def _check_settings(self) -> None:
+        """Check the settings against each other, before any weight is loaded."""
+        check_counts(
+            group_size=self.group_size,
+            inner_epochs=self.inner_epochs,
+            micro_batch_tokens=self.micro_batch_tokens,
+            mini_batch_questions=self.mini_batch_questions,
+            max_nonfinite_updates=self.nonfinite.limit,
+        )
+        check_changes(self.allow_changes)
+        self.advantages.check(self.group_size)
+        if self.refill is not None:
+            self.refill.check(self.group_size)
+        check_training_draws(self.kl_coef, self.sampling, self.engine)
+        check_lora(self.lora, self.dtype_name, self.reference_offload)
+        check_rewards(self.rewards, self.sampling.max_new_tokens)
+        check_length(
+            self.max_positions(), self.prompts.max_prompt_tokens, self.sampling, "sampling"
+        )
 
     def setup(self, stage: str) -> None:
         """Check, before any weight is loaded, what depends on trainer and data.
@@ -136,9 +167,9 @@ class GRPOModule(PolicyModule):
         if stage != "fit":
             return
         check_trainer(self.trainer)
-        check_transfer(self)
-        check_data(self)
-        self._folder = run_folder(self.trainer) / "nonfinite"
+        self.engine.check_weights(self.lora is not None, shards(self.trainer))
+        check_data(self.trainer, self.mini_batch_questions, self.refill is not None)
+        self.nonfinite.folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:
         """Open the policy and, only where a KL term will need it, the reference."""
@@ -150,7 +181,7 @@ class GRPOModule(PolicyModule):
         else:
             with on_cpu():
                 model = self.open_policy()
-            model = place(model, self.trainer, self.reference_offload)
+            model = to_strategy(model, self.trainer, self.reference_offload)
             self.reference = FrozenReference(model, self.reference_offload)
 
     def opened(self, policy: nn.Module) -> None:
@@ -184,14 +215,54 @@ class GRPOModule(PolicyModule):
             return super().on_after_batch_transfer(batch, dataloader_idx)
         self._step_started = time.perf_counter()
         self.beta = self.kl_coef
-        rollouts, asked = ask(self, batch)
+        data = curriculum_data(self.trainer)
+        rollouts, asked = ask(
+            self.trainer,
+            batch,
+            self._roll_out_for_training,
+            self.advantages.has_signal,
+            None if data is None else lambda wave, rows: self._more(data, wave, rows),
+            1 if self.refill is None else self.refill.max_waves,
+        )
         self.engine.rest()
         started = time.perf_counter()
-        rollouts = balance(self.trainer, rollouts, self.questions_per_update(rollouts))
-        rollouts.asked = asked  # only now: it need not travel with every question
-        score_rollouts(self, rollouts)
-        rollouts.seconds["time/score"] = time.perf_counter() - started
+        questions = self.questions_per_update(rollouts)
+        training = prepare(
+            self.trainer,
+            balance(self.trainer, rollouts, questions),
+            asked,
+            self.advantages,
+            self.policy,
+            questions_per_update=questions,
+            micro_batch_tokens=self.micro_batch_tokens,
+        )
+        score(
+            training,
+            self.policy,
+            self.reference,
+            temperature=self.sampling.temperature,
+            micro_batch_tokens=self.micro_batch_tokens,
+            device=self.device,
+            inference=self.inference(),
+        )
+        training.seconds["time/score"] = time.perf_counter() - started
+        return training
+
+    def _roll_out_for_training(self, questions: QuestionBatch) -> RolloutBatch:
+        """This process's rollouts of one wave, rewarded."""
+
+        def seed_of(question: str, sample: int) -> int:
+            return hash_seed(self.seed, self.rollout_step, question, sample)
+
+        rollouts = self.roll_out(questions, self.group_size, self.sampling, seed_of)
+        started = time.perf_counter()
+        apply_rewards(rollouts, self.rewards)
+        rollouts.seconds["reward/seconds"] += time.perf_counter() - started
         return rollouts
+
+    def _more(self, data: CurriculumData, wave: int, rows: Tensor) -> QuestionBatch | None:
+        drawn = data.more_questions(wave, rows)
+        return None if drawn is None else drawn.to(self.device)
 
     def longest(self) -> int:
         """Of training and evaluation."""
@@ -203,19 +274,12 @@ class GRPOModule(PolicyModule):
         size = self.mini_batch_questions
         return len(rollouts.source) if size is None else size // self.trainer.world_size
 
-    def mini_batches(self, rollouts: RolloutBatch) -> list[Tensor]:
-        """This process's rows of each optimizer step."""
-        return split(len(rollouts.texts), self.questions_per_update(rollouts) * self.group_size)
-
-    def on_train_batch_start(self, batch: RolloutBatch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Tell the curriculum what it has just learned about these questions, and log the batch."""
-        asked = batch.asked
-        assert asked is not None
-        observe = getattr(self.trainer.datamodule, "observe", None)  # pyright: ignore[reportAttributeAccessIssue]
-        if observe is not None:
-            self.log_dict(observe(asked.index_A, asked.pass_rate_A))
-        columns = gather_columns(self.trainer, batch.columns, self.group_size)
-        metrics = summarise(columns, asked)
+        asked, data = batch.asked, curriculum_data(self.trainer)
+        if data is not None:
+            self.log_dict(data.observe(asked.index_A, asked.pass_rate_A))
+        metrics = rollout_metrics(self.trainer, batch, self.advantages)
         metrics["frac_kl_only"] = metrics["frac_reward_zero_std"] if self.reference else 0.0
         self.num_tokens += asked.tokens
         self.num_rollouts += asked.rollouts
@@ -226,11 +290,20 @@ class GRPOModule(PolicyModule):
 
     # From rollouts to updates
 
-    def training_step(self, batch: RolloutBatch, batch_idx: int) -> None:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""
         started = time.perf_counter()
+        settings = UpdateSettings(
+            self.loss,
+            self.sampling.temperature,
+            self.sampling.max_new_tokens,
+            self.inner_epochs,
+            self.max_grad_norm,
+        )
+        guards = Guards(self.alarm, self.engine.logp_limit(), self.nonfinite)
+        updates = Updates(self, batch, self.beta, settings, guards, self.rollout_step + 1)
         with phase("update"), explain_micro_batches("updating on", self.micro_batch_tokens):
-            self.log_dict(make_updates(self, batch))
+            self.log_dict(updates.make())
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
         self.log("learning_rate", scheduler.get_last_lr()[0])
@@ -241,24 +314,6 @@ class GRPOModule(PolicyModule):
         self.log("step", float(self.rollout_step))  # the loggers' x-axis
         now = time.perf_counter()
         self.log_dict({"time/update": now - started, "step_time": now - self._step_started})
-
-    def check_engine(self, batch: RolloutBatch) -> None:
-        """Log how the policy differs from the engine that sampled, before any weight has changed.
-
-        Raises:
-            EngineMismatch: for more than rounding.
-        """
-        columns = gather_columns(self.trainer, policy_columns(batch), self.group_size)
-        metrics = summarise_policy(columns)
-        self.log_dict(metrics)
-        self.alarm.check(metrics[TAG], self.engine.logp_limit())
-
-    def leave_out(self, record: dict[str, Any], update: int) -> None:
-        """Keep the batch of an update that was not made, and count it."""
-        step = self.rollout_step + 1
-        name = f"step={step:06d}-update={update}-rank={self.global_rank}.pt"
-        record |= {"beta": self.beta, "rollout_step": step}
-        self.nonfinite.leave_out(record, self._folder / name)
 
     # State
 

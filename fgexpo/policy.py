@@ -19,7 +19,7 @@ from .model.lm_head import check_head
 from .model.loading import load_config, load_model, load_tokenizer, on_cpu
 from .model.lora import LoRA, adapt, check_same_adapters
 from .parallel.collectives import any_process, check_same_step
-from .parallel.sharding import is_sharded, place, whole
+from .parallel.sharding import is_sharded, to_strategy, whole
 from .rewards import MathVerifier, Verifier
 from .rewards.grading import grade
 from .robustness.out_of_memory import explain_memory
@@ -116,7 +116,7 @@ class PolicyModule(LightningModule):
                 adapt(policy, self.lora, self.seed)
         if self.activation_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
-        self.policy = place(policy, self.trainer).train()
+        self.policy = to_strategy(policy, self.trainer).train()
 
     def opened(self, policy: nn.Module) -> None:
         """The weights are as they were opened, on every process, and nothing was added yet."""

@@ -8,15 +8,12 @@ Shape legend, used in every file:
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .questions import FinishReason, Question, Verdict
-
-if TYPE_CHECKING:
-    from .model.sequences import Sequences
 
 
 @dataclass
@@ -89,7 +86,7 @@ class Asked:
         index_A: rows of the pool, distinct, int64 [A].
         correct_A: how many of each one's rollouts are correct, int64 [A].
         tokens_A: completion tokens of each one's rollouts, int64 [A].
-        informative_A: whether its rewards differ, bool [A].
+        informative_A: whether its group has a signal, by the advantage estimator, bool [A].
         waves: how many draws the questions come from.
     """
 
@@ -137,25 +134,17 @@ class Asked:
 
 @dataclass
 class RolloutBatch:
-    """Graded rollouts of one batch of questions; the training fields are filled by GRPO.
+    """Graded rollouts of one batch of questions.
 
     Attributes:
         source: the questions asked.
-        group_size: G, rollouts a question.
+        group_size: G, rollouts per question.
         completions: what the engine sampled, N rows, question-major.
         texts: the decoded completions, without the stop token.
         verdicts: what the verifier found in each, N of them.
         correct_N: the verifier's verdict in {0, 1}, float32 [N]; never shaped.
-        reward_N: the weighted reward, float32 [N].
-        advantages_N: float32 [N].
-        sequences: prompts and completions joined, N rows.
-        old_logp_NT: log-probs of the policy before its first update, float32 [N, T]; the rows of
-            that update get theirs in it and are NaN until then. None until any row has some.
-        entropy_N: summed over each rollout's tokens, of the same policy, float32 [N].
-        ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
-        asked: what the whole step has asked, over all processes; None outside training.
-        cuts: rows of each optimizer step's micro-batches, one list an optimizer step.
-        columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
+        reward_N: the weighted sum of the rewards, float32 [N].
+        score_N: each reward's own scores, unweighted, by its name, float32 [N].
         seconds: time spent on this process, by TensorBoard tag.
     """
 
@@ -166,35 +155,18 @@ class RolloutBatch:
     verdicts: list[Verdict]
     correct_N: Tensor
     reward_N: Tensor
-    advantages_N: Tensor
-    sequences: "Sequences | None" = None
-    old_logp_NT: Tensor | None = None
-    entropy_N: Tensor | None = None
-    ref_logp_NT: Tensor | None = None
-    asked: Asked | None = None
-    cuts: list[list[Tensor]] = field(default_factory=list)
-    columns: dict[str, Tensor] = field(default_factory=dict)
+    score_N: dict[str, Tensor] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-
-    def note_old_policy(self, rows: Tensor, logp_nT: Tensor, entropy_nT: Tensor) -> None:
-        """Keep what the policy gave to some rows before its first update.
-
-        Args:
-            rows: which rollouts, [n].
-            logp_nT: of their completion tokens, 0 in the padding, [n, T].
-            entropy_nT: the same of entropies.
-        """
-        if self.old_logp_NT is None or self.entropy_N is None:
-            # Not zeros: whoever reads a row too early shall notice.
-            self.old_logp_NT = torch.full_like(self.completions.logp_NT, torch.nan)
-            self.entropy_N = torch.full_like(self.reward_N, torch.nan)
-        self.old_logp_NT[rows] = logp_nT.detach()
-        self.entropy_N[rows] = entropy_nT.detach().sum(1)
 
     @property
     def correct_QG(self) -> Tensor:
         """The verdicts by question, float32 [Q, G]."""
         return self.correct_N.view(-1, self.group_size)
+
+    @property
+    def reward_QG(self) -> Tensor:
+        """The rewards by question, float32 [Q, G]."""
+        return self.reward_N.view(-1, self.group_size)
 
     @property
     def pass_rate_Q(self) -> Tensor:

@@ -6,9 +6,16 @@ A rank of a distributed run is such a process with the environment that a launch
 import socket
 from pathlib import Path
 
-from fgexpo.study.processes import command_line, start
+from fgexpo.study.processes import start
 
 __all__ = ["command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
+
+
+def command_line(arguments):
+    """What ``python -m fgexpo`` does, in a process that has imported it already."""
+    from fgexpo.cli import main
+
+    return main(arguments)
 
 
 def start_ranks(function, *arguments, log, world_size=2, environment=None):

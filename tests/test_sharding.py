@@ -25,7 +25,7 @@ from fgexpo.parallel.whole_weights import full_weights
 from fgexpo.robustness.checkpoint import read_checkpoint
 from fgexpo.rollout import Native, Sampling, VLLMServer
 from fgexpo.rollout.vllm.transfer import NCCLTransfer
-from fgexpo.update.mismatch import TAG
+from fgexpo.update.mismatch import DIFFERENCE
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +121,7 @@ def test_half_precision_keeps_full_weights(model_folder, tmp_path):
     (one, _), (two, _) = torch.load(tmp_path / "full/end-0"), torch.load(tmp_path / "half/end-0")
     assert one.keys() == two.keys()
     # Generation and training round alike; these weights are opinionated, so bf16 is coarse.
-    assert 0 < two[TAG] < 0.1 and one[TAG] < 1e-5
+    assert 0 < two[DIFFERENCE] < 0.1 and one[DIFFERENCE] < 1e-5
 
 
 def in_bf16(folder, out):

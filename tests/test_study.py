@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import yaml
 
-from fgexpo.cli.command_line import main
+from fgexpo.cli import main
+from fgexpo.cli.command_line import run_to_the_end
 from fgexpo.cli.imports import restrict_imports
 from fgexpo.study.command_lines import Run, all_runs, base_arguments, flags, run_arguments
 from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
-from fgexpo.study.queue import Task, work_off
+from fgexpo.study.queue import Jobs, Task, work_off
 from fgexpo.study.run import judged_otherwise
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
 
@@ -189,7 +190,7 @@ def test_tasks_run_side_by_side_once_and_failures_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"(bad, worse|worse, bad) failed, see .*/log: .*no\.ckpt"
     ) as found:
-        work_off([help_, bad, worse], 3, "runs", said.append)
+        work_off(Jobs(run_to_the_end, 3, said.append), [help_, bad, worse], "runs")
     assert str(found.value).count("no.ckpt") == 1, "the same words once"
     assert sorted(line.split()[2] for line in said) == ["bad", "help", "worse"]
     assert all("all by" in line for line in said)

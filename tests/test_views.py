@@ -9,7 +9,7 @@ from rich.console import Console
 from fgexpo.callbacks import StopAfter
 from fgexpo.questions import Question
 from fgexpo.rewards import Verdict
-from fgexpo.rollout.parquet import rollout_columns
+from fgexpo.rollout.parquet import table_columns
 from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 
 HOSTILE = "<script>alert(1)</script> [red]x[/red] | `a` **b** \\boxed{1}\n![i](http://x)"
@@ -38,8 +38,8 @@ def test_markup_in_completions_is_escaped():
         assert markup not in "".join(lines[2:])
 
 
-def test_rollout_columns_are_one_row_a_rollout():
-    columns = rollout_columns(batch("x"))
+def test_the_table_has_one_row_per_rollout():
+    columns = table_columns(batch("x"))
     assert {len(column) for column in columns.values()} == {4}
     assert columns["question_id"] == ["q1", "q1", "q2", "q2"]
     assert columns["sample"] == [0, 1, 0, 1]

@@ -1,5 +1,21 @@
 """Graded rollouts become advantages."""
 
-from .group import AdvantageScale, equal_rewards, group_advantages
+from .estimator import AdvantageEstimator
+from .group import (
+    AdvantageScale,
+    BatchNormalised,
+    Centred,
+    GroupNormalised,
+    equal_rewards,
+    group_advantages,
+)
 
-__all__ = ["AdvantageScale", "equal_rewards", "group_advantages"]
+__all__ = [
+    "AdvantageEstimator",
+    "AdvantageScale",
+    "BatchNormalised",
+    "Centred",
+    "GroupNormalised",
+    "equal_rewards",
+    "group_advantages",
+]

@@ -1,4 +1,4 @@
-"""Group-relative advantages: each rollout is judged against its siblings, so no critic is needed.
+"""Group-relative advantages: each rollout is judged against its siblings.
 
 Equation (1) of FG-ExPO (arXiv 2605.11403): ``A = (R - mean_g R) / (std_g R + eps)``.
 """
@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from ..errors import UserError
+from .estimator import AdvantageEstimator
 
 AdvantageScale = Literal["group", "batch", "none"]
 
@@ -25,7 +28,7 @@ def group_advantages(
     """Centre rewards on their group's mean and scale them.
 
     Args:
-        rewards_QG: rewards, [Q, G], one row a question.
+        rewards_QG: rewards, [Q, G], one row per question.
         eps: added to the standard deviation.
         unbiased: divide the variance by G - 1 (verl) instead of G (the paper).
         scale: divide by the ``group`` std, by the std over the whole ``batch``, or by nothing
@@ -56,3 +59,72 @@ def group_advantages(
         else torch.std(rewards_QG, correction=correction)
     )
     return centred_QG / (std + eps)
+
+
+class GroupNormalised(AdvantageEstimator):
+    """Equation (1), the paper's: centred on the group's mean, over the group's std.
+
+    Args:
+        unbiased: divide the variance by G - 1 (verl) instead of G (the paper).
+    """
+
+    scale: AdvantageScale = "group"
+
+    def __init__(self, unbiased: bool = False) -> None:
+        self.unbiased = unbiased
+
+    def __call__(self, rewards_QG: Tensor) -> Tensor:
+        """See :func:`group_advantages`."""
+        return group_advantages(rewards_QG, unbiased=self.unbiased, scale=self.scale)
+
+    def has_signal(self, rewards_QG: Tensor) -> Tensor:
+        """Where rewards differ, whatever the other groups' are."""
+        return ~equal_rewards(rewards_QG)
+
+    def check(self, group_size: int) -> None:
+        """An unbiased std needs two values."""
+        if self.unbiased and group_size < 2:
+            raise UserError("model.advantage_unbiased needs model.group_size of at least 2")
+
+
+class BatchNormalised(GroupNormalised):
+    """Centred on the group's mean, over the std of the whole batch.
+
+    Args:
+        unbiased: divide the variance by its number of values less 1.
+    """
+
+    scale: AdvantageScale = "batch"
+
+
+class Centred(GroupNormalised):
+    """Centred on the group's mean alone (Dr. GRPO, arXiv 2503.20783)."""
+
+    scale: AdvantageScale = "none"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def choose_estimator(
+    given: AdvantageEstimator | None, scale: AdvantageScale, unbiased: bool
+) -> AdvantageEstimator:
+    """The estimator given, or the one that the flags ``advantage_scale`` and ``_unbiased`` name.
+
+    Raises:
+        UserError: for an unknown scale, or for flags beside an estimator, which would not be read.
+    """
+    if scale not in get_args(AdvantageScale):
+        raise UserError(
+            f"model.advantage_scale must be one of {get_args(AdvantageScale)}, got {scale!r}"
+        )
+    if given is not None:
+        if (scale, unbiased) != ("group", False):
+            raise UserError(
+                f"model.advantages is {type(given).__name__}, which does not read "
+                "model.advantage_scale and model.advantage_unbiased: leave them out"
+            )
+        return given
+    if scale == "none":
+        return Centred()
+    return BatchNormalised(unbiased) if scale == "batch" else GroupNormalised(unbiased)

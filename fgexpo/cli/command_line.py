@@ -3,8 +3,10 @@
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 from .. import datamodules, rewards, tasks  # noqa: F401
+from ..callbacks import Left
 
 # Imported for their names: a slot's class can be named in YAML once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
@@ -16,13 +18,8 @@ from . import compare, export, plan, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "compare": compare.main,
-    "export": export.main,
-    "plan": plan.main,
-    "study": study.main,
-}
-
+# Exit status of a study's run that saved and left before its end.
+LEFT = 3
 
 # Understood and harmless.
 HARMLESS = (
@@ -67,3 +64,22 @@ def _user_error(error: BaseException | None) -> UserError | None:
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def run_to_the_end(arguments: list[str]) -> int:
+    """Run a command of this program; a run that saved and left before its end gets a status."""
+    try:
+        return main(arguments)
+    except Left:
+        print("it was asked to leave before its end; rerun the same command to resume")
+        return LEFT
+    except SystemExit as end:  # of --print_config
+        return int(end.code or 0)
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "compare": compare.main,
+    "export": export.main,
+    "plan": plan.main,
+    "study": partial(study.main, command=run_to_the_end),
+}

@@ -1,37 +1,53 @@
-"""The clipped surrogate: what an update gains by making rollouts more or less likely.
+"""The paper's policy loss: PPO's clipped surrogate, with two bounds and a dual clip.
 
-Equation (2) of FG-ExPO (arXiv 2605.11403), ``min(r A, clip(r, 1 - low, 1 + high) A)``, with a ratio
-``r = pi / pi_old`` a token, or as GSPO has it (arXiv 2507.18071) a sequence.
+Equation (2) of FG-ExPO (arXiv 2605.11403), ``min(r A, clip(r, 1 - low, 1 + high) A)``. We differ
+from the paper in the DAPO recipe's two clip bounds and dual clip.
 """
 
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Ratio = Literal["token", "sequence"]
+from ..errors import UserError
+from .policy_loss import PolicyLoss
 
 
-def importance_ratio(
-    logp_NT: Tensor, old_logp_NT: Tensor, mask_NT: Tensor, ratio: Ratio = "token"
-) -> Tensor:
-    """How much likelier the policy makes a token, or on average a sequence's tokens, [N, T].
+class Clipped(PolicyLoss):
+    """The clipped surrogate.
 
     Args:
-        logp_NT: log-probs of the policy, with gradient, [N, T].
-        old_logp_NT: log-probs of the policy that is compared with, [N, T].
-        mask_NT: True on the tokens that count, [N, T]; elsewhere even NaN is ignored.
-        ratio: ``token`` is ``pi / pi_old`` of each token. ``sequence`` is the geometric mean of
-            these over a sequence's tokens, the same number for each of them, with gradient
-            through the mean (GSPO's s_i).
+        clip_low: how far below 1 the ratio may push, in (0, 1).
+        clip_high: how far above 1 the ratio may push, above 0.
+        dual_clip: caps the loss of a negative advantage at ``dual_clip * |A|``; above 1, or None.
+        **shared: the settings of every loss, see :class:`PolicyLoss`.
     """
-    # Padding is replaced before exp(): where(mask, exp(garbage), 0) would still backpropagate NaN.
-    log_ratio_NT = torch.where(mask_NT, logp_NT - old_logp_NT, 0.0)
-    if ratio == "sequence":
-        lengths_N1 = mask_NT.sum(1, keepdim=True).clamp_min(1)
-        mean_N1 = log_ratio_NT.sum(1, keepdim=True) / lengths_N1
-        log_ratio_NT = torch.where(mask_NT, mean_N1, 0.0)
-    return log_ratio_NT.exp()
+
+    def __init__(
+        self,
+        clip_low: float = 0.2,
+        clip_high: float = 0.28,
+        dual_clip: float | None = 10.0,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        if not 0 < clip_low < 1:
+            raise UserError(f"model.loss.clip_low must be in (0, 1), got {clip_low}")
+        if not clip_high > 0:
+            raise UserError(f"model.loss.clip_high must be above 0, got {clip_high}")
+        if dual_clip is not None and not dual_clip > 1:
+            raise UserError(f"model.loss.dual_clip must be above 1 or null, got {dual_clip}")
+        self.clip_low = clip_low
+        self.clip_high = clip_high
+        self.dual_clip = dual_clip
+
+    def policy_loss(self, ratio_NT: Tensor, logp_NT: Tensor, advantages_N: Tensor) -> Tensor:
+        """Equation (2), negated."""
+        return surrogate_loss(ratio_NT, advantages_N, self.clip_low, self.clip_high, self.dual_clip)
+
+    def clipped(self, ratio_NT: Tensor, advantages_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Beyond a bound, on the side towards which the advantage pushes."""
+        return clipped_tokens(ratio_NT, advantages_N, self.clip_low, self.clip_high)
 
 
 def surrogate_loss(
@@ -54,11 +70,11 @@ def surrogate_loss(
 def clipped_tokens(
     ratio_NT: Tensor, advantages_N: Tensor, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
-    """Where the clip cuts the gradient, at its lower and at its upper bound: 0 or 1, [N, T] each.
+    """Where the clip cuts the gradient, at its lower and at its upper bound: bool [N, T] each.
 
     A sequence's ratio is cut on all of its tokens or on none.
     """
     ratio_NT, advantages_N1 = ratio_NT.detach(), advantages_N[:, None]
     low_NT = (ratio_NT < 1 - clip_low) & (advantages_N1 < 0)
     high_NT = (ratio_NT > 1 + clip_high) & (advantages_N1 > 0)
-    return low_NT.float(), high_NT.float()
+    return low_NT, high_NT

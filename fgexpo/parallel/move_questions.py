@@ -67,8 +67,7 @@ def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
         verdicts=batch.verdicts[rows],
         correct_N=take(batch.correct_N),
         reward_N=take(batch.reward_N),
-        advantages_N=take(batch.advantages_N),
-        columns={name: take(column) for name, column in batch.columns.items()},
+        score_N={name: take(score) for name, score in batch.score_N.items()},
     )
 
 
@@ -79,9 +78,6 @@ def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> Rollo
 
     def widen(tensors: list[Tensor]) -> Tensor:
         return torch.cat([pad(tensor, (0, width - tensor.shape[1])) for tensor in tensors])
-
-    def column(name: str) -> Tensor:
-        return torch.cat([part.columns[name] for part in parts])
 
     return RolloutBatch(
         source=QuestionBatch(
@@ -101,7 +97,8 @@ def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> Rollo
         verdicts=[verdict for part in parts for verdict in part.verdicts],
         correct_N=torch.cat([part.correct_N for part in parts]),
         reward_N=torch.cat([part.reward_N for part in parts]),
-        advantages_N=torch.cat([part.advantages_N for part in parts]),
-        columns={name: column(name) for name in parts[0].columns},
+        score_N={
+            name: torch.cat([part.score_N[name] for part in parts]) for name in parts[0].score_N
+        },
         seconds=seconds,
     )

@@ -23,7 +23,12 @@ from ..model.logprobs import LOGPROBS, compute_logprobs
 from ..model.packing import enable_packing
 
 
-def place(model: Any, trainer: Trainer, offload: bool = False) -> Any:
+def shards(trainer: Trainer) -> bool:
+    """Whether this trainer cuts the weights up over the processes."""
+    return isinstance(trainer.strategy, ModelParallelStrategy)
+
+
+def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
     """Make a model ready to be trained or scored with under this trainer.
 
     Args:
@@ -32,7 +37,7 @@ def place(model: Any, trainer: Trainer, offload: bool = False) -> Any:
         offload: see :func:`shard`.
     """
     enable_packing(model)
-    if isinstance(trainer.strategy, ModelParallelStrategy):
+    if shards(trainer):
         shard(model, trainer, offload)
     return model
 

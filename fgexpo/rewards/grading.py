@@ -2,10 +2,12 @@
 
 import torch
 
+from ..errors import UserError
 from ..heartbeat import phase
 from ..templates import PromptEncoder
 from ..types import Completions, QuestionBatch, RolloutBatch
-from . import Verifier
+from .reward import Graded, Reward
+from .verifier import Verifier
 
 
 def grade(
@@ -34,10 +36,6 @@ def grade(
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = verifier.verify(asked, texts)
     correct_N = torch.tensor([float(v.correct) for v in verdicts], device=device)
-    flags = {
-        "timed_out": [verdict.timed_out for verdict in verdicts],
-        "unanswered": [verdict.answer is None for verdict in verdicts],
-    }
     return RolloutBatch(
         source=batch,
         group_size=count,
@@ -46,6 +44,32 @@ def grade(
         verdicts=verdicts,
         correct_N=correct_N,
         reward_N=correct_N.clone(),
-        advantages_N=torch.zeros_like(correct_N),
-        columns={name: torch.tensor(up).to(correct_N) for name, up in flags.items()},
     )
+
+
+def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
+    """Set ``reward_N`` to the weighted sum of the rewards, and keep each one's scores.
+
+    Raises:
+        UserError: naming the reward whose scores are too few, too many or not finite.
+    """
+    done = rollouts.completions
+    questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
+    lengths = done.lengths_N.tolist()
+    columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
+    graded = [Graded(*fields) for fields in zip(*columns, strict=True)]
+    rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
+    for reward in rewards:
+        with phase(f"reward by {type(reward).__name__}"):
+            score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
+        if score_N.shape != rollouts.reward_N.shape:
+            raise UserError(
+                f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "
+                f"for {len(graded)} rollouts"
+            )
+        if not score_N.isfinite().all():
+            raise UserError(
+                f"model.rewards: {type(reward).__name__} gave a score that is not finite"
+            )
+        rollouts.score_N[reward.name] = score_N
+        rollouts.reward_N += reward.weight * score_N

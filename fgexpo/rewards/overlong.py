@@ -40,6 +40,19 @@ class Overlong(Reward):
         self.max_tokens = max_tokens
         self.buffer = buffer
 
+    def check(self, max_new_tokens: int) -> None:
+        """Check that completions can get as long as the full punishment expects.
+
+        Raises:
+            UserError: naming both settings.
+        """
+        if self.max_tokens > max_new_tokens:
+            raise UserError(
+                f"model.rewards: Overlong.max_tokens = {self.max_tokens} is above "
+                f"model.sampling.max_new_tokens = {max_new_tokens}, so that no completion would "
+                f"get its full punishment; set it to at most {max_new_tokens}"
+            )
+
     def score(self, rollouts: Sequence[Graded]) -> list[float]:
         """The punishment of each rollout's length, in [-1, 0]."""
         free = self.max_tokens - self.buffer

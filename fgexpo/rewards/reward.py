@@ -42,6 +42,13 @@ class Reward(ABC):
         self.weight = weight
         self.name = name or type(self).__name__.lower()
 
+    def check(self, max_new_tokens: int) -> None:  # noqa: B027
+        """Check that the reward can be earned within so many tokens.
+
+        Raises:
+            UserError: naming both settings.
+        """
+
     @abstractmethod
     def score(self, rollouts: Sequence[Graded]) -> list[float]:
         """Score each rollout of a batch, unweighted."""

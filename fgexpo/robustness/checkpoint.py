@@ -5,7 +5,6 @@ strategy writes it, counts once a marker stands in it, which is written after ev
 """
 
 import io
-import os
 import pickle
 import struct
 import zipfile
@@ -17,6 +16,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ..errors import UserError
+from ..files import sync_folder, sync_tree, whole_file
 from ..heartbeat import beat
 
 MARKER = "complete"
@@ -35,18 +35,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         """Write, fsync and rename within one directory."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with io.BufferedWriter(_BeatingFile(partial, "wb")) as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with (
+            whole_file(path) as partial,
+            io.BufferedWriter(_BeatingFile(partial, "wb")) as file,
+        ):
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self,
@@ -66,23 +59,9 @@ class _BeatingFile(io.FileIO):
         return super().write(data)
 
 
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def commit_folder(folder: Path) -> None:
     """Mark a checkpoint that is a directory as complete, after all of it is on disk."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            sync_folder(path)
-            continue
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    sync_tree(folder)
     (folder / MARKER).touch()
     sync_folder(folder)
 

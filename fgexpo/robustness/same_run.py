@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..parallel.sharding import full_tensor
 from ..templates import PromptEncoder
 
-Change = Literal["model", "template", "group_size", "pool", "questions_per_step"]
+Allowed = Literal["model", "template", "group_size", "pool", "questions_per_step"]
 Fact = str | int
 _PROBE = "What is 1 + 1?"
 _SAMPLES = 64
@@ -45,8 +45,8 @@ def check_changes(allowed: Collection[str]) -> None:
         UserError: for an unknown one.
     """
     for change in allowed:
-        if change not in get_args(Change):
-            raise UserError(f"model.allow_changes: {change!r} is none of {get_args(Change)}")
+        if change not in get_args(Allowed):
+            raise UserError(f"model.allow_changes: {change!r} is none of {get_args(Allowed)}")
 
 
 def check_same_run(

@@ -45,7 +45,7 @@ class RolloutRequest:
 
     Attributes:
         prompts: token ids of Q prompts.
-        seeds: one seed a rollout, Q lists of G.
+        seeds: one seed per rollout, Q lists of G.
         sampling: how.
         stop_ids: a completion ends with the first of these.
         device: where the completions shall lie.
@@ -84,6 +84,17 @@ class RolloutEngine(ABC):
 
     def sync(self, policy: nn.Module) -> None:  # noqa: B027
         """The policy's weights have changed; engines with their own copy take them over here."""
+
+    def check_weights(self, adapters: bool, sharded: bool) -> None:  # noqa: B027
+        """Check that :meth:`sync` can take over such weights.
+
+        Args:
+            adapters: the policy has LoRA adapters.
+            sharded: its weights are spread over the processes.
+
+        Raises:
+            UserError: naming the setting that stands in the way.
+        """
 
     def rest(self) -> None:  # noqa: B027
         """The device's memory is needed for something else until the next rollouts."""

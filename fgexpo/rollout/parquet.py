@@ -1,14 +1,23 @@
-"""Graded rollouts as a parquet table, one row a rollout."""
+"""Graded rollouts as a parquet table, one row per rollout."""
 
-import os
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from ..files import whole_file
 from ..types import RolloutBatch
 
 
-def rollout_columns(batch: RolloutBatch) -> dict[str, list[Any]]:
-    """What was asked, what came back, and what it earned."""
+def table_columns(batch: RolloutBatch, advantages_N: Tensor | None = None) -> dict[str, list[Any]]:
+    """What was asked, what came back, and what it earned.
+
+    Args:
+        batch: N rollouts.
+        advantages_N: in training; elsewhere the column is 0.
+    """
+    advantages_N = torch.zeros(len(batch.texts)) if advantages_N is None else advantages_N
     questions = [q for q in batch.source.questions for _ in range(batch.group_size)]
     return {
         "dataset": [batch.source.dataset] * len(questions),
@@ -23,20 +32,16 @@ def rollout_columns(batch: RolloutBatch) -> dict[str, list[Any]]:
         "correct": batch.correct_N.tolist(),
         "timed_out": [verdict.timed_out for verdict in batch.verdicts],
         "reward": batch.reward_N.tolist(),
-        "advantage": batch.advantages_N.tolist(),
+        "advantage": advantages_N.tolist(),
     }
 
 
-def write_rollouts(batch: RolloutBatch, path: Path) -> None:
-    """Write the file whole or not at all."""
+def write_rollouts(batch: RolloutBatch, path: Path, advantages_N: Tensor | None = None) -> None:
+    """Write the file whole or not at all; see :func:`table_columns`."""
     from pyarrow import Table, array, parquet, string
 
-    columns: dict[str, Any] = rollout_columns(batch)
+    columns: dict[str, Any] = table_columns(batch, advantages_N)
     # The type is told, since a batch may have no answer at all.
     columns["answer"] = array(columns["answer"], string())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    parquet.write_table(Table.from_pydict(columns), partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())  # else a power cut may leave the name without the content
-    partial.replace(path)
+    with whole_file(path) as partial:
+        parquet.write_table(Table.from_pydict(columns), partial)

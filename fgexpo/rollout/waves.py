@@ -1,36 +1,30 @@
 """A step asks again, in waves, until it has enough questions that teach something.
 
-A group whose rewards are all equal has no advantage, so nothing but the KL moves the policy on it.
+A group without a signal, such as one whose rewards are all equal, has no advantage, so nothing but
+the KL moves the policy on it; what a signal is, the advantage estimator says.
 DAPO's dynamic sampling (arXiv 2503.14476, section 3.2) draws further questions until the batch is
 full of others. Here a step draws whole waves, at most ``max_waves``; every rollout counts, in the
 curriculum, AKL's accuracy and ``num_rollouts``, so that runs are compared at equal cost. What is
 left over is not kept for the next step, whose policy is another.
 """
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch import Trainer
+from torch import Tensor
 
-from ..advantages.group import equal_rewards
 from ..errors import UserError
 from ..parallel.collectives import gather_questions
 from ..parallel.move_questions import Plan, hand_over, join_rollouts
-from ..seeding import hash_seed
 from ..types import Asked, QuestionBatch, RolloutBatch
-from ..update.prepare import apply_rewards
-
-if TYPE_CHECKING:
-    from ..module import GRPOModule
 
 
 class Refill:
     """Draw further waves of ``questions_per_step`` while too few groups have a signal.
 
     Args:
-        max_waves: draws a step at most, the first one included.
+        max_waves: draws per step at most, the first one included.
 
     Raises:
         UserError: for fewer than two, which would change nothing.
@@ -40,6 +34,17 @@ class Refill:
         if max_waves < 2:
             raise UserError(f"model.refill.max_waves must be at least 2, got {max_waves}")
         self.max_waves = max_waves
+
+    def check(self, group_size: int) -> None:
+        """Check that a group of this size can have a signal.
+
+        Raises:
+            UserError: naming both settings.
+        """
+        if group_size < 2:
+            raise UserError(
+                "model.refill needs model.group_size of at least 2: a single reward has no signal"
+            )
 
     def metrics(self, asked: Asked) -> dict[str, float]:
         """Tags and values of a step."""
@@ -51,7 +56,7 @@ def choose(informative_A: Sequence[bool], count: int) -> list[int]:
     """Which of the questions asked are trained on.
 
     Args:
-        informative_A: whether each one's rewards differ, in the order drawn.
+        informative_A: whether each one's group has a signal, in the order drawn.
         count: questions of a batch, at most A.
 
     Returns:
@@ -73,33 +78,41 @@ def deal(chosen: Sequence[int], processes: int) -> Plan:
     ]
 
 
-def ask(module: "GRPOModule", batch: QuestionBatch) -> tuple[RolloutBatch, Asked]:
+def ask(
+    trainer: Trainer,
+    questions: QuestionBatch,
+    roll_out: Callable[[QuestionBatch], RolloutBatch],
+    has_signal: Callable[[Tensor], Tensor],
+    more: Callable[[int, Tensor], QuestionBatch | None] | None = None,
+    max_waves: int = 1,
+) -> tuple[RolloutBatch, Asked]:
     """Turn a step's questions into rollouts with rewards, in as many waves as it takes.
 
     Every decision is made from what all processes have gathered, so all of them generate in every
     wave.
 
     Args:
-        module: whose policy is asked.
-        batch: this process's share of the first wave, Q questions.
+        trainer: of this process.
+        questions: this process's share of the first wave, Q questions.
+        roll_out: makes graded, rewarded rollouts of a wave.
+        has_signal: which groups teach something, from rewards [Q, G] to bool [Q].
+        more: draws this process's share of another wave, given its number and the rows of the
+            pool that were asked; None when too few are left. Not called for a single wave.
+        max_waves: draws at most, the first one included.
 
     Returns:
         Q questions to train on, and what was asked for them.
     """
-    trainer, refill = module.trainer, module.refill
-    waves = [_wave(module, batch)]
-    asked = _gather(trainer, waves[0])
+    waves = [roll_out(questions)]
+    asked = _gather(trainer, waves[0], has_signal)
     wanted = len(asked)
-    while (
-        refill is not None
-        and len(waves) < refill.max_waves
-        and int(asked.informative_A.sum()) < wanted
-    ):
-        more = trainer.datamodule.more_questions(len(waves), asked.index_A)  # pyright: ignore[reportAttributeAccessIssue]
-        if more is None:
+    while len(waves) < max_waves and int(asked.informative_A.sum()) < wanted:
+        assert more is not None
+        drawn = more(len(waves), asked.index_A)
+        if drawn is None:
             break
-        waves.append(_wave(module, more.to(module.device)))
-        asked += _gather(trainer, waves[-1])
+        waves.append(roll_out(drawn))
+        asked += _gather(trainer, waves[-1], has_signal)
     if len(waves) == 1:
         return waves[0], asked
     seconds = {tag: sum(wave.seconds[tag] for wave in waves) for tag in waves[0].seconds}
@@ -107,28 +120,20 @@ def ask(module: "GRPOModule", batch: QuestionBatch) -> tuple[RolloutBatch, Asked
     return hand_over(trainer, join_rollouts(waves, seconds), plan), asked
 
 
-def _wave(module: "GRPOModule", questions: QuestionBatch) -> RolloutBatch:
-    """This process's rollouts of one wave, rewarded."""
-
-    def seed_of(question: str, sample: int) -> int:
-        return hash_seed(module.seed, module.rollout_step, question, sample)
-
-    rollouts = module.roll_out(questions, module.group_size, module.sampling, seed_of)
-    started = time.perf_counter()
-    apply_rewards(rollouts, module.rewards)
-    rollouts.seconds["reward/seconds"] += time.perf_counter() - started
-    return rollouts
-
-
-def _gather(trainer: Trainer, rollouts: RolloutBatch) -> Asked:
+def _gather(
+    trainer: Trainer, rollouts: RolloutBatch, has_signal: Callable[[Tensor], Tensor]
+) -> Asked:
     """What is remembered of each question of a wave, over all processes; one collective."""
-    size = rollouts.group_size
-    columns_Q = (
+    size, reward_QG = rollouts.group_size, rollouts.reward_QG
+    counts = (
         rollouts.source.index_Q,
-        rollouts.correct_QG.sum(1).long(),
+        rollouts.correct_QG.sum(1),
         rollouts.completions.lengths_N.view(-1, size).sum(1),
-        (~equal_rewards(rollouts.reward_N.view(-1, size))).long(),
     )
-    gathered = gather_questions(trainer, torch.stack(columns_Q, 1)).cpu()
-    index_A, correct_A, tokens_A, informative_A = gathered.unbind(1)
-    return Asked(size, index_A, correct_A, tokens_A, informative_A.bool())
+    # float64 holds these integers and the rewards exactly.
+    own = torch.cat([torch.stack(counts, 1).double(), reward_QG.double()], 1)
+    gathered = gather_questions(trainer, own).cpu()
+    index_A, correct_A, tokens_A = gathered[:, :3].long().unbind(1)
+    # Over all processes, as the advantages will be: a signal may depend on the other groups.
+    signal_A = has_signal(gathered[:, 3:].to(reward_QG.dtype))
+    return Asked(size, index_A, correct_A, tokens_A, signal_A.cpu())

@@ -29,13 +29,6 @@ def start(
     return process
 
 
-def command_line(arguments: list[str]) -> int:
-    """What ``python -m fgexpo`` does, in a process that has imported it already."""
-    from ..cli.command_line import main
-
-    return main(arguments)
-
-
 def _child(
     function: Callable[..., int | None],
     arguments: tuple[Any, ...],

@@ -10,11 +10,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_json, write_text
 from .processes import start
 
 ARGUMENTS, FINISHED = "arguments.txt", "finished.json"
-LEFT = 3  # exit status of a run that saved and left before its end
 _TAIL = 5
 
 
@@ -52,23 +51,41 @@ class Task:
 
     def note(self) -> None:
         """Write down what it is run with."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / ARGUMENTS).write_text(self._shown())
+        write_text(self.folder / ARGUMENTS, self._shown())
 
     def _shown(self) -> str:
         return "\n".join([*self.arguments, *([f"# {self.facts}"] if self.facts else [])]) + "\n"
 
 
-def work_off(
-    tasks: list[Task], at_once: int, what: str, say: Callable[[str], None] = print
-) -> None:
+@dataclass(frozen=True)
+class Jobs:
+    """How tasks are run.
+
+    Attributes:
+        command: runs a command line and returns its exit status; importable by other processes.
+        at_once: tasks side by side.
+        say: takes each line about progress.
+    """
+
+    command: Callable[[list[str]], int]
+    at_once: int
+    say: Callable[[str], None] = print
+
+
+def work_off(jobs: Jobs, tasks: list[Task], what: str) -> None:
     """Run the tasks that are not finished yet.
 
     A task that fails does not stop the others; what it printed lies in its folder's ``log``.
 
+    Args:
+        jobs: how.
+        tasks: which.
+        what: their name in lines about progress.
+
     Raises:
         UserError: at the end, naming each task that failed and the last lines it printed.
     """
+    at_once, say = jobs.at_once, jobs.say
     waiting = [task for task in tasks if not task.finished]
     total, began = len(waiting), time.monotonic()
     if len(waiting) < len(tasks):
@@ -79,7 +96,7 @@ def work_off(
             while waiting and len(running) < at_once:
                 task = waiting.pop(0)
                 task.note()
-                process = start(_run, task, log=task.folder / "log")
+                process = start(_run, jobs.command, task, log=task.folder / "log")
                 running[process.sentinel] = task, process
             for sentinel in wait(list(running)):
                 task, process = running.pop(sentinel)  # pyright: ignore[reportArgumentType]
@@ -105,23 +122,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _run(task: Task) -> int:
-    from ..callbacks import Left
-    from ..cli.command_line import main
-
+def _run(command: Callable[[list[str]], int], task: Task) -> int:
     with (task.folder / "lock").open("w") as lock:
         # Of a study that was killed itself, a run may still be there; then this one waits for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if task.finished:
             return 0
         began = time.monotonic()
-        try:
-            code = main(task.arguments)
-        except Left:
-            print("it was asked to leave before its end; the same command goes on with it")
-            return LEFT
-        except SystemExit as end:  # of --print_config
-            code = int(end.code or 0)
+        code = command(task.arguments)
         if code == 0:
             write_json(task.folder / FINISHED, {"seconds": time.monotonic() - began})
         return code

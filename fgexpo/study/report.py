@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
 from .results import ArmResults, Differences, Results, compare, read_results
@@ -40,7 +41,7 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
         for kind, figure in figures.items():
             figure.savefig(out.parent / f"{name}-{kind}.png", dpi=90)
         sections += _section(study, results, point, found[point], name)
-    out.write_text("\n".join(sections) + "\n")
+    write_text(out, "\n".join(sections) + "\n")
     kept = out.with_suffix(".parquet")
     if not (kept.exists() and kept.samefile(table)):
         shutil.copyfile(table, kept)

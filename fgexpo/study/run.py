@@ -2,7 +2,6 @@
 
 import shutil
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,25 @@ from .command_lines import (
     making_folder,
     run_arguments,
 )
-from .queue import Task, work_off
+from .queue import Jobs, Task, work_off
 from .spec import Settings, Study
 from .table import TABLE, last_scores, read_scalars, run_folder_of, write_table
 
 Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
 
 
-def run_study(study: Study, at_once: int, say: Callable[[str], None] = print) -> Path:
+def run_study(study: Study, jobs: Jobs) -> Path:
     """Make every run that is not finished yet; path of the table.
+
+    Args:
+        study: what to run.
+        jobs: how its runs are run.
 
     Raises:
         UserError: when a run fails, or its folder holds another one.
     """
     folder = Path(study.folder)
-    check(study, at_once, say)
+    check(study, jobs)
     facts = fingerprint(study)
     bases = [
         Task(f"base={seed}", making_folder(study, seed), base_arguments(study, seed), facts)
@@ -44,19 +47,19 @@ def run_study(study: Study, at_once: int, say: Callable[[str], None] = print) ->
     for base, seed in zip(bases, study.bases.seeds, strict=True):
         if not base.finished:  # a kill may have left one half written, which export refuses
             shutil.rmtree(base_folder(study, seed), ignore_errors=True)
-    work_off(bases, at_once, "bases", say)
-    best = tune(study, at_once, say)
+    work_off(jobs, bases, "bases")
+    best = tune(study, jobs)
     runs = all_runs(study, study.seeds)
     free = [run for run in runs if study.arms[run.arm].match_kl is None]
     matched = [run for run in runs if study.arms[run.arm].match_kl is not None]
-    work_off([_task(study, run, best) for run in free], at_once, "runs", say)
+    work_off(jobs, [_task(study, run, best) for run in free], "runs")
     # Only now is known what they are to be matched to.
-    work_off([_task(study, run, best) for run in matched], at_once, "matched runs", say)
+    work_off(jobs, [_task(study, run, best) for run in matched], "matched runs")
     write_table(study, runs, folder / TABLE)
     return folder / TABLE
 
 
-def check(study: Study, at_once: int, say: Callable[[str], None]) -> None:
+def check(study: Study, jobs: Jobs) -> None:
     """Parse the settings of every arm at every point, before anything is spent.
 
     Raises:
@@ -72,7 +75,7 @@ def check(study: Study, at_once: int, say: Callable[[str], None]) -> None:
         # Settings that were refused may be mended, so another folder for other settings.
         folder = Path(study.folder) / "checks" / f"{name}-{hash_seed(*arguments):016x}"
         tasks[name] = Task(name, folder, arguments, fingerprint(study))
-    work_off(list(tasks.values()), at_once, "checks", say)
+    work_off(jobs, list(tasks.values()), "checks")
     for name, task in tasks.items():
         log = (task.folder / "log").read_text()
         for problem in judged_otherwise(
@@ -95,7 +98,7 @@ def judged_otherwise(study: Study, config: Any) -> list[str]:
     return found
 
 
-def tune(study: Study, at_once: int, say: Callable[[str], None]) -> Best:
+def tune(study: Study, jobs: Jobs) -> Best:
     """Every arm's best value of the tuned setting at every point, by its mean final score.
 
     A matched arm takes the value of the arm that it is matched to.
@@ -111,7 +114,7 @@ def tune(study: Study, at_once: int, say: Callable[[str], None]) -> Best:
         for value in study.tune.values
     }
     tasks = [_task(study, run, {}) for runs in tried.values() for run in runs]
-    work_off(tasks, at_once, "tuning", say)
+    work_off(jobs, tasks, "tuning")
     scores: dict[tuple[str, str], dict[float, list[float]]] = {}
     for value, runs in tried.items():
         for run in runs:

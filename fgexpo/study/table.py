@@ -11,6 +11,7 @@ import yaml
 
 from ..errors import UserError
 from ..figures.events import curves, read_run
+from ..files import whole_file
 from .command_lines import Run
 from .spec import Study
 
@@ -59,8 +60,8 @@ def write_table(study: Study, runs: list[Run], path: Path) -> None:
         for row in run_rows(study, run):
             for name, column in rows.items():
                 column.append(row.get(name))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(rows, schema=SCHEMA), path, compression="zstd")
+    with whole_file(path) as partial:
+        pq.write_table(pa.table(rows, schema=SCHEMA), partial, compression="zstd")
 
 
 def run_rows(study: Study, run: Run) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,10 @@
-"""The engine samples by one implementation and the trainer learns by another: check and correct.
+"""An alarm: the engine samples by one implementation, the trainer learns by another.
 
 Both have log-probs of the same tokens, which rounding alone should tell apart. A larger difference
-is a fault (stale weights, say); a small one makes the samples slightly off-policy, which truncated
-importance sampling corrects (Ionides 2008, doi:10.1198/106186008X320456; used for this purpose by
-Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training").
+is a fault (stale weights, say). Small ones are corrected by :mod:`fgexpo.losses.correction`.
 """
 
-TAG = "sampling/sampling_logp_difference/mean"
+DIFFERENCE = "sampling/sampling_logp_difference/mean"
 # A difference this many times the usual one is a jump, even below the limit.
 JUMP = 8.0
 MEMORY = 0.9
@@ -46,13 +44,13 @@ class MismatchAlarm:
             return
         if not difference <= limit:
             raise EngineMismatch(
-                f"{TAG} is {difference:.3g}, and at most {limit:.3g} can be rounding. Likely "
-                f"causes: {CAUSES}"
+                f"{DIFFERENCE} is {difference:.3g}, and at most {limit:.3g} can be rounding. "
+                f"Likely causes: {CAUSES}"
             )
         # Far below the limit, even large factors are noise.
         if self.usual is not None and difference > max(JUMP * self.usual, limit / 10):
             raise EngineMismatch(
-                f"{TAG} has jumped to {difference:.3g} from about {self.usual:.3g}. Likely "
+                f"{DIFFERENCE} has jumped to {difference:.3g} from about {self.usual:.3g}. Likely "
                 f"causes: {CAUSES}"
             )
         usual = difference if self.usual is None else self.usual

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import whole_file
 from ..parallel.sharding import own_part
-from ..types import RolloutBatch
+from .batch import TrainingBatch
 
 
 class NonFiniteUpdates:
@@ -18,20 +19,28 @@ class NonFiniteUpdates:
 
     Attributes:
         in_a_row: updates left out since the last one that was made.
+        folder: where batches are written.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_a_row = 0
+        self.folder = Path()
 
-    def leave_out(self, record: dict[str, Any], path: Path) -> None:
+    def leave_out(self, record: dict[str, Any], update: int, rank: int) -> None:
         """Write the record and count.
+
+        Args:
+            record: what it takes to repeat the update, its ``rollout_step`` and its numbers.
+            update: which optimizer step of the rollout step.
+            rank: this process.
 
         Raises:
             RuntimeError: when the limit is reached, naming the file.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(record, path)
+        path = self.folder / f"step={record['rollout_step']:06d}-update={update}-rank={rank}.pt"
+        with whole_file(path) as partial:
+            torch.save(record, partial)
         self.in_a_row += 1
         if self.in_a_row >= self.limit:
             raise RuntimeError(
@@ -43,9 +52,8 @@ class NonFiniteUpdates:
             )
 
 
-def batch_record(batch: RolloutBatch, rows: Tensor) -> dict[str, Any]:
+def batch_record(batch: TrainingBatch, rows: Tensor) -> dict[str, Any]:
     """What it takes to repeat an update: plain values and tensors, loadable as weights are."""
-    assert batch.sequences is not None
     part = batch.sequences.select(rows)
     questions = [batch.source.questions[row // batch.group_size].id for row in rows.tolist()]
     record = {
@@ -56,7 +64,7 @@ def batch_record(batch: RolloutBatch, rows: Tensor) -> dict[str, Any]:
         "rewards": batch.reward_N[rows],
         "advantages": batch.advantages_N[rows],
         "engine_logp": batch.completions.logp_NT[rows],
-        "old_logp": None if batch.old_logp_NT is None else batch.old_logp_NT[rows],
+        "old_logp": batch.old_logp_NT[rows],
         "ref_logp": None if batch.ref_logp_NT is None else batch.ref_logp_NT[rows],
     }
     return {name: x.cpu() if isinstance(x, Tensor) else x for name, x in record.items()}

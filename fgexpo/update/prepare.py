@@ -1,119 +1,127 @@
-"""Fill a rollout batch with rewards, advantages and the log-probs that its updates compare with.
+"""Rollouts become a training batch: advantages, and the log-probs that the updates compare with.
 
-Rewards come first, since they may decide which rollouts are trained on. The first update's own
-forward pass is the old policy's on the rows of that update; only the others are scored here.
+The first update's own forward pass is the old policy's on the rows of that update; only the others
+are scored here.
 """
 
+from contextlib import AbstractContextManager
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from ..advantages.group import group_advantages
-from ..errors import UserError
+from ..advantages.estimator import AdvantageEstimator
 from ..heartbeat import beat, phase
 from ..model.logprobs import completion_logprobs
 from ..model.packing import is_packed
 from ..model.sequences import join
 from ..parallel.collectives import gather_questions, own_questions
-from ..rewards.reward import Graded, Reward
 from ..robustness.out_of_memory import explain_micro_batches
-from ..types import RolloutBatch
-from .micro_batches import cut
+from ..types import Asked, RolloutBatch
+from .batch import TrainingBatch
+from .micro_batches import cut, split
 from .reference import Reference
-from .step_metrics import REWARD_PREFIX, rollout_columns
-
-if TYPE_CHECKING:
-    from ..module import GRPOModule
 
 
-def score_rollouts(module: "GRPOModule", rollouts: RolloutBatch) -> None:
-    """Add what the updates need besides rewards: advantages and log-probs."""
+def prepare(
+    trainer: Trainer,
+    rollouts: RolloutBatch,
+    asked: Asked,
+    advantages: AdvantageEstimator,
+    policy: nn.Module,
+    *,
+    questions_per_update: int,
+    micro_batch_tokens: int,
+) -> TrainingBatch:
+    """Judge the rollouts and cut them into micro-batches.
+
+    Args:
+        trainer: of this process.
+        rollouts: this process's, graded.
+        asked: what the step has asked, over all processes.
+        advantages: the estimator; it sees the rewards of all processes.
+        policy: which reads packed rows or padded ones.
+        questions_per_update: questions of an optimizer step on this process.
+        micro_batch_tokens: limit on the tokens of a forward pass.
+    """
     # Over all processes: a scale may be that of the whole batch.
-    advantages_QG = group_advantages(
-        gather_questions(module.trainer, rollouts.reward_N.view(-1, module.group_size)),
-        unbiased=module.advantage_unbiased,
-        scale=module.advantage_scale,
+    advantages_QG = advantages(gather_questions(trainer, rollouts.reward_QG))
+    sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.group_size)
+    padded = not is_packed(policy)
+    mini_batches = split(len(rollouts.texts), questions_per_update * rollouts.group_size)
+    return TrainingBatch(
+        **vars(rollouts),
+        asked=asked,
+        advantages_N=own_questions(trainer, advantages_QG).flatten(),
+        sequences=sequences,
+        cuts=[
+            cut(trainer, rows, sequences.lengths_N, micro_batch_tokens, padded)
+            for rows in mini_batches
+        ],
     )
-    rollouts.advantages_N = own_questions(module.trainer, advantages_QG).flatten()
-    rollouts.sequences = join(rollouts.source.prompts, rollouts.completions, module.group_size)
-    lengths_N, padded = rollouts.sequences.lengths_N, not is_packed(module.policy)
-    rollouts.cuts = [
-        cut(module.trainer, rows, lengths_N, module.micro_batch_tokens, padded)
-        for rows in module.mini_batches(rollouts)
-    ]
-    with (
-        phase("score"),
-        explain_micro_batches("scoring", module.micro_batch_tokens),
-        module.inference(),
-    ):
-        temperature = module.sampling.temperature
-        score_policy(rollouts, rollouts.cuts[1:], module.policy, temperature)
-        if module.reference is not None:
-            score_reference(rollouts, module.reference, temperature, module.device)
-    rollouts.columns |= rollout_columns(rollouts)
 
 
-def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
-    """Set ``reward_N`` to the weighted sum of the rewards, and keep each one's scores."""
-    done = rollouts.completions
-    questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
-    lengths = done.lengths_N.tolist()
-    columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
-    graded = [Graded(*fields) for fields in zip(*columns, strict=True)]
-    rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
-    for reward in rewards:
-        with phase(f"reward by {type(reward).__name__}"):
-            score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
-        if score_N.shape != rollouts.reward_N.shape:
-            raise UserError(
-                f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "
-                f"for {len(graded)} rollouts"
-            )
-        if not score_N.isfinite().all():
-            raise UserError(
-                f"model.rewards: {type(reward).__name__} gave a score that is not finite"
-            )
-        rollouts.columns[REWARD_PREFIX + reward.name] = score_N
-        rollouts.reward_N += reward.weight * score_N
+def score(
+    batch: TrainingBatch,
+    policy: nn.Module,
+    reference: Reference | None,
+    *,
+    temperature: float,
+    micro_batch_tokens: int,
+    device: torch.device,
+    inference: AbstractContextManager[None],
+) -> None:
+    """Note the log-probs of the old policy and of the reference.
+
+    Args:
+        batch: where they are noted.
+        policy: before its first update.
+        reference: frozen; None without a KL term.
+        temperature: of the rollouts.
+        micro_batch_tokens: named when memory runs out.
+        device: to compute on.
+        inference: what the policy is called in.
+    """
+    with phase("score"), explain_micro_batches("scoring", micro_batch_tokens), inference:
+        score_policy(batch, batch.cuts[1:], policy, temperature)
+        if reference is not None:
+            score_reference(batch, reference, temperature, device)
 
 
 def score_policy(
-    rollouts: RolloutBatch, cuts: list[list[Tensor]], policy: nn.Module, temperature: float
+    batch: TrainingBatch, cuts: list[list[Tensor]], policy: nn.Module, temperature: float
 ) -> None:
     """Note the old policy's log-probs and entropies, micro-batch by micro-batch.
 
     Args:
-        rollouts: with ``sequences`` set.
-        cuts: rows of each micro-batch, one list an optimizer step.
+        batch: where they are noted.
+        cuts: rows of each micro-batch, one list per optimizer step.
         policy: before its first update.
         temperature: of the rollouts.
     """
-    assert rollouts.sequences is not None
     for rows in chain.from_iterable(cuts):
         beat()
-        part = rollouts.sequences.select(rows)
+        part = batch.sequences.select(rows)
         logp_nT, entropy_nT = completion_logprobs(policy, part, temperature, entropy=True)
         assert entropy_nT is not None
-        rollouts.note_old_policy(rows, logp_nT, entropy_nT)
+        batch.note_old_policy(rows, logp_nT, entropy_nT)
 
 
 def score_reference(
-    rollouts: RolloutBatch, reference: Reference, temperature: float, device: torch.device
+    batch: TrainingBatch, reference: Reference, temperature: float, device: torch.device
 ) -> None:
     """Set the reference's log-probs of all rows.
 
     Args:
-        rollouts: with ``sequences`` and ``cuts`` set.
+        batch: where they are noted.
         reference: frozen.
         temperature: of the rollouts.
         device: to compute on.
     """
-    assert rollouts.sequences is not None
-    rollouts.ref_logp_NT = torch.zeros_like(rollouts.completions.logp_NT)
+    batch.ref_logp_NT = torch.zeros_like(batch.completions.logp_NT)
     with reference.scoring(device) as model:
-        for rows in chain.from_iterable(rollouts.cuts):
+        for rows in chain.from_iterable(batch.cuts):
             beat()
-            part = rollouts.sequences.select(rows)
-            rollouts.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)
+            part = batch.sequences.select(rows)
+            batch.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)

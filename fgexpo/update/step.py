@@ -7,198 +7,194 @@ cut into micro-batches nor the number of processes changes a gradient.
 import math
 from collections import defaultdict
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..heartbeat import beat
-from ..losses.aggregation import loss_denominator
-from ..losses.correction import importance_weights
-from ..losses.objective import NONFINITE, LossOutput, LossSettings, grpo_loss, loss_metrics
-from ..model.logprobs import completion_logprobs
+from ..losses import PolicyLoss, loss_metrics
+from ..losses.objective import NONFINITE
 from ..parallel.collectives import any_process, mean, mean_over_processes, without_gradient_sync
 from ..parallel.sharding import full_tensor
-from ..types import RolloutBatch
-from .nonfinite import batch_record
-
-if TYPE_CHECKING:
-    from ..module import GRPOModule
-
-
-def counted_tokens(settings: LossSettings, batch: RolloutBatch, rows: Tensor) -> Tensor:
-    """True on the completion tokens that a loss is made of, bool [n, T].
-
-    Args:
-        settings: whether rows that met the token limit are left out.
-        batch: with completions.
-        rows: which rollouts, [n].
-    """
-    done = batch.completions
-    mask_nT = done.mask_NT[rows]
-    if not settings.mask_truncated:
-        return mask_nT
-    ended_n = torch.tensor([done.finish[row] == "stop" for row in rows.tolist()])
-    return mask_nT & ended_n.to(mask_nT.device)[:, None]
+from .batch import TrainingBatch
+from .mismatch import DIFFERENCE, MismatchAlarm
+from .nonfinite import NonFiniteUpdates, batch_record
+from .rollout_loss import rollout_loss, update_denominator
+from .step_metrics import policy_metrics
 
 
-def update_denominator(
-    settings: LossSettings, batch: RolloutBatch, rows: Tensor, max_new_tokens: int
-) -> float:
-    """What a mini-batch's summed loss is divided by; its micro-batches all use this number.
+class Learner(Protocol):
+    """What the updates need of the LightningModule."""
 
-    It is 0 if nothing counts. The mean over the processes then decides for all of them: only if
-    that is 0 too, the update is made with a gradient of zero, as it is if all advantages are zero.
+    policy: Any
 
-    Args:
-        settings: the aggregation, and which rows are left out.
-        batch: with completions.
-        rows: those of the mini-batch.
-        max_new_tokens: the constant length of ``dr_grpo``.
-    """
-    mask_nT = counted_tokens(settings, batch, rows)
-    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens)
+    @property
+    def trainer(self) -> Trainer:
+        """Of this process."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy is."""
+        ...
+
+    def optimizers(self) -> Any:
+        """The policy's optimizer, as Lightning wraps it."""
+        ...
+
+    def manual_backward(self, loss: Tensor) -> None:
+        """Backward with the trainer's precision and strategy."""
+        ...
 
 
-def rollout_loss(
-    policy: nn.Module,
-    batch: RolloutBatch,
-    rows: Tensor,
-    *,
-    beta: float | Tensor,
-    settings: LossSettings,
-    temperature: float,
-    denominator: float,
-    first: bool = False,
-) -> LossOutput:
-    """GRPO loss of a micro-batch, to be added up over those of its mini-batch.
+@dataclass
+class UpdateSettings:
+    """How a rollout batch is learned from.
 
-    Args:
-        policy: with gradient.
-        batch: with sequences, advantages and log-probs set.
-        rows: which rollouts.
-        beta: KL coefficient in force, a float or one value a rollout, [N].
-        settings: the loss's shape.
+    Attributes:
+        loss: the policy loss, and the settings of the other parts.
         temperature: of the rollouts.
-        denominator: see :func:`update_denominator`.
-        first: no update has been made on this batch, so that the policy is the old one: its
-            log-probs and entropies are noted in the batch.
+        max_new_tokens: the constant length of ``dr_grpo``.
+        inner_epochs: passes over the batch.
+        max_grad_norm: limit on an update's gradient norm; None for none.
     """
-    assert batch.sequences is not None
-    bonus = settings.entropy_coef != 0
-    logp_nT, entropy_nT = completion_logprobs(
-        policy, batch.sequences.select(rows), temperature, entropy=first or bonus
-    )
-    if first:
-        assert entropy_nT is not None
-        batch.note_old_policy(rows, logp_nT, entropy_nT)
-    done, reference_NT = batch.completions, batch.ref_logp_NT
-    assert batch.old_logp_NT is not None
-    old_nT = batch.old_logp_NT[rows]
-    return grpo_loss(
-        logp_nT,
-        old_nT,
-        None if reference_NT is None else reference_NT[rows],
-        batch.advantages_N[rows],
-        counted_tokens(settings, batch, rows),
-        kl_coef=beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta,
-        clip_low=settings.clip_low,
-        clip_high=settings.clip_high,
-        dual_clip=settings.dual_clip,
-        kl_estimator=settings.kl_estimator,
-        aggregation=settings.aggregation,
-        denominator=denominator,
-        weight_NT=importance_weights(
-            old_nT,
-            done.logp_NT[rows],
-            done.mask_NT[rows],
-            settings.correction,
-            settings.correction_cap,
-        ),
-        ratio=settings.ratio,
-        entropy_NT=entropy_nT if bonus else None,
-        entropy_coef=settings.entropy_coef,
-    )
+
+    loss: PolicyLoss
+    temperature: float
+    max_new_tokens: int
+    inner_epochs: int
+    max_grad_norm: float | None
 
 
-def accumulate_gradients(
-    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor], first: bool
-) -> dict[str, float]:
-    """Leave an update's gradient, averaged over the processes, in the policy's parameters.
+@dataclass
+class Guards:
+    """What may end a run in the middle of an update.
+
+    Attributes:
+        alarm: compares the engine's log-probs with the trainer's.
+        logp_limit: the difference that rounding can make; None if the engine does not know.
+        nonfinite: leaves out updates whose numbers are not finite.
+    """
+
+    alarm: MismatchAlarm
+    logp_limit: float | None
+    nonfinite: NonFiniteUpdates
+
+
+class Updates:
+    """Makes the optimizer steps of one rollout batch.
 
     Args:
-        module: policy, settings and the KL coefficient in force.
+        learner: whose policy is updated.
         batch: this process's rollouts.
-        micro_batches: rows of each.
-        first: see :func:`rollout_loss`.
-
-    Returns:
-        The loss's parts. Their mean over the processes is that of the whole mini-batch.
+        beta: KL coefficient in force: a float, one per rollout [N], or one per token [N, T].
+        settings: how.
+        guards: what may end the run.
+        rollout_step: for the record of an update that was left out.
     """
-    rows = torch.cat(micro_batches)
-    own = update_denominator(module.loss, batch, rows, module.sampling.max_new_tokens)
-    # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
-    denominator = mean(module.trainer, own)
-    totals: dict[str, float] = defaultdict(float)
-    for number, micro in enumerate(micro_batches, start=1):
-        last = number == len(micro_batches)
-        with nullcontext() if last else without_gradient_sync(module.trainer):
-            out = rollout_loss(
-                module.policy,
-                batch,
-                micro,
-                beta=module.beta,
-                settings=module.loss,
-                temperature=module.sampling.temperature,
-                denominator=denominator,
-                first=first,
-            )
-            module.manual_backward(out.loss)
-        beat()
-        for tag, value in loss_metrics(out).items():
-            totals[tag] += value
-    return totals
 
+    def __init__(
+        self,
+        learner: Learner,
+        batch: TrainingBatch,
+        beta: float | Tensor,
+        settings: UpdateSettings,
+        guards: Guards,
+        rollout_step: int,
+    ) -> None:
+        self.learner = learner
+        self.batch = batch
+        self.beta = beta
+        self.settings = settings
+        self.guards = guards
+        self.rollout_step = rollout_step
 
-def make_updates(module: "GRPOModule", batch: RolloutBatch) -> dict[str, float]:
-    """Make the optimizer steps of one rollout batch.
+    def make(self) -> dict[str, float]:
+        """Make all of them.
 
-    Returns:
-        Means over the updates that were made, and the number of those that were not.
-    """
-    totals: dict[str, float] = defaultdict(float)
-    passes = batch.cuts * module.inner_epochs
-    made = 0
-    for number, micro_batches in enumerate(passes):
-        metrics = _make_update(module, batch, micro_batches, number)
-        if metrics is not None:
-            made += 1
-            for tag, value in metrics.items():
+        Returns:
+            Means over the updates that were made, and the number of those that were not; what the
+            old policy says of the rollouts.
+
+        Raises:
+            EngineMismatch: when the engine did not sample from this policy.
+            RuntimeError: for too many updates in a row whose numbers are not finite.
+        """
+        totals: dict[str, float] = defaultdict(float)
+        passes = self.batch.cuts * self.settings.inner_epochs
+        made, seen = 0, {}
+        for number, micro_batches in enumerate(passes):
+            self._optimizer().zero_grad()
+            metrics = self.accumulate_gradients(micro_batches, first=number == 0)
+            if number == 0:
+                # Before any weight has changed.
+                seen = policy_metrics(self.learner.trainer, self.batch)
+                self.guards.alarm.check(seen[DIFFERENCE], self.guards.logp_limit)
+            if self._step(micro_batches, number, metrics):
+                made += 1
+                for tag, value in metrics.items():
+                    totals[tag] += value
+        means = {tag: total / made for tag, total in totals.items()}
+        means = mean_over_processes(self.learner.trainer, means, self.learner.device)
+        return seen | means | {"nonfinite/updates": float(len(passes) - made)}
+
+    def accumulate_gradients(self, micro_batches: list[Tensor], first: bool) -> dict[str, float]:
+        """Leave an update's gradient, averaged over the processes, in the policy's parameters.
+
+        Args:
+            micro_batches: rows of each.
+            first: see :func:`.rollout_loss`.
+
+        Returns:
+            The loss's parts. Their mean over the processes is that of the whole mini-batch.
+        """
+        trainer, settings = self.learner.trainer, self.settings
+        rows = torch.cat(micro_batches)
+        own = update_denominator(settings.loss, self.batch, rows, settings.max_new_tokens)
+        # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
+        denominator = mean(trainer, own)
+        totals: dict[str, float] = defaultdict(float)
+        for number, micro in enumerate(micro_batches, start=1):
+            last = number == len(micro_batches)
+            with nullcontext() if last else without_gradient_sync(trainer):
+                out = rollout_loss(
+                    self.learner.policy,
+                    self.batch,
+                    micro,
+                    beta=self.beta,
+                    settings=settings.loss,
+                    temperature=settings.temperature,
+                    denominator=denominator,
+                    first=first,
+                )
+                self.learner.manual_backward(out.loss)
+            beat()
+            for tag, value in loss_metrics(out).items():
                 totals[tag] += value
-    means = {tag: total / made for tag, total in totals.items()}
-    left_out = {"nonfinite/updates": float(len(passes) - made)}
-    return mean_over_processes(module.trainer, means, module.device) | left_out
+        return totals
 
+    def _step(self, micro_batches: list[Tensor], number: int, metrics: dict[str, float]) -> bool:
+        """One optimizer step; False if its numbers were not finite on some process."""
+        learner, optimizer = self.learner, self._optimizer()
+        limit = float("inf") if self.settings.max_grad_norm is None else self.settings.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(learner.policy.parameters(), limit)
+        metrics["grad_norm"] = float(full_tensor(norm))
+        fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
+        if any_process(learner.trainer, not fine):
+            optimizer.zero_grad()
+            record = {**batch_record(self.batch, torch.cat(micro_batches)), **metrics}
+            record |= {"beta": self.beta, "rollout_step": self.rollout_step}
+            self.guards.nonfinite.leave_out(record, number, learner.trainer.global_rank)
+            return False
+        optimizer.step()
+        self.guards.nonfinite.in_a_row = 0
+        return True
 
-def _make_update(
-    module: "GRPOModule", batch: RolloutBatch, micro_batches: list[Tensor], number: int
-) -> dict[str, float] | None:
-    """One optimizer step; None if its numbers were not finite on some process."""
-    optimizer = module.optimizers()
-    assert isinstance(optimizer, LightningOptimizer)
-    optimizer.zero_grad()
-    metrics = accumulate_gradients(module, batch, micro_batches, first=number == 0)
-    if number == 0:
-        module.check_engine(batch)
-    limit = float("inf") if module.max_grad_norm is None else module.max_grad_norm
-    norm = torch.nn.utils.clip_grad_norm_(module.policy.parameters(), limit)
-    metrics["grad_norm"] = float(full_tensor(norm))
-    fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
-    if any_process(module.trainer, not fine):
-        optimizer.zero_grad()
-        module.leave_out({**batch_record(batch, torch.cat(micro_batches)), **metrics}, number)
-        return None
-    optimizer.step()
-    module.nonfinite.in_a_row = 0
-    return metrics
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer = self.learner.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        return optimizer

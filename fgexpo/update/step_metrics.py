@@ -1,37 +1,102 @@
 """Scalars that describe a step's rollouts, under the tags that TRL's users know.
 
-Every process writes numbers a rollout; those of all processes are put together before anything is
-averaged, so that a tag means the same on any number of processes.
+Every process writes numbers per rollout; those of all processes are put together before anything
+is averaged, so that a tag means the same on any number of processes.
 """
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor
 
-from ..advantages.group import equal_rewards
-from ..types import Asked, RolloutBatch
+from ..advantages.estimator import AdvantageEstimator
+from ..parallel.collectives import gather_columns
+from ..types import RolloutBatch
+from .batch import TrainingBatch
+from .mismatch import DIFFERENCE
 
 REWARD_PREFIX = "rewards/"
 
 
-def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """Rewards and lengths a rollout, float32 [N] each."""
-    lengths_N = batch.completions.lengths_N.float()
-    ended = [float(reason == "stop") for reason in batch.completions.finish]
-    return {
-        "reward": batch.reward_N,
-        "length": lengths_N,
-        "ended": torch.tensor(ended, device=lengths_N.device),
+def rollout_metrics(
+    trainer: Trainer, batch: TrainingBatch, advantages: AdvantageEstimator
+) -> dict[str, float]:
+    """Tags and values of the step's rollouts, over all processes; known before any update.
+
+    ``accuracy`` alone is that of all rollouts asked, since those trained on may be a selection.
+    ``frac_reward_zero_std`` is the share of groups that have no signal by the estimator's word:
+    their advantages are zero, so with a reference the KL alone moves the policy on them.
+
+    Args:
+        trainer: of this process.
+        batch: its rollouts.
+        advantages: the estimator, which knows what a group must show to teach something.
+    """
+    columns = gather_columns(trainer, rollout_columns(batch), batch.group_size)
+    reward_QG = columns["reward"].view(-1, batch.group_size)
+    lengths_N, ended_N = columns["length"], columns["ended"]
+    terminated = lengths_N[ended_N > 0]
+    means = {
+        name + "/mean": column.mean()
+        for name, column in columns.items()
+        if name.startswith(REWARD_PREFIX)
     }
+    found = {
+        **means,
+        "accuracy": batch.asked.accuracy,
+        "reward": columns["reward"].mean(),
+        "reward_std": reward_QG.std(1, correction=0).mean(),
+        "frac_reward_zero_std": 1.0 - advantages.has_signal(reward_QG).float().mean(),
+        "reward/timeout_frac": columns["timed_out"].mean(),
+        "reward/no_answer_frac": columns["unanswered"].mean(),
+        "completions/mean_length": lengths_N.mean(),
+        "completions/min_length": lengths_N.min(),
+        "completions/max_length": lengths_N.max(),
+        "completions/clipped_ratio": 1.0 - ended_N.mean(),
+        "completions/mean_terminated_length": terminated.mean() if len(terminated) else 0.0,
+    }
+    return {tag: float(value) for tag, value in found.items()}
 
 
-def policy_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """What the old policy says of each rollout, once it has said so of all, float32 [N] each."""
-    assert batch.old_logp_NT is not None and batch.entropy_N is not None
+def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
+    """What the old policy says of the rollouts, over all processes, once it has said so of all.
+
+    Args:
+        trainer: of this process.
+        batch: its rollouts, after the first update's forward passes.
+    """
     done = batch.completions
-    return {
+    own = {
         "length": done.lengths_N.float(),
         "entropy": batch.entropy_N,
         **mismatch_columns(batch.old_logp_NT, done.logp_NT, done.mask_NT),
+    }
+    columns = gather_columns(trainer, own, batch.group_size)
+    # Sums of lengths pass float32's exact integers in a large step.
+    tokens = columns["length"].double().sum()
+    found = {
+        "entropy": columns["entropy"].double().sum() / tokens,
+        DIFFERENCE: columns["difference_sum"].double().sum() / tokens,
+        "sampling/sampling_logp_difference/max": columns["difference_max"].max(),
+        "sampling/importance_sampling_ratio/min": columns["ratio_min"].min(),
+        "sampling/importance_sampling_ratio/mean": columns["ratio_sum"].double().sum() / tokens,
+        "sampling/importance_sampling_ratio/max": columns["ratio_max"].max(),
+    }
+    return {tag: float(value) for tag, value in found.items()}
+
+
+def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
+    """One number per rollout for each name: verdicts, rewards and lengths, float32 [N] each."""
+    lengths_N = batch.completions.lengths_N.float()
+    flags = {
+        "timed_out": [verdict.timed_out for verdict in batch.verdicts],
+        "unanswered": [verdict.answer is None for verdict in batch.verdicts],
+        "ended": [reason == "stop" for reason in batch.completions.finish],
+    }
+    return {
+        **{name: torch.tensor(up).to(lengths_N) for name, up in flags.items()},
+        **{REWARD_PREFIX + name: score_N for name, score_N in batch.score_N.items()},
+        "reward": batch.reward_N,
+        "length": lengths_N,
     }
 
 
@@ -50,51 +115,3 @@ def mismatch_columns(
         "ratio_min": torch.where(mask_NT, ratio_NT, infinity).amin(1),
         "ratio_max": torch.where(mask_NT, ratio_NT, -infinity).amax(1),
     }
-
-
-def summarise(columns: dict[str, Tensor], asked: Asked) -> dict[str, float]:
-    """Tags and values of one step, from the columns of the rollouts that it trains on.
-
-    ``accuracy`` alone is that of all rollouts, since those trained on may be a selection.
-    ``frac_reward_zero_std`` is the share of groups whose rewards are all equal: their advantages
-    are zero, so with a reference the KL alone moves the policy on them.
-    """
-    reward_QG = columns["reward"].view(-1, asked.group_size)
-    zero_std_Q = equal_rewards(reward_QG).float()
-    lengths_N, ended_N = columns["length"], columns["ended"]
-    terminated = lengths_N[ended_N > 0]
-    means = {
-        name + "/mean": column.mean()
-        for name, column in columns.items()
-        if name.startswith(REWARD_PREFIX)
-    }
-    found = {
-        **means,
-        "accuracy": asked.accuracy,
-        "reward": columns["reward"].mean(),
-        "reward_std": reward_QG.std(1, correction=0).mean(),
-        "frac_reward_zero_std": zero_std_Q.mean(),
-        "reward/timeout_frac": columns["timed_out"].mean(),
-        "reward/no_answer_frac": columns["unanswered"].mean(),
-        "completions/mean_length": lengths_N.mean(),
-        "completions/min_length": lengths_N.min(),
-        "completions/max_length": lengths_N.max(),
-        "completions/clipped_ratio": 1.0 - ended_N.mean(),
-        "completions/mean_terminated_length": terminated.mean() if len(terminated) else 0.0,
-    }
-    return {tag: float(value) for tag, value in found.items()}
-
-
-def summarise_policy(columns: dict[str, Tensor]) -> dict[str, float]:
-    """Tags and values of one step, from the columns of :func:`policy_columns`."""
-    # Sums of lengths pass float32's exact integers in a large step.
-    tokens = columns["length"].double().sum()
-    found = {
-        "entropy": columns["entropy"].double().sum() / tokens,
-        "sampling/sampling_logp_difference/mean": columns["difference_sum"].double().sum() / tokens,
-        "sampling/sampling_logp_difference/max": columns["difference_max"].max(),
-        "sampling/importance_sampling_ratio/min": columns["ratio_min"].min(),
-        "sampling/importance_sampling_ratio/mean": columns["ratio_sum"].double().sum() / tokens,
-        "sampling/importance_sampling_ratio/max": columns["ratio_max"].max(),
-    }
-    return {tag: float(value) for tag, value in found.items()}

@@ -60,6 +60,16 @@ class VLLMServer(RolloutEngine):
         self.max_logp_difference = max_logp_difference
         self._stale = True
 
+    def check_weights(self, adapters: bool, sharded: bool) -> None:
+        """The transfer sends the weights as they lie in memory."""
+        if not isinstance(self.transfer, NCCLTransfer):
+            return
+        for setting, there in (("model.lora", adapters), ("trainer.strategy = fsdp2", sharded)):
+            if there:
+                raise UserError(
+                    f"model.engine: VLLMServer cannot take over weights with {setting}; use VLLM"
+                )
+
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
         if self._stale:

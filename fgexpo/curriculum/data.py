@@ -1,0 +1,32 @@
+"""What training asks of a data module that has a curriculum."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..types import QuestionBatch
+
+
+@runtime_checkable
+class CurriculumData(Protocol):
+    """A data module that learns how its questions went, and can draw more of them.
+
+    Attributes:
+        questions_per_step: questions of a rollout step, over all processes.
+    """
+
+    questions_per_step: int
+
+    def observe(self, index: Tensor, pass_rate: Tensor) -> dict[str, float]:
+        """Learn how a step's questions went; give back scalars to log."""
+        ...
+
+    def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
+        """This process's share of another draw of the step at hand; None if too few are left."""
+        ...
+
+
+def curriculum_data(trainer: Any) -> CurriculumData | None:
+    """The trainer's data module, if it has a curriculum."""
+    data = getattr(trainer, "datamodule", None)
+    return data if isinstance(data, CurriculumData) else None
