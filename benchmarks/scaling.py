@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from lm_head import _peak
 
-from fgexpo.losses.objective import grpo_loss
+from fgexpo.losses import grpo_loss
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.packing import enable_packing
 from fgexpo.model.sequences import join

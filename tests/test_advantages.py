@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fgexpo.advantages.group import group_advantages
+from fgexpo.advantages import group_advantages
 
 
 def test_by_hand_with_the_papers_std():

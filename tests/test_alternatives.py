@@ -8,7 +8,7 @@ from helpers import EvenIsRight, fit, make_data
 from lab import CONFIG
 
 from fgexpo.callbacks import QuestionAKL, RolloutCheckpoint, TargetKL
-from fgexpo.cli.command_line import main
+from fgexpo.cli import main
 from fgexpo.curriculum.alternatives import HardFilter, Learnability, Thompson, TowardsHard
 from fgexpo.curriculum.gaussian import Gaussian, Uniform
 from fgexpo.curriculum.pass_rates import PassRateTable

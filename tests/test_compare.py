@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from fgexpo.cli.command_line import main
+from fgexpo.cli import main
 from fgexpo.cli.compare import differences, read_results
 
 

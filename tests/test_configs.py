@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fgexpo.cli.command_line import main
+from fgexpo.cli import main
 from fgexpo.cli.fit import FGExpoCLI
 from fgexpo.cli.imports import restrict_imports
 

@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from processes import run_ranks
 
 from fgexpo.callbacks import AKLCallback
-from fgexpo.losses.objective import LossSettings
+from fgexpo.losses import LossSettings
 from fgexpo.questions import Question
 from fgexpo.tasks import QuestionSource
 

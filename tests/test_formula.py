@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import fit, weights
 
-from fgexpo.losses.objective import LossSettings
+from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.rollout import Sampling
 from fgexpo.update import step as update

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from fgexpo.losses import LossSettings, grpo_loss
 from fgexpo.losses.aggregation import loss_denominator
 from fgexpo.losses.kl import kl_estimate
-from fgexpo.losses.objective import LossSettings, grpo_loss
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.28}
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from helpers import fit, make_data, make_module, make_trainer, weights, weights_of
 
-from fgexpo.losses.correction import importance_weights
-from fgexpo.losses.objective import LossSettings, grpo_loss
+from fgexpo.losses import LossSettings, grpo_loss, importance_weights
 from fgexpo.rollout import Native, Sampling
 from fgexpo.update.mismatch import EngineMismatch, MismatchAlarm
 

@@ -7,7 +7,7 @@ from helpers import EvenIsRight, Parity, fit, make_data, make_module, make_train
 from fgexpo.callbacks import AKLCallback, KLController
 from fgexpo.curriculum.gaussian import Gaussian, Uniform, gaussian_weights
 from fgexpo.kl import Linear
-from fgexpo.losses.objective import LossSettings
+from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.rewards import MathVerifier
@@ -41,11 +41,10 @@ def test_the_first_update_is_the_old_policys_pass(
     model_folder, tmp_path, monkeypatch, mini_batch, policy_passes
 ):
     """Rows that the policy reads in a step: first of all the last update's, where there are two."""
-    from fgexpo.update import prepare as scoring
-    from fgexpo.update import step as update
+    from fgexpo.update import prepare, rollout_loss
 
     rows = []
-    for place in (scoring, update):
+    for place in (prepare, rollout_loss):
         monkeypatch.setattr(place, "completion_logprobs", counting(rows))
     options = {"mini_batch_questions": mini_batch, "kl_coef": 0.0, "max_grad_norm": None}
     module, _, recorder = fit(model_folder, tmp_path, 1, warmup_steps=0, **options)

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 from processes import start_ranks, wait
 
 from fgexpo.callbacks import RolloutCheckpoint
-from fgexpo.losses.objective import grpo_loss
+from fgexpo.losses import grpo_loss
 
 
 class Poison(Callback):

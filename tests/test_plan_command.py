@@ -7,7 +7,7 @@ import pytest
 import torch
 from plans import small
 
-from fgexpo.cli.command_line import main
+from fgexpo.cli import main
 from fgexpo.cli.plan import parse_fit
 from fgexpo.plan.adapters import Adapters
 from fgexpo.plan.from_config import read_job

@@ -8,11 +8,11 @@ import torch
 from helpers import EvenIsRight, fit, make_data, make_module, weights, weights_of
 from test_distributed import check
 
-from fgexpo.advantages.group import group_advantages
+from fgexpo.advantages import group_advantages
 from fgexpo.callbacks import AKLCallback
 from fgexpo.cli.fit import FGExpoCLI
 from fgexpo.cli.imports import restrict_imports
-from fgexpo.losses.objective import LossSettings
+from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.questions import Question
 from fgexpo.rewards import Accuracy, Graded, Overlong, Verdict
@@ -172,15 +172,15 @@ def test_an_entropy_bonus_reaches_the_gradient(model_folder, tmp_path, tokens):
 def test_without_a_coefficient_only_the_first_update_asks_for_entropies(
     model_folder, tmp_path, monkeypatch
 ):
-    from fgexpo.update import step as update
+    from fgexpo.update import rollout_loss
 
-    asked, original = [], update.completion_logprobs
+    asked, original = [], rollout_loss.completion_logprobs
 
     def spy(policy, part, temperature, entropy=False):
         asked.append(entropy)
         return original(policy, part, temperature, entropy=entropy)
 
-    monkeypatch.setattr(update, "completion_logprobs", spy)
+    monkeypatch.setattr(rollout_loss, "completion_logprobs", spy)
     for coefficient in (0.0, -0.1):
         settings = LossSettings(entropy_coef=coefficient)
         one_update(model_folder, tmp_path, settings, mini_batch_questions=2)

@@ -39,7 +39,6 @@ def kernels(averages: list[Any]) -> str:
 def attention(setting: Setting) -> Iterator[Finding]:
     """What one micro-batch of training uses, then every kernel on a bucket of that size."""
     policy, rollouts = open_policy(setting), real_rollouts(setting)
-    assert rollouts.sequences is not None
     part = rollouts.sequences.select(
         cut_rollouts(policy, rollouts, setting.size.micro_tokens[0])[0]
     )

@@ -45,7 +45,6 @@ def parity(setting: Setting) -> Iterator[Finding]:
     policy = open_policy(setting, checkpointing=True).eval()
     lengths = [max(1, int(share * setting.size.new)) for share in SHARES]
     rollouts = draw_rollouts(setting, list(setting.size.prompt), lengths, len(SHARES) // 2)
-    assert rollouts.sequences is not None
     yield Note(f"{len(lengths)} random rows, completions of {lengths} tokens.")
     with torch.no_grad():
         yield from _compare(policy, rollouts.sequences, setting.device)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from fgexpo.losses.objective import LossSettings
-from fgexpo.types import RolloutBatch
+from fgexpo.losses import LossSettings
+from fgexpo.update.batch import TrainingBatch
 from fgexpo.update.prepare import score_policy
-from fgexpo.update.step import rollout_loss, update_denominator
+from fgexpo.update.rollout_loss import rollout_loss, update_denominator
 
 from .clock import Measured, dearest, measure, profiled, tidy
 from .flops import flops_of, peak_flops, utilisation
@@ -39,7 +39,7 @@ def score(setting: Setting) -> Iterator[Finding]:
     yield Note("In memory are the policy's weights alone. A KL term scores the reference as well.")
 
 
-def score_once(policy: Any, rollouts: RolloutBatch, device: str) -> None:
+def score_once(policy: Any, rollouts: TrainingBatch, device: str) -> None:
     """Set the old log-probs of the rollouts."""
     with torch.no_grad(), autocast(device):
         score_policy(rollouts, rollouts.cuts, policy, 1.0)
@@ -55,7 +55,7 @@ def update(setting: Setting) -> Iterator[Finding]:
         tidy(setting.device)
 
 
-def _updates(setting: Setting, rollouts: RolloutBatch, checkpointing: bool) -> Iterator[Finding]:
+def _updates(setting: Setting, rollouts: TrainingBatch, checkpointing: bool) -> Iterator[Finding]:
     policy, state = open_policy(setting, checkpointing), "on" if checkpointing else "off"
     rollouts.cuts = [cut_rollouts(policy, rollouts, setting.size.micro_tokens[0])]
     score_once(policy.eval(), rollouts, setting.device)
@@ -82,7 +82,7 @@ def _updates(setting: Setting, rollouts: RolloutBatch, checkpointing: bool) -> I
 def update_once(
     policy: Any,
     optimizer: torch.optim.Optimizer,
-    rollouts: RolloutBatch,
+    rollouts: TrainingBatch,
     cuts: list[torch.Tensor],
     setting: Setting,
 ) -> None:
@@ -108,7 +108,7 @@ def update_once(
 
 
 def _where(
-    policy: Any, optimizer: torch.optim.Optimizer, rollouts: RolloutBatch, setting: Setting
+    policy: Any, optimizer: torch.optim.Optimizer, rollouts: TrainingBatch, setting: Setting
 ) -> Iterator[Finding]:
     cuts = cut_rollouts(policy, rollouts, setting.size.micro_tokens[0])[:1]
     work = partial(update_once, policy, optimizer, rollouts, cuts, setting)
@@ -118,8 +118,7 @@ def _where(
         yield Row(table, {"operation": f"`{name}`", "calls": str(calls), "share": f"{share:.1%}"})
 
 
-def _what(rollouts: RolloutBatch) -> Note:
-    assert rollouts.sequences is not None
+def _what(rollouts: TrainingBatch) -> Note:
     done, prompts_N = rollouts.completions.lengths_N, rollouts.sequences.prompt_lengths_N
     return Note(
         f"{len(rollouts.source)} questions x {rollouts.group_size} rollouts, prompts of "
@@ -130,12 +129,11 @@ def _what(rollouts: RolloutBatch) -> Note:
 
 
 def _speed_cells(
-    setting: Setting, rollouts: RolloutBatch, found: Measured | None, passes: int
+    setting: Setting, rollouts: TrainingBatch, found: Measured | None, passes: int
 ) -> dict[str, str]:
     """For a table; ``passes`` is 1 for scoring and 3 for an update."""
     if found is None:
         return {"seconds": "out of memory", "tokens/s": "-", "MFU": "-"}
-    assert rollouts.sequences is not None
     prompts = rollouts.sequences.prompt_lengths_N.tolist()
     completions = rollouts.completions.lengths_N.tolist()
     flops = passes * flops_of(setting.size.config()).forward(prompts, completions)

@@ -14,7 +14,7 @@ from fgexpo.plan.job import Job
 from fgexpo.plan.memory import RESERVE
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
-from fgexpo.types import RolloutBatch
+from fgexpo.update.batch import TrainingBatch
 
 from .clock import Measured, gib
 from .report import Check, below
@@ -26,10 +26,9 @@ MEMORY_LIMIT = 0.15
 
 
 def planned_pass(
-    policy: Any, rollouts: RolloutBatch, micro_tokens: int, checkpointing: bool | None
+    policy: Any, rollouts: TrainingBatch, micro_tokens: int, checkpointing: bool | None
 ) -> int:
     """Peak bytes of scoring (``checkpointing`` None) or of an update, weights and all."""
-    assert rollouts.sequences is not None
     lengths_N = rollouts.sequences.lengths_N
     cuts = cut_rollouts(policy, rollouts, micro_tokens)
     largest = max(cuts, key=lambda rows: int(lengths_N[rows].sum()))

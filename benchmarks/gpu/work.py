@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from fgexpo.advantages.group import group_advantages
+from fgexpo.advantages import group_advantages
 from fgexpo.model.packing import enable_packing, is_packed
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
 from fgexpo.rewards import Verdict
 from fgexpo.rollout import RolloutRequest, Sampling
 from fgexpo.seeding import hash_seed
-from fgexpo.types import Completions, QuestionBatch, RolloutBatch
+from fgexpo.types import Asked, Completions, QuestionBatch
+from fgexpo.update.batch import TrainingBatch
 from fgexpo.update.micro_batches import pack
 
 from .scale import Decoding, Setting
@@ -40,7 +41,7 @@ def open_policy(setting: Setting, checkpointing: bool = False) -> Any:
 
 def draw_rollouts(
     setting: Setting, prompts: list[int], completions: list[int], group: int
-) -> RolloutBatch:
+) -> TrainingBatch:
     """Rollouts of random tokens, graded at random.
 
     Args:
@@ -65,7 +66,7 @@ def draw_rollouts(
     questions = [Question(str(n), "", "") for n in range(len(prompts))]
     reward_N = torch.randint(2, (len(completions),), generator=generator).float()
     advantages_QG = group_advantages(reward_N.view(-1, group))
-    return RolloutBatch(
+    return TrainingBatch(
         source=QuestionBatch(torch.arange(len(prompts)), questions, asked, "gpu check"),
         group_size=group,
         completions=given,
@@ -73,12 +74,14 @@ def draw_rollouts(
         verdicts=[Verdict(False, None)] * len(completions),
         correct_N=reward_N.to(setting.device),
         reward_N=reward_N.to(setting.device),
+        asked=Asked(group, *torch.zeros(4, 0, dtype=torch.long)),
         advantages_N=advantages_QG.flatten().to(setting.device),
         sequences=join(asked, given, group),
+        cuts=[],
     )
 
 
-def real_rollouts(setting: Setting) -> RolloutBatch:
+def real_rollouts(setting: Setting) -> TrainingBatch:
     """Those of one update: lengths spread evenly, in random order, the longest at the limit."""
     size = setting.size
     count = size.questions * size.group
@@ -88,9 +91,8 @@ def real_rollouts(setting: Setting) -> RolloutBatch:
     return draw_rollouts(setting, prompts, (shares * size.new).int().tolist(), size.group)
 
 
-def cut_rollouts(policy: Any, rollouts: RolloutBatch, micro_tokens: int) -> list[torch.Tensor]:
+def cut_rollouts(policy: Any, rollouts: TrainingBatch, micro_tokens: int) -> list[torch.Tensor]:
     """Rows of each micro-batch, as training cuts them on one GPU."""
-    assert rollouts.sequences is not None
     rows = torch.arange(len(rollouts.texts))
     return pack(rows, rollouts.sequences.lengths_N, micro_tokens, not is_packed(policy))
 

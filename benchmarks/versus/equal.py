@@ -13,15 +13,16 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOTrainer
 
-from fgexpo.losses.objective import LossSettings
+from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.packing import enable_packing
 from fgexpo.model.sequences import join
 from fgexpo.model.shared_prompts import SharedPacked, arrange
 from fgexpo.rollout import Native
-from fgexpo.types import Completions, QuestionBatch, RolloutBatch
-from fgexpo.update.step import rollout_loss
+from fgexpo.types import Asked, Completions, QuestionBatch
+from fgexpo.update.batch import TrainingBatch
+from fgexpo.update.rollout_loss import rollout_loss
 
 from .theirs import config
 from .work import BETA, CLIP_HIGH, CLIP_LOW, WORKS, model_folder, one_step, pool
@@ -44,7 +45,7 @@ def main() -> int:
     request = one_step(WORK, folder)
     prompts, done = request.prompts, Native().generate(policy.eval(), request)
     batch = scored(policy, reference, prompts, done)
-    assert batch.sequences is not None and isinstance(arrange(batch.sequences), SharedPacked)
+    assert isinstance(arrange(batch.sequences), SharedPacked)
     loss = rollout_loss(
         policy,
         batch,
@@ -71,7 +72,7 @@ def main() -> int:
 
 def scored(
     policy: nn.Module, reference: nn.Module, prompts: list[list[int]], done: Completions
-) -> RolloutBatch:
+) -> TrainingBatch:
     """A batch with random advantages and an old policy that is not the present one."""
     sequences = join(prompts, done, WORK.group)
     with torch.no_grad():
@@ -79,7 +80,7 @@ def scored(
         reference_NT, _ = completion_logprobs(reference, sequences)
     none_N = torch.zeros(WORK.rollouts)
     asked = QuestionBatch(torch.arange(WORK.questions), [], prompts, "")
-    return RolloutBatch(
+    batch = TrainingBatch(
         source=asked,
         group_size=WORK.group,
         completions=done,
@@ -87,11 +88,14 @@ def scored(
         verdicts=[],
         correct_N=none_N,
         reward_N=none_N,
+        asked=Asked(WORK.group, *torch.zeros(4, 0, dtype=torch.long)),
         sequences=sequences,
+        cuts=[],
         advantages_N=torch.randn(WORK.rollouts),
-        old_logp_NT=torch.where(done.mask_NT, logp_NT + 0.2 * torch.randn_like(logp_NT), 0.0),
         ref_logp_NT=reference_NT,
     )
+    batch.old_logp_NT = torch.where(done.mask_NT, logp_NT + 0.2 * torch.randn_like(logp_NT), 0.0)
+    return batch
 
 
 def gradient(policy: nn.Module, loss: Tensor) -> Tensor:
@@ -114,13 +118,13 @@ def their_trainer(policy: nn.Module, folder: Path, scratch: Path) -> tuple[GRPOT
     return trainer, model.train()
 
 
-def their_inputs(batch: RolloutBatch, prompts: list[list[int]]) -> dict[str, Tensor]:
+def their_inputs(batch: TrainingBatch, prompts: list[list[int]]) -> dict[str, Tensor]:
     """The batch in TRL's form: prompts padded on the left, completions on the right."""
     done = batch.completions
     longest = max(map(len, prompts))
     padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    assert batch.old_logp_NT is not None and batch.ref_logp_NT is not None
+    assert batch.ref_logp_NT is not None
     return {
         "prompt_ids": torch.tensor(padded).repeat_interleave(WORK.group, 0),
         "prompt_mask": torch.tensor(mask).repeat_interleave(WORK.group, 0),
