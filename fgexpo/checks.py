@@ -204,7 +204,7 @@ def check_settings(module: "GRPOModule") -> None:
             "model.reference_offload has nothing to move: with model.lora the reference is the "
             "policy without its adapters"
         )
-    if module.lora is not None and module.dtype_name != "float32":
+    if module.lora is not None and module.dtype_name not in ("float32", "float64"):
         raise UserError(
             f"model.lora needs model.dtype = float32, got {module.dtype_name}: the adapters have "
             "that dtype too, and their updates would be lost in rounding"

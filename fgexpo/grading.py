@@ -24,7 +24,6 @@ def grade(
         prompts: whose tokenizer decodes.
         verifier: what says whether an answer is right.
     """
-    device = completions.tokens_NT.device
     lengths = completions.lengths_N.tolist()
     texts = [
         prompts.decode(tokens[:length])
@@ -33,7 +32,7 @@ def grade(
     asked = [question for question in batch.questions for _ in range(count)]
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = verifier.verify(asked, texts)
-    correct_N = torch.tensor([float(v.correct) for v in verdicts], device=device)
+    correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     flags = {
         "timed_out": [verdict.timed_out for verdict in verdicts],
         "unanswered": [verdict.answer is None for verdict in verdicts],

@@ -22,6 +22,7 @@ from .loading import load_config, load_model, load_tokenizer, on_cpu
 from .lora import LoRA, adapt, check_same_adapters
 from .memory import explain_memory
 from .nonfinite import nonfinite_weight
+from .precision import precise
 from .rewards import MathVerifier, Verifier
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
@@ -181,6 +182,9 @@ class PolicyModule(LightningModule):
             nullcontext() if self.engine.collective else whole(self.policy),
         ):
             completions = self.engine.generate(self.policy, request)
+        # All that is made of rollouts follows this dtype; an engine may compute in a lower one.
+        dtype = precise(next(self.policy.parameters()).dtype)
+        completions.logp_NT = completions.logp_NT.to(dtype)
         sampled = time.perf_counter()
         rollouts = grade(batch, count, completions, self.prompts, self.verifier)
         rollouts.seconds["time/generate"] = sampled - started

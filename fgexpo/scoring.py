@@ -65,7 +65,7 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
     for reward in rewards:
         with phase(f"reward by {type(reward).__name__}"):
-            score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
+            score_N = rollouts.reward_N.new_tensor(reward.score(graded))
         if score_N.shape != rollouts.reward_N.shape:
             raise UserError(
                 f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "
@@ -116,4 +116,5 @@ def score_reference(
         for rows in chain.from_iterable(rollouts.cuts):
             beat()
             part = rollouts.sequences.select(rows)
-            rollouts.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)
+            logp_nT, _ = completion_logprobs(model, part, temperature)
+            rollouts.ref_logp_NT[rows] = logp_nT.to(rollouts.ref_logp_NT)

@@ -14,22 +14,22 @@ REWARD_PREFIX = "rewards/"
 
 
 def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """Rewards and lengths a rollout, float32 [N] each."""
-    lengths_N = batch.completions.lengths_N.float()
+    """Rewards and lengths a rollout, [N] each."""
+    lengths_N = batch.completions.lengths_N.to(batch.reward_N)
     ended = [float(reason == "stop") for reason in batch.completions.finish]
     return {
         "reward": batch.reward_N,
         "length": lengths_N,
-        "ended": torch.tensor(ended, device=lengths_N.device),
+        "ended": lengths_N.new_tensor(ended),
     }
 
 
 def policy_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """What the old policy says of each rollout, once it has said so of all, float32 [N] each."""
+    """What the old policy says of each rollout, once it has said so of all, [N] each."""
     assert batch.old_logp_NT is not None and batch.entropy_N is not None
     done = batch.completions
     return {
-        "length": done.lengths_N.float(),
+        "length": done.lengths_N.to(done.logp_NT),
         "entropy": batch.entropy_N,
         **mismatch_columns(batch.old_logp_NT, done.logp_NT, done.mask_NT),
     }
@@ -60,7 +60,7 @@ def summarise(columns: dict[str, Tensor], asked: Asked) -> dict[str, float]:
     are zero, so with a reference the KL alone moves the policy on them.
     """
     reward_QG = columns["reward"].view(-1, asked.group_size)
-    zero_std_Q = equal_rewards(reward_QG).float()
+    zero_std_Q = equal_rewards(reward_QG).to(reward_QG)
     lengths_N, ended_N = columns["length"], columns["ended"]
     terminated = lengths_N[ended_N > 0]
     means = {

@@ -61,4 +61,4 @@ def clipped_tokens(
     ratio_NT, advantages_N1 = ratio_NT.detach(), advantages_N[:, None]
     low_NT = (ratio_NT < 1 - clip_low) & (advantages_N1 < 0)
     high_NT = (ratio_NT > 1 + clip_high) & (advantages_N1 > 0)
-    return low_NT.float(), high_NT.float()
+    return low_NT.to(ratio_NT), high_NT.to(ratio_NT)

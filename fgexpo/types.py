@@ -66,7 +66,7 @@ class Completions:
         lengths_N: real tokens a row, int64 [N].
         finish: why each row ended: a stop token, or the token limit.
         logp_NT: log-prob of each sampled token under the tempered policy, before top-p and
-            top-k cut it, float32 [N, T]; 0 in the padding.
+            top-k cut it, [N, T]; 0 in the padding.
     """
 
     tokens_NT: Tensor
@@ -142,23 +142,25 @@ class Asked:
 class RolloutBatch:
     """Graded rollouts of one batch of questions; the training fields are filled by GRPO.
 
+    Floats are float64 where the policy's weights are, and float32 otherwise.
+
     Attributes:
         source: the questions asked.
         group_size: G, rollouts a question.
         completions: what the engine sampled, N rows, question-major.
         texts: the decoded completions, without the stop token.
         verdicts: what the verifier found in each, N of them.
-        correct_N: the verifier's verdict in {0, 1}, float32 [N]; never shaped.
-        reward_N: the weighted reward, float32 [N].
-        advantages_N: float32 [N].
+        correct_N: the verifier's verdict in {0, 1}, [N]; never shaped.
+        reward_N: the weighted reward, [N].
+        advantages_N: [N].
         sequences: prompts and completions joined, N rows.
-        old_logp_NT: log-probs of the policy before its first update, float32 [N, T]; the rows of
+        old_logp_NT: log-probs of the policy before its first update, [N, T]; the rows of
             that update get theirs in it and are NaN until then. None until any row has some.
-        entropy_N: summed over each rollout's tokens, of the same policy, float32 [N].
-        ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without KL.
+        entropy_N: summed over each rollout's tokens, of the same policy, [N].
+        ref_logp_NT: log-probs of the frozen reference, [N, T]; None without KL.
         asked: what the whole step has asked, over all processes; None outside training.
         cuts: rows of each optimizer step's micro-batches, one list an optimizer step.
-        columns: scalars a rollout, float32 [N] each, from which the step's metrics are made.
+        columns: scalars a rollout, [N] each, from which the step's metrics are made.
         seconds: time spent on this process, by TensorBoard tag.
     """
 
@@ -191,15 +193,15 @@ class RolloutBatch:
             # Not zeros: whoever reads a row too early shall notice.
             self.old_logp_NT = torch.full_like(self.completions.logp_NT, torch.nan)
             self.entropy_N = torch.full_like(self.reward_N, torch.nan)
-        self.old_logp_NT[rows] = logp_nT.detach()
-        self.entropy_N[rows] = entropy_nT.detach().sum(1)
+        self.old_logp_NT[rows] = logp_nT.detach().to(self.old_logp_NT)
+        self.entropy_N[rows] = entropy_nT.detach().sum(1).to(self.entropy_N)
 
     @property
     def correct_QG(self) -> Tensor:
-        """The verdicts by question, float32 [Q, G]."""
+        """The verdicts by question, [Q, G]."""
         return self.correct_N.view(-1, self.group_size)
 
     @property
     def pass_rate_Q(self) -> Tensor:
-        """Share of each question's rollouts that are correct, float32 [Q]."""
+        """Share of each question's rollouts that are correct, [Q]."""
         return self.correct_QG.mean(1)
