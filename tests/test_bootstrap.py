@@ -7,7 +7,7 @@ from fgexpo.evaluation.bootstrap import interval, mean_with_interval, resampled_
 
 def test_equal_scores_leave_no_doubt():
     mean, low, high = mean_with_interval([np.full((7, 2), 0.25)], seed=0)
-    same([mean, low, high], np.full((3, 1), 0.25))
+    same([mean, low, high], np.full((3, 2), 0.25))
 
 
 def test_the_interval_of_a_share_is_the_binomials():
