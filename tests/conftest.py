@@ -7,9 +7,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
+from fgexpo.quiet import hush
 from fgexpo.tasks.tiny_model import TinyQwen2
 
 torch.set_num_threads(1)
+hush()
 
 
 @pytest.fixture(scope="session")
