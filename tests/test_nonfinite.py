@@ -134,7 +134,7 @@ def train(folder, tmp_path, limit, spoil):
 )
 def test_one_bad_process_stops_the_update_of_all(model_folder, tmp_path, limit, spoil, update):
     ranks = start_ranks(train, model_folder, str(tmp_path), limit, spoil, log=tmp_path / "log")
-    codes = wait(ranks, 60)
+    codes = wait(ranks)
     logs = [(tmp_path / f"log-{rank}").read_text() for rank in range(2)]
     kept = {path.name for path in (tmp_path / "nonfinite").iterdir()}
     if limit == 1:

@@ -2,7 +2,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from tables import write_rows as write
@@ -115,6 +114,8 @@ def test_root_comes_first_and_may_mirror_the_hub(tmp_path, monkeypatch):
 
 def test_the_hub_out_of_reach_is_one_sentence():
     code = """
+        import socket, sys
+        socket.getaddrinfo = socket.socket.connect = lambda *_: sys.exit("tries over a network")
         from fgexpo.tasks import Benchmark, QuestionFile
         from fgexpo.errors import UserError
         unknown = QuestionFile("nobody/nothing", subset="en", split="train")
@@ -124,7 +125,6 @@ def test_the_hub_out_of_reach_is_one_sentence():
             except UserError as error:
                 print(error)
     """
-    began = time.perf_counter()
     lines = "\n".join(line.removeprefix(" " * 8) for line in code.splitlines())
     result = subprocess.run(
         [sys.executable, "-c", lines],
@@ -137,7 +137,6 @@ def test_the_hub_out_of_reach_is_one_sentence():
     assert "'nobody/nothing' (subset 'en', split 'train') cannot be had" in found[0]
     assert "'math-ai/amc23' (split 'test') cannot be had" in found[1]
     assert all("--data.root may name a folder" in line for line in found)
-    assert time.perf_counter() - began < 60  # with its imports; a try over a network takes longer
 
 
 def test_rows_of_the_hub(monkeypatch):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import chaos
 import pytest
@@ -28,8 +27,7 @@ class Signal(Callback):
 
     def send(self, trainer, pl_module, *arguments):
         if pl_module.rollout_step == self.step:
-            os.kill(os.getpid(), self.number)
-            time.sleep(0.01)
+            signal.raise_signal(self.number)
 
 
 def leave(folder, tmp_path, *callbacks, saver=True, stop=None, **options):
@@ -150,10 +148,9 @@ def test_a_requeued_job_asks_slurm(model_folder, tmp_path, monkeypatch):
 
 def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
     lab = Lab(tmp_path)
-    (process,) = lab.run("one")
-    lab.wait_for_first("one")
-    os.kill(process.pid, signal.SIGINT)
-    assert wait([process]) == [0]
+    engine = ["Signalled", f"number={int(signal.SIGINT)}", "call=9"]
+    asked = [f"--model.engine{sign}{what}" for sign, what in zip("=..", engine, strict=True)]
+    assert wait(lab.run("one", more=asked)) == [0]
     saved = lab.checkpoints("one")[-1]
     log = (tmp_path / "one.log").read_text()
     assert f"saved in {saved}; --ckpt_path=last goes on from there" in log
