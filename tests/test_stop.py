@@ -147,7 +147,7 @@ def test_a_requeued_job_asks_slurm(model_folder, tmp_path, monkeypatch):
 
 
 def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
-    lab = Lab(tmp_path)
+    lab = Lab(tmp_path, steps=12)
     engine = ["Signalled", f"number={int(signal.SIGINT)}", "call=9"]
     asked = [f"--model.engine{sign}{what}" for sign, what in zip("=..", engine, strict=True)]
     assert wait(lab.run("one", more=asked)) == [0]
@@ -160,7 +160,7 @@ def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
     assert [path.name for path in (tmp_path / "one" / "tiny").iterdir()] == ["version_0"]
     assert wait(lab.run("one")) == [0]
     log = (tmp_path / "one.log").read_text()
-    assert "has made its 40 rollout steps already" in log and "val/tiny" not in log
+    assert "has made its 12 rollout steps already" in log and "val/tiny" not in log
 
 
 @pytest.mark.parametrize("minutes", [0, -1.0])
