@@ -278,14 +278,19 @@ def test_the_workers_die_with_their_parent():
     code = (
         "from fgexpo.questions import Question\n"
         "from fgexpo.rewards import MathVerifier\n"
+        "from fgexpo.rewards.compare import Pair\n"
         "import os\n"
         "v = MathVerifier(workers=2)\n"
         "q = [Question('', '', f'x+{i}') for i in range(20)]\n"
         "v.verify(q, [r'\\boxed{y}'] * 20)\n"
+        "for worker in v._pool.workers:\n"
+        f"    worker.submit(0, Pair('7', {HANGS % 2!r}), 60.0)\n"
         "print(*[worker.pid for worker in v._pool.workers], flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ).stdout
     alive = {int(pid) for pid in out.split()}
     assert len(alive) == 2
     assert all(ends(pid) for pid in alive), "workers outlived their parent"
