@@ -40,7 +40,7 @@ $(BENCH_INSTALLED): $(INSTALLED)
 
 # On two cores at once; `pytest` alone runs the same tests one after the other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -24,6 +24,7 @@ from .errors import UserError
 from .imports import restrict_imports
 from .module import GRPOModule  # noqa: F401
 from .policy import PolicyModule
+from .quiet import hush
 from .resume import find_last, stay_in_folder
 from .rewards.reward import Reward  # noqa: F401
 from .supervised import SupervisedModule  # noqa: F401
@@ -213,6 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
         warnings.filterwarnings("ignore", message)
+    hush()
     try:
         restrict_imports()
         if command in COMMANDS:

@@ -8,9 +8,11 @@ import full_precision  # noqa: F401
 import pytest
 import torch
 
+from fgexpo.quiet import hush
 from fgexpo.tasks.tiny_model import TinyQwen2
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+hush()
 
 
 @pytest.fixture(scope="session")

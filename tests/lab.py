@@ -24,18 +24,19 @@ SETTINGS = """
 class Lab:
     """A folder with a model, and runs to spoil in it."""
 
-    def __init__(self, folder, seed=0, other_filesystem="/dev/shm"):
+    def __init__(self, folder, seed=0, other_filesystem="/dev/shm", steps=STEPS):
         self.folder = Path(folder)
         self.rng = random.Random(seed)
         self.model = random_model(self.folder / "model", seed=0)
         self.other_filesystem = other_filesystem
+        self.steps = steps
         self.runs = 0
         self._undisturbed = {}
 
     def arguments(self, name, more=()):
         """The command line of a run."""
         arguments = ["fit", "--config", str(CONFIG), f"--model.name={self.model}"]
-        arguments += [f"--steps={STEPS}", *SETTINGS.split()]
+        arguments += [f"--steps={self.steps}", *SETTINGS.split()]
         if not any(flag.startswith("--model.verifier") for flag in more):
             arguments += ["--model.verifier=EvenIsRight"]
         return [*arguments, f"--trainer.logger.save_dir={self.folder / name}", *more]

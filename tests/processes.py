@@ -8,7 +8,10 @@ from pathlib import Path
 
 from fgexpo.children import command_line, start
 
-__all__ = ["command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
+__all__ = ["OUTER_LIMIT", "command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
+
+# Seconds after which a test has failed for certain; no test is to end by it on a busy machine.
+OUTER_LIMIT = 300
 
 
 def start_ranks(function, *arguments, log, world_size=2, environment=None):
@@ -25,7 +28,7 @@ def start_ranks(function, *arguments, log, world_size=2, environment=None):
     ]
 
 
-def run_ranks(function, *arguments, log, world_size=2, timeout=120, **options):
+def run_ranks(function, *arguments, log, world_size=2, timeout=OUTER_LIMIT, **options):
     """Run to the end; fails with the logs unless every rank exits 0."""
     processes = start_ranks(function, *arguments, log=log, world_size=world_size, **options)
     codes = wait(processes, timeout)
@@ -34,7 +37,7 @@ def run_ranks(function, *arguments, log, world_size=2, timeout=120, **options):
     return logs
 
 
-def wait(processes, timeout=120):
+def wait(processes, timeout=OUTER_LIMIT):
     """Exit codes; a process that does not end in time is killed, and its code is None."""
     codes = []
     for process in processes:

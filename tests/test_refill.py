@@ -284,6 +284,8 @@ def test_so_they_do_on_shards(model_folder, tmp_path):
     assert one["fgexpo"]["num_rollouts"] == two["fgexpo"]["num_rollouts"] > 4 * 4 * 2
 
 
+# No data is the point.
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no")
 def test_what_cannot_be_refilled_is_refused(model_folder, tmp_path):
     with pytest.raises(ValueError, match=r"model.refill.max_waves must be at least 2, got 1"):
         Refill(1)

@@ -105,7 +105,7 @@ def unevenly(folder, out):
 
 
 def test_processes_that_decode_different_lengths(model_folder, tmp_path):
-    logs = run_ranks(unevenly, model_folder, str(tmp_path), log=tmp_path / "log", timeout=60)
+    logs = run_ranks(unevenly, model_folder, str(tmp_path), log=tmp_path / "log")
     assert all("finished 2" in log for log in logs)
 
 
