@@ -18,10 +18,10 @@ def slowest(paths, count=COUNT):
     return sorted((row for path in paths for row in read(path)), reverse=True)[:count]
 
 
-def main(paths):
-    for seconds, report, name in slowest([Path(path) for path in paths]):
+def main(folder):
+    for seconds, report, name in slowest(Path(folder).glob("*.xml")):
         print(f"{seconds:7.1f} s  {report:10} {name}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])
