@@ -47,7 +47,7 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not full' $(REPORT)
 
-# What the slow tests take samples of, whole.
+# What the slow tests do for a sample or a smaller model, for all and at full size.
 test-full: setup
 	$(BIN)/python -m pytest -m full $(REPORT)
 
@@ -61,7 +61,7 @@ $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-# What takes vLLM, on a CPU, `smoke` included; about ten minutes.
+# What takes vLLM, on a CPU, `smoke` included.
 test-vllm: vllm-cpu
 	$(VLLM_VENV)/bin/python -m pytest -m vllm $(REPORT)
 
@@ -69,7 +69,7 @@ test-vllm: vllm-cpu
 smoke: vllm-cpu
 	$(VLLM_VENV)/bin/python tests/smoke.py
 
-# Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
+# Breaks runs in every way we can think of, two at a time, and counts what is lost.
 chaos: setup
 	$(BIN)/python tests/chaos.py
 
