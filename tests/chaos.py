@@ -76,7 +76,7 @@ def signals(lab, count):
         time.sleep(lab.rng.uniform(0, 1.0))
         rank, what = lab.rng.randrange(2), lab.rng.choice(SIGNALS)
         os.kill(processes[rank].pid, what)
-        codes = wait(processes, 60)
+        codes = wait(processes)
         fault = None if codes == [0, 0] else f"{name}: {what.name} to rank {rank} gave {codes}"
         outcome.note(fault or lab.finish(name, devices=2))
     return outcome
@@ -130,7 +130,7 @@ def poison(lab, count):
         step = lab.rng.randrange(STEPS)
         plant = ["--trainer.callbacks+=plants.Poison", f"--trainer.callbacks.step={step}"]
         plant.append(f"--trainer.callbacks.rank={rank}")
-        codes = wait(lab.run(name, devices=2, more=plant), 60)
+        codes = wait(lab.run(name, devices=2, more=plant))
         kept = list(lab.folder.glob(f"{name}/tiny/*/nonfinite/*.pt"))
         fault = None
         if codes != [0, 0] or len(kept) != 2:
