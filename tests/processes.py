@@ -3,12 +3,23 @@
 A rank of a distributed run is such a process with the environment that a launcher would give it.
 """
 
+import os
 import socket
+import sys
 from pathlib import Path
 
 from fgexpo.children import command_line, start
 
-__all__ = ["OUTER_LIMIT", "command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
+__all__ = [
+    "OUTER_LIMIT",
+    "command_line",
+    "free_port",
+    "in_folder",
+    "run_ranks",
+    "start",
+    "start_ranks",
+    "wait",
+]
 
 # Seconds after which a test has failed for certain; no test is to end by it on a busy machine.
 OUTER_LIMIT = 300
@@ -63,3 +74,10 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def in_folder(folder, arguments):
+    """What ``python -m fgexpo`` does in that folder, whose modules it can import."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    return command_line(arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from processes import command_line, start, wait
+from processes import in_folder, start, wait
 
 ROOT = Path(__file__).parents[1]
 SHORT = [
@@ -32,10 +32,9 @@ def run(arguments, cwd, **environment):
 
 
 def there(arguments, folder):
-    os.chdir(folder)
-    sys.path.insert(0, folder)  # as `python -m` has it
-    os.dup2(os.open(".stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), 2)
-    return command_line(arguments)
+    file = f"{folder}/.stderr"
+    os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), 2)
+    return in_folder(folder, arguments)
 
 
 def run_program(arguments, cwd):

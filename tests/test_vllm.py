@@ -1,6 +1,7 @@
 """Real vLLM on a CPU: parity with the policy, and every fault of the sync caught in one step."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,11 +237,12 @@ class LongQuestions(QuestionSource):
         return [Question(str(n), f"{n}" * LONG + f"+{n}", "1") for n in range(2, 10)]
 
 
-def train(folder, tmp_path, engine, steps=4):
+def train(folder, tmp_path, engine, steps=4, trainer=None):
     return fit(
         folder,
         tmp_path,
         steps,
+        trainer=trainer,
         data=make_data(train=LongQuestions(), val={}, questions_per_step=8),
         engine=engine,
         dtype="float32",
@@ -309,7 +311,7 @@ def test_a_dead_engine_ends_the_run_with_its_own_error(folder, tmp_path, engine)
         train(folder, tmp_path, Dying(engine))
 
 
-def open_on_a_small_node(folder):
+def half_precision_on_a_small_node(folder, tmp_path):
     """A memory node that reports as much as this process already holds, as hot-plugged ones do."""
     from vllm.v1.worker import cpu_worker
 
@@ -317,13 +319,18 @@ def open_on_a_small_node(folder):
     monkeypatch.setattr(
         cpu_worker, "get_memory_node_info", lambda node: replace(info(node), total_memory=2**30)
     )
-    found = VLLM(memory=0.1, eager=True).generate(load_model(folder), request())
-    assert len(found.finish) == 12
+    engine = VLLM(memory=0.1, eager=True, dtype="bfloat16")
+    half = {"precision": "bf16-mixed"}
+    _, _, recorder = train(folder, tmp_path, engine, steps=2, trainer=half)
+    assert engine.logp_limit() == 0.1
+    # The two round differently, and neither as coarsely as the limit allows.
+    assert all(1e-5 < metrics[TAG] < 0.1 for metrics in recorder.metrics)
 
 
-def test_it_opens_whatever_the_memory_node_reports(folder, tmp_path):
-    done = wait([start(open_on_a_small_node, folder, log=tmp_path / "log")], timeout=120)
-    assert done == [0], (tmp_path / "log").read_text()
+def test_half_precision_opens_and_trains_whatever_the_memory_node_reports(folder, tmp_path):
+    log = tmp_path / "log"
+    done = wait([start(half_precision_on_a_small_node, folder, tmp_path, log=log)], timeout=180)
+    assert done == [0], log.read_text()
 
 
 def tiny(folder, out, *more):
@@ -341,17 +348,24 @@ def test_the_command_line_resumes_a_run(folder, tmp_path):
     from fgexpo.checkpoint import by_age, read_checkpoint
 
     environment = {"FGEXPO_PLUGINS": "helpers"}
-    final = {}
-    for name, lengths in (("calm", [4]), ("cut", [2, 4])):
-        for steps in lengths:
-            log = tmp_path / f"{name}-{steps}.log"
-            run = tiny(folder, tmp_path / name, f"--steps={steps}")
-            process = start(command_line, run, log=log, environment=environment)
-            assert wait([process], timeout=300) == [0], log.read_text()
-        last = by_age((tmp_path / name).glob("tiny_vllm/*/checkpoints/step=*.ckpt"))[-1]
-        final[name] = read_checkpoint(last)["state_dict"]
-    for tag, weight in final["calm"].items():
-        rounded(final["cut"][tag], weight, 1e-5)
+    saved = {}
+    for name in ("calm", "cut"):
+        log = tmp_path / f"{name}.log"
+        run = tiny(folder, tmp_path / name, "--steps=4", "--checkpoint.keep=null")
+        process = start(command_line, run, log=log, environment=environment)
+        assert wait([process], timeout=300) == [0], log.read_text()
+        saved[name] = by_age((tmp_path / name).glob("tiny_vllm/*/checkpoints/step=*.ckpt"))
+        if name == "calm":
+            # As the run is found that was killed after its second step.
+            left = tmp_path / "cut" / saved[name][1].parent.relative_to(tmp_path / "calm")
+            left.mkdir(parents=True)
+            shutil.copy(saved[name][1], left)
+    assert [path.name for path in saved["calm"]] == [f"step={n:06d}.ckpt" for n in range(1, 5)]
+    assert [path.name for path in saved["cut"]] == [f"step={n:06d}.ckpt" for n in range(2, 5)]
+    assert "going on from" in (tmp_path / "cut.log").read_text()
+    calm, cut = (read_checkpoint(saved[name][-1])["state_dict"] for name in ("calm", "cut"))
+    for tag, weight in calm.items():
+        rounded(cut[tag], weight, 1e-5)
 
 
 def test_a_hung_engine_ends_the_run_and_is_named(folder, tmp_path):
