@@ -6,7 +6,7 @@ from near import same
 from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.rollout import Sampling
-from fgexpo.update.step import step as update
+from fgexpo.update import rollout_loss
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ def test_the_first_ratio_is_exactly_one(
 ):
     """Seen by the loss itself, with gradient, over several micro-batches of the first update."""
     ratios = []
-    original = update.grpo_loss
+    original = rollout_loss.objective
 
-    def spy(logp, old, ref, advantages, mask, **options):
+    def spy(loss, logp, old, ref, advantages, mask, **options):
         ratios.append((logp - old)[mask].exp().detach())
-        return original(logp, old, ref, advantages, mask, **options)
+        return original(loss, logp, old, ref, advantages, mask, **options)
 
-    monkeypatch.setattr(update, "grpo_loss", spy)
+    monkeypatch.setattr(rollout_loss, "objective", spy)
     fit(
         model_folder,
         tmp_path,

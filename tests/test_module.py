@@ -42,7 +42,7 @@ def test_the_first_update_is_the_old_policys_pass(
     model_folder, tmp_path, monkeypatch, mini_batch, policy_passes
 ):
     """Rows that the policy reads in a step: first of all the last update's, where there are two."""
-    from fgexpo.update.step import prepare, rollout_loss
+    from fgexpo.update import prepare, rollout_loss
 
     rows = []
     for place in (prepare, rollout_loss):

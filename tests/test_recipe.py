@@ -173,7 +173,7 @@ def test_an_entropy_bonus_reaches_the_gradient(model_folder, tmp_path, tokens):
 def test_without_a_coefficient_only_the_first_update_asks_for_entropies(
     model_folder, tmp_path, monkeypatch
 ):
-    from fgexpo.update.step import rollout_loss
+    from fgexpo.update import rollout_loss
 
     asked, original = [], rollout_loss.completion_logprobs
 

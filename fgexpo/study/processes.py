@@ -25,8 +25,6 @@ def start(
     """
     # Heeded when the server is first needed.
     CONTEXT.set_forkserver_preload(["fgexpo.cli.command_line"])
-        ["fgexpo.cli.command_line"]
-    )  # heeded when the server is first needed
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()
     return process
