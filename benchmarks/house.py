@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("fgexpo", "callbacks", "datamodules")
 HOOKS = "module.py policy.py"
 HOOK_FILES = {"module", "policy", "supervised", "checks"}
 PURE = "pure files"
@@ -23,10 +24,24 @@ PURE = "pure files"
 STEP = ["tasks", "curriculum", "rollout", "rewards", "advantages", "model", "losses", "update"]
 # Middle of each box, chosen so that few arrows cross.
 COLUMNS = {
-    **{"tasks": 3.75, "curriculum": 1.7, "rollout": 7.1, "rewards": 5.2, "advantages": 8.6},
-    **{"model": 6.9, "losses": 10.3, "update": 9.4, "parallel": 6.9, "robustness": 5.4},
-    **{"evaluation": 7.0, "figures": 0.9, "study": 0.5, "callbacks": 2.0, "datamodules": 5.5},
-    **{HOOKS: 3.75, "plan": 5.5, "cli": 0.5},
+    "tasks": 3.75,
+    "curriculum": 1.7,
+    "rollout": 7.1,
+    "rewards": 5.2,
+    "advantages": 8.6,
+    "model": 6.9,
+    "losses": 10.3,
+    "update": 9.4,
+    "parallel": 6.9,
+    "robustness": 5.4,
+    "evaluation": 7.0,
+    "figures": 0.9,
+    "study": 0.5,
+    "callbacks": 2.0,
+    "datamodules": 5.5,
+    HOOKS: 3.75,
+    "plan": 5.5,
+    "cli": 0.5,
 }
 WIDTH, HEIGHT = 1.56, 0.5
 
@@ -46,7 +61,7 @@ def wing_of(name: tuple[str, ...]) -> str:
 def imports(root: Path) -> dict[str, set[str]]:
     """Which other wings each wing imports, wherever in its files it does so."""
     found: dict[str, set[str]] = {}
-    for folder in ("fgexpo", "callbacks", "datamodules"):
+    for folder in FOLDERS:
         for file in sorted((root / folder).rglob("*.py")):
             here = file.relative_to(root).with_suffix("").parts
             names = []
@@ -58,7 +73,7 @@ def imports(root: Path) -> dict[str, set[str]]:
                     module = tuple(node.module.split(".")) if node.module else ()
                     names += [(*base, *module, alias.name) for alias in node.names]
             own = wing_of(here)
-            wings = {wing_of(name) for name in names if name[0] in ("fgexpo", "callbacks")}
+            wings = {wing_of(name) for name in names if name[0] in FOLDERS}
             found.setdefault(own, set()).update(wings - {own})
     return found
 
