@@ -60,8 +60,7 @@ def _compare(policy: Any, sequences: Sequences, device: str) -> Iterator[Finding
         "rounding does to a trained model's log-probs is of this order, but another number."
     )
     full = (
-        "what the same weights' float32 may differ by in any engine "
-        "(fgexpo/rollout/vllm/engine.py)"
+        "what the same weights' float32 may differ by in any engine (fgexpo/rollout/vllm/engine.py)"
     )
     for name, kind in WAYS.items():
         found = _fast(policy, sequences, device, False, kind)
