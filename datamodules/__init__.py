@@ -1,4 +1,4 @@
-"""Data modules: what is asked in training, and what the policy is judged by."""
+"""What is asked in training, and what the policy is judged by."""
 
 if __name__ != "fgexpo.datamodules":
     raise ImportError("import fgexpo.datamodules: a bare import would make a second copy of it")

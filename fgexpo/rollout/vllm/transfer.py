@@ -36,7 +36,7 @@ class NCCLTransfer(WeightTransfer):
     def send(self, policy: nn.Module, url: str) -> None:
         """See :class:`WeightTransfer`.
 
-        Neither adapted nor sharded policies get here (:func:`fgexpo.checks.check_transfer`).
+        Neither adapted nor sharded policies get here (:meth:`.VLLMServer.check_weights`).
         """
         if self._engine is None:
             self._engine = self._open(policy, url)
