@@ -7,7 +7,7 @@ from fgexpo.cli import main
 from fgexpo.cli.fit import FGExpoCLI
 from fgexpo.cli.imports import restrict_imports
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.yaml"))
 GSPO_LOSS = {
