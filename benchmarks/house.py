@@ -8,15 +8,14 @@ import ast
 import re
 import sys
 import textwrap
+from collections.abc import Mapping
 from graphlib import TopologicalSorter
-from pathlib import Path
 
+from import_graph import ROOT, import_graph, sources, wings
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("fgexpo", "callbacks", "datamodules")
 HOOKS = "module.py policy.py"
 HOOK_FILES = {"module", "policy", "supervised", "checks"}
 PURE = "pure files"
@@ -46,36 +45,22 @@ COLUMNS = {
 WIDTH, HEIGHT = 1.56, 0.5
 
 
-def wing_of(name: tuple[str, ...]) -> str:
-    """The wing of a dotted name such as ``("fgexpo", "losses", "clipped")``."""
-    inside = name[1:] if name[0] == "fgexpo" else name
-    first = inside[0] if inside else "__init__"
-    if first == "__main__":
+def box_of(wing: str) -> str:
+    """The box in which a wing is drawn."""
+    if wing == "__main__":
         return "cli"
-    if first in HOOK_FILES:
+    if wing in HOOK_FILES:
         return HOOKS
-    home = ROOT if first in ("callbacks", "datamodules") else ROOT / "fgexpo"
-    return first if (home / first).is_dir() else PURE
+    home = ROOT if wing in ("callbacks", "datamodules") else ROOT / "fgexpo"
+    return wing if (home / wing).is_dir() else PURE
 
 
-def imports(root: Path) -> dict[str, set[str]]:
-    """Which other wings each wing imports, wherever in its files it does so."""
+def boxes(graph: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    """Which other boxes each box imports."""
     found: dict[str, set[str]] = {}
-    for folder in FOLDERS:
-        for file in sorted((root / folder).rglob("*.py")):
-            here = file.relative_to(root).with_suffix("").parts
-            names = []
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Import):
-                    names += [tuple(alias.name.split(".")) for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
-                    base = here[: -node.level] if node.level else ()
-                    module = tuple(node.module.split(".")) if node.module else ()
-                    names += [(*base, *module, alias.name) for alias in node.names]
-            own = wing_of(here)
-            wings = {wing_of(name) for name in names if name[0] in FOLDERS}
-            found.setdefault(own, set()).update(wings - {own})
-    return found
+    for wing, others in wings(graph).items():
+        found.setdefault(box_of(wing), set()).update(map(box_of, others))
+    return {box: others - {box} for box, others in found.items()}
 
 
 def below(graph: dict[str, set[str]], wing: str) -> set[str]:
@@ -153,7 +138,7 @@ def main() -> None:
     """Draw the tree as it stands."""
     figure = Figure(figsize=(13, 9), layout="constrained")
     axes = figure.subplots()
-    graph = imports(ROOT)
+    graph = boxes(import_graph(sources()))
     draw(graph, axes)
     axes.set(xlim=(-0.35, 11.15), ylim=(-0.4, max(levels(graph).values()) + 0.4))
     axes.axis("off")

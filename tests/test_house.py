@@ -3,8 +3,12 @@
 import ast
 import importlib
 import re
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from import_graph import FLOOR, ROOT, circle, import_graph, sources, upward, wing_of, wings
 
 FILES = sources()
