@@ -1,7 +1,7 @@
 """Callbacks: each is one line of YAML to add, swap or leave out."""
 
 if __name__ != "fgexpo.callbacks":
-    raise ImportError("import fgexpo.callbacks: a bare import would make a second copy of it")
+    raise ImportError("import fgexpo.callbacks: a bare import would create a second copy")
 
 from .akl import AKLCallback, KLController
 from .evaluation_report import EvaluationReport

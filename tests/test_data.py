@@ -125,7 +125,7 @@ def test_pass_rates_are_a_warm_start(model_folder, tmp_path):
     other = make_data(warm_start=str(tmp_path / "rates.json"))
     (tmp_path / "rates.json").write_text('{"nobody": [0.5, 1]}')
     other.trainer = data.trainer
-    with pytest.raises(ValueError, match="knows no question"):
+    with pytest.raises(ValueError, match="has no question of this pool"):
         other.setup("fit")
 
 
