@@ -1,1 +1,1 @@
-"""The policy as a network: opened, adapted, and asked for log-probs."""
+"""The policy as a network: loading, adapters, log-probs."""

@@ -1,1 +1,1 @@
-"""Several processes as one."""
+"""What several processes do together."""
