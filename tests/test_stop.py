@@ -158,7 +158,7 @@ def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
     log = (tmp_path / "one.log").read_text()
     assert f"saved in {saved}; resume with --ckpt_path=last" in log
     assert lab.finish("one") is None
-    assert f"going on from {saved}" in (tmp_path / "one.log").read_text()
+    assert f"resuming from {saved}" in (tmp_path / "one.log").read_text()
     # One run, one folder: TensorBoard shows one curve.
     assert [path.name for path in (tmp_path / "one" / "tiny").iterdir()] == ["version_0"]
     assert wait(lab.run("one")) == [0]

@@ -44,7 +44,7 @@ class Shared(Curriculum):
         inner: the curriculum that turns them into weights.
 
     Raises:
-        UserError: for a strength that is not above 0; in ``prepare``, for a question without the tag.
+        UserError: for a strength that is not above 0; later, for a question without the tag.
     """
 
     def __init__(self, key: str, strength: float = 4.0, inner: Curriculum = Gaussian()) -> None:

@@ -1,1 +1,1 @@
-"""What keeps a run alive, or ends it with a sentence."""
+"""Keeps a run alive, or ends it with one clear sentence."""

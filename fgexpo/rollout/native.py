@@ -13,8 +13,8 @@ from .draw_token import sample_tokens
 from .engine import RolloutEngine, RolloutRequest
 from .native_cache import roomy_cache
 
-# Finished rows leave once this share or less of all rows is alive: to take them out is to copy the
-# others' cache.
+# Finished rows are removed once at most this share of all rows is alive, since removing them copies
+# the others' cache.
 KEPT_ROWS = 0.8
 
 
