@@ -26,7 +26,7 @@ class KLController(Callback):
         Args:
             batch: this process's graded rollouts.
             accuracy: share of correct rollouts in this step, over all processes; rollouts that are
-                    not trained on count too.
+                not trained on count too.
 
         Returns:
             A positive float, or a tensor: one per rollout [N], or one per token [N, T].

@@ -36,7 +36,7 @@ class GracefulStop(Callback):
 
     Args:
         max_minutes: wall-clock limit, counted from when this object is made; the run stops when
-                another step as long as the longest so far would not fit. Null for none.
+            another step as long as the longest so far would not fit. Null for none.
         requeue: under SLURM, put the job back into the queue after SIGUSR1. It should start with
             ``--ckpt_path=last``.
     """

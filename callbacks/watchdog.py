@@ -21,7 +21,7 @@ class Watchdog(Callback):
 
     Args:
         timeout: seconds that a phase of a step may last without progress; ten times as long
-                between phases, when other callbacks work.
+            between phases, when other callbacks work.
     """
 
     def __init__(self, timeout: float = 45.0) -> None:

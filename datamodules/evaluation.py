@@ -21,7 +21,7 @@ class EvaluationDataModule(LightningDataModule):
         root: folder where the sets' files are first looked for.
         questions_per_batch: questions each process asks at once; a killed test loses at most these.
         seed: unused: evaluation uses the model's seed. The command line passes it to every data
-                module.
+            module.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class Pulse:
     Attributes:
         phase: the current work.
         position: phases entered so far; the sequence is the same on every process, so the others
-                wait for the process with the smallest one.
+            wait for the process with the smallest one.
         beats: grows with progress.
         patience: multiple of the usual limit that this phase may last without a beat.
     """

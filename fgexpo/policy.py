@@ -43,7 +43,7 @@ class PolicyModule(LightningModule):
         dtype: of the weights in memory; use ``float32`` for ``bf16-mixed`` training too.
         lora: train adapters beside frozen weights; null trains all weights.
         activation_checkpointing: recompute a layer's activations in the backward pass: less
-                memory, about a third more time.
+            memory, about a third more time.
         seed: of all rollouts.
 
     Attributes:

@@ -26,7 +26,7 @@ class Template(ABC):
     Attributes:
         stop_tokens: tokens that end a completion, besides the tokenizer's eos.
         answer: where it asks for the final answer: in a ``\boxed{}``, or on a last line
-                ``Answer:``; None when it does not ask.
+            ``Answer:``; None when it does not ask.
     """
 
     stop_tokens: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class AnswerLine(Template):
 
     Args:
         stop_tokens: tokens that end a completion, besides the tokenizer's eos; a base model whose
-                chat template closes a turn with another token needs that token here.
+            chat template closes a turn with another token needs that token here.
     """
 
     answer = "line"

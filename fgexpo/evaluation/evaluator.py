@@ -21,7 +21,7 @@ class Evaluator:
 
     Attributes:
         known: samples from an interrupted earlier evaluation, by dataset and question id,
-                [5, n] each; those questions are not asked again.
+            [5, n] each; those questions are not asked again.
         samples: the last evaluation's samples, by dataset and row.
     """
 

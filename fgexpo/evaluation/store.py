@@ -26,7 +26,7 @@ class EvaluationStore:
     Args:
         folder: output folder; created if it does not exist.
         identity: everything that completions and grades depend on: model, template, sampling,
-                questions and so on.
+            questions and so on.
         write: whether this process writes the description of a new folder.
 
     Raises:

@@ -15,7 +15,7 @@ def sample_tokens(
         logits_NV: [N, V].
         uniform_N: in [0, 1), [N].
         sampling: temperature, top-p and top-k; the latter two restrict the draw, not the returned
-                log-prob.
+            log-prob.
 
     Returns:
         Tokens, int64 [N], and their log-probs under the tempered policy, float32 [N].

@@ -44,16 +44,16 @@ class VLLM(RolloutEngine):
 
     Args:
         memory: share of the device's memory that the engine may use, including weights; on a CPU,
-                share of the host's memory that its cache may use.
+            share of the host's memory that its cache may use.
         tensor_parallel: processes that share one engine, next to each other in rank.
         sleep: free the memory while the policy is updated; needs a GPU.
         seeded: draw each question's rollouts from their own seed, so that a resumed run draws the
-                same ones; false is faster on a GPU.
+            same ones; false is faster on a GPU.
         eager: no compilation and no CUDA graphs.
         dtype: dtype of the engine's weights; null for the policy's own.
         max_sequences: sequences decoded at once.
         max_logp_difference: the run stops when the engine's log-probs of its samples differ by
-                    more than this, on average, from the trainer's; null for the dtype's rounding.
+            more than this, on average, from the trainer's; null for the dtype's rounding.
     """
 
     memory_settings = ("model.engine.memory", "model.engine.max_sequences")
@@ -201,7 +201,7 @@ class VLLM(RolloutEngine):
             params = SamplingParams(
                 **sampling_arguments(request.sampling, request.stop_ids),
                 n=1 if greedy else len(seeds),
-                # vLLM counts up from this seed for the other samples; it is a hash, so none repeats.
+                # vLLM counts up from here for the other samples; the seed is a hash: none repeats.
                 seed=seeds[0] if self.seeded else None,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,

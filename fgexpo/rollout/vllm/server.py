@@ -33,7 +33,7 @@ class VLLMServer(RolloutEngine):
         transfer: how weights are sent.
         concurrency: questions that each process asks at once.
         timeout: seconds that a question's rollouts may take; a server that reports itself healthy
-                but makes no progress is noticed only then.
+            but makes no progress is noticed only then.
         seeded: see :class:`VLLM`.
         max_logp_difference: see :class:`VLLM`.
     """

@@ -22,7 +22,7 @@ class EngineGroup:
 
     Raises:
         UserError: when the processes cannot be divided into groups of this size, or a single
-                process does not use the first GPU, which vLLM would open.
+            process does not use the first GPU, which vLLM would open.
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class EngineGroup:
         if size > 1:
             self._group, _ = dist.new_subgroups(size)
         if self.distributed:
-            # vLLM's external launcher reads torchrun's variables, which Lightning's own does not set.
+            # vLLM's external launcher reads torchrun's variables; Lightning's sets none.
             os.environ["RANK"] = str(dist.get_rank())
             if device.index is not None:
                 os.environ["LOCAL_RANK"] = str(device.index)  # which GPU vLLM opens
