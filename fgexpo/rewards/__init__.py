@@ -1,4 +1,4 @@
-"""Rollouts become graded rollouts. Nothing that is imported here imports torch."""
+"""Grading: rollouts become graded rollouts. Nothing imported here imports torch."""
 
 from functools import cache
 
