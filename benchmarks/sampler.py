@@ -1,4 +1,4 @@
-"""Time a step spent on choosing questions: draw 256, move averages, refresh every weight.
+"""Time per step to choose questions: draw 256, update averages, refresh every weight.
 
 ``python benchmarks/sampler.py`` prints milliseconds at the paper's pool and at 200,000 questions,
 and exits non-zero above 10 ms.
@@ -43,7 +43,7 @@ def main() -> None:
         seconds = step_seconds(size)
         median, worst = 1e3 * statistics.median(seconds), 1e3 * max(seconds[1:])
         slow |= median > LIMIT_MS
-        print(f"{size:>7,} questions: median {median:5.2f} ms a step, worst {worst:5.2f} ms")
+        print(f"{size:>7,} questions: median {median:5.2f} ms per step, worst {worst:5.2f} ms")
     sys.exit(f"above {LIMIT_MS:.0f} ms" if slow else 0)
 
 
