@@ -57,7 +57,7 @@ class Flops:
         return sum(self.body(p + c) + self.logits(c) for p, c in rows)
 
     def generate(self, prompts: list[int], group: int, new: int) -> float:
-        """``group`` completions of ``new`` tokens; the prompt is read once, the last token never."""
+        """``group`` completions of ``new`` tokens; the prompt is read once, the last token not."""
         one = sum(self.body(p) + self.logits(1) for p in prompts)
         each = sum(self.body(p + new - 1, p) + self.logits(new - 1) for p in prompts)
         return one + group * each
