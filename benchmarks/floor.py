@@ -2,7 +2,7 @@
 
 ``python benchmarks/floor.py`` (it needs the tiny base, which ``make demo`` makes) runs a step's
 phases on this machine's CPU under a counter of operations. Matrix products are counted by shape and
-divided by the rate measured at that very shape; attention by its FLOPs at the best of these rates;
+divided by the rate measured at the same shape; attention by its FLOPs at the best of these rates;
 everything else by the bytes it reads and writes, at the rate of an addition that stays in the
 caches. The difference between the sum and the measured time is the cost of starting operations, of
 memory that the caches do not hold, and of Python.

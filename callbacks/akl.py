@@ -33,7 +33,7 @@ class KLController(Callback):
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warn if there is nothing to control."""
+        """Warn if the base coefficient is 0."""
         if stage == "fit" and getattr(pl_module, "kl_coef", None) == 0:
             rank_zero_warn(f"model.kl_coef is 0, so {type(self).__name__} has no effect")
 

@@ -12,7 +12,7 @@ from fgexpo.seeding import hash_seed
 
 
 class CurriculumSampler(WeightedRandomSampler):
-    """Draws the questions of each step from the weights as they stand at that moment.
+    """Draws the questions of each step from the weights of that moment.
 
     Within a step questions are distinct (successive sampling: each draw is proportional to the
     weights of those not yet drawn); between steps they may come again. So an epoch is not a

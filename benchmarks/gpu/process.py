@@ -88,7 +88,7 @@ def _child(work: Work, setting: Any, send: Connection) -> None:
         send.send(("done", ""))
     except BaseException as error:
         traceback.print_exc()
-        # Its first line: CUDA's errors go on with general advice.
+        # Only the first line: CUDA's errors continue with general advice.
         [message, *_] = str(error).splitlines() or [""]
         send.send(("failed", f"{type(error).__name__}: {message}"))
 

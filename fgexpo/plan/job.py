@@ -66,7 +66,7 @@ class Job:
         config: the model's transformers configuration.
         processes: over all nodes.
         nodes: machines.
-        cpu: there is no GPU.
+        cpu: whether the run is on a CPU.
         strategy: how the processes share the work.
         dtype: of the policy's weights in memory.
         autocast: bf16-mixed: matrix products in bf16 over those weights.

@@ -105,7 +105,7 @@ def _prefill(
     policy: nn.Module, prompts: list[list[int]], device: torch.device
 ) -> tuple[Tensor, DynamicCache, Tensor]:
     longest = max(len(prompt) for prompt in prompts)
-    # Left padding: every row's next token then lies at the same place in the cache.
+    # Left padding: every row's next token is then at the same index of the cache.
     padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     mask_QL = torch.tensor(mask, device=device)

@@ -28,7 +28,7 @@ class Estimate:
 
     @property
     def clear(self) -> bool:
-        """Whether 0 lies outside."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 

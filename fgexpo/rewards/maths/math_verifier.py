@@ -21,7 +21,7 @@ class MathVerifier(Verifier):
     Args:
         timeout: seconds that grading one answer may take; after that it counts as wrong.
         reads: what counts as the final answer: the last balanced ``\boxed{}``, the last line
-            ``Answer: ...``, or the line where there is no box.
+            ``Answer: ...``, or the line if there is no box.
         workers: most grading processes; null for one per available processor core.
     """
 

@@ -1,6 +1,6 @@
 """Find the process that stalled the run, from what each process reports about itself.
 
-Processes go through the same phases in the same order. So when several stand still, the others wait
+Processes go through the same phases in the same order. So when several stop, the others wait
 for the one that is furthest behind.
 """
 

