@@ -107,7 +107,7 @@ def test_planted_completions_get_the_scores_computed_by_hand(model_folder, tmp_p
         assert scores[tag]["low"] <= expected <= scores[tag]["high"]
     assert results["mean"] is None
     printed = capsys.readouterr().out
-    assert "planted: asked 5 of 5 questions" in printed and "maj@8" in printed
+    assert "planted: asked 5 of 5 questions  mean acc" in printed and "maj@8" in printed
 
 
 def test_every_graded_completion_is_in_parquet(model_folder, tmp_path):
