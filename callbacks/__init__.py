@@ -1,4 +1,4 @@
-"""Callbacks: each is one line of YAML to add, swap or leave out."""
+"""What one line of YAML adds, swaps or leaves out: callbacks."""
 
 if __name__ != "fgexpo.callbacks":
     raise ImportError("import fgexpo.callbacks: a bare import would create a second copy")

@@ -1,4 +1,4 @@
-"""Data modules: the questions for training, and those for evaluation."""
+"""What is asked in training, and what the policy is judged by."""
 
 if __name__ != "fgexpo.datamodules":
     raise ImportError("import fgexpo.datamodules: a bare import would create a second copy")

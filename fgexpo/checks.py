@@ -166,7 +166,7 @@ def check_lora(lora: LoRA | None, dtype: str, reference_offload: bool) -> None:
             "model.reference_offload has nothing to move: with model.lora the reference is the "
             "policy without its adapters"
         )
-    if dtype != "float32":
+    if dtype not in ("float32", "float64"):
         raise UserError(
             f"model.lora needs model.dtype = float32, got {dtype}: the adapters have that dtype "
             "too, and their updates would be lost in rounding"

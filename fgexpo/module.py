@@ -6,14 +6,15 @@ callback this is plain GRPO with a constant KL coefficient.
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from .advantages.estimator import AdvantageEstimator
-from .advantages.group import AdvantageScale, choose_estimator
+from .advantages import AdvantageEstimator, AdvantageScale, choose_estimator
 from .checks import (
     check_counts,
     check_data,
@@ -23,7 +24,7 @@ from .checks import (
     check_trainer,
     check_training_draws,
 )
-from .curriculum.data import CurriculumData, curriculum_data
+from .curriculum.data import curriculum_data
 from .files import run_folder
 from .heartbeat import phase
 from .losses import Clipped, PolicyLoss
@@ -34,14 +35,7 @@ from .policy import PolicyModule
 from .rewards.grading import apply_rewards
 from .rewards.reward import Accuracy, Reward
 from .robustness.out_of_memory import explain_micro_batches
-from .robustness.same_run import (
-    Allowed,
-    Fact,
-    check_changes,
-    check_same_run,
-    fingerprint_model,
-    fingerprint_template,
-)
+from .robustness.same_run import Allowed, Fact, check_changes, check_same_run, fingerprints
 from .rollout import Sampling
 from .rollout.waves import Refill, ask
 from .seeding import hash_seed
@@ -49,7 +43,7 @@ from .types import QuestionBatch, RolloutBatch
 from .update.batch import TrainingBatch
 from .update.mismatch import MismatchAlarm
 from .update.nonfinite import NonFiniteUpdates
-from .update.prepare import prepare, score
+from .update.prepare import prepare, score_policy, score_reference
 from .update.reference import AdapterOff, FrozenReference, Reference
 from .update.step import Guards, Updates, UpdateSettings
 from .update.step_metrics import rollout_metrics
@@ -178,19 +172,15 @@ class GRPOModule(PolicyModule):
             return
         if self.lora is not None:
             self.reference = AdapterOff(self.policy)
-        else:
-            with on_cpu():
-                model = self.open_policy()
-            model = to_strategy(model, self.trainer, self.reference_offload)
-            self.reference = FrozenReference(model, self.reference_offload)
+            return
+        with on_cpu():
+            model = self.open_policy()
+        model = to_strategy(model, self.trainer, self.reference_offload)
+        self.reference = FrozenReference(model, self.reference_offload)
 
     def opened(self, policy: nn.Module) -> None:
         """Note what the run begins with."""
-        self._facts = {
-            "model": fingerprint_model(policy),
-            "template": fingerprint_template(self.prompts),
-            "group_size": self.group_size,
-        }
+        self._facts = fingerprints(policy, self.prompts) | {"group_size": self.group_size}
 
     def on_fit_start(self) -> None:
         """Bring the reference to where the policy is."""
@@ -200,12 +190,8 @@ class GRPOModule(PolicyModule):
     def configure_optimizers(self) -> Any:
         """The optimizer, and a learning rate that is constant after a linear warm-up."""
         trained = [weight for weight in self.policy.parameters() if weight.requires_grad]
-        optimizer = self.make_optimizer(trained)
-        warmup = max(1, self.warmup_steps)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: min(1.0, (step + 1) / warmup)
-        )
-        return [optimizer], [scheduler]
+        optimizer, warmup = self.make_optimizer(trained), max(1, self.warmup_steps)
+        return [optimizer], [LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))]
 
     # From questions to graded, scored rollouts
 
@@ -221,7 +207,7 @@ class GRPOModule(PolicyModule):
             batch,
             self._roll_out_for_training,
             self.advantages.has_signal,
-            None if data is None else lambda wave, rows: self._more(data, wave, rows),
+            None if data is None else data.more_questions,
             1 if self.refill is None else self.refill.max_waves,
         )
         self.engine.rest()
@@ -236,33 +222,27 @@ class GRPOModule(PolicyModule):
             questions_per_update=questions,
             micro_batch_tokens=self.micro_batch_tokens,
         )
-        score(
-            training,
-            self.policy,
-            self.reference,
-            temperature=self.sampling.temperature,
-            micro_batch_tokens=self.micro_batch_tokens,
-            device=self.device,
-            inference=self.inference(),
-        )
+        with (
+            phase("score"),
+            explain_micro_batches("scoring", self.micro_batch_tokens),
+            self.inference(),
+        ):
+            temperature = self.sampling.temperature
+            score_policy(training, training.cuts[1:], self.policy, temperature)
+            if self.reference is not None:
+                score_reference(training, self.reference, temperature, self.device)
         training.seconds["time/score"] = time.perf_counter() - started
         return training
 
     def _roll_out_for_training(self, questions: QuestionBatch) -> RolloutBatch:
         """This process's rollouts of one wave, rewarded."""
-
-        def seed_of(question: str, sample: int) -> int:
-            return hash_seed(self.seed, self.rollout_step, question, sample)
-
-        rollouts = self.roll_out(questions, self.group_size, self.sampling, seed_of)
+        seed_of = partial(hash_seed, self.seed, self.rollout_step)
+        asked = questions.to(self.device)
+        rollouts = self.roll_out(asked, self.group_size, self.sampling, seed_of)
         started = time.perf_counter()
         apply_rewards(rollouts, self.rewards)
         rollouts.seconds["reward/seconds"] += time.perf_counter() - started
         return rollouts
-
-    def _more(self, data: CurriculumData, wave: int, rows: Tensor) -> QuestionBatch | None:
-        drawn = data.more_questions(wave, rows)
-        return None if drawn is None else drawn.to(self.device)
 
     def longest(self) -> int:
         """Of training and evaluation."""
@@ -293,19 +273,13 @@ class GRPOModule(PolicyModule):
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""
         started = time.perf_counter()
-        settings = UpdateSettings(
-            self.loss,
-            self.sampling.temperature,
-            self.sampling.max_new_tokens,
-            self.inner_epochs,
-            self.max_grad_norm,
-        )
+        settings = UpdateSettings(self.loss, self.sampling, self.inner_epochs, self.max_grad_norm)
         guards = Guards(self.alarm, self.engine.logp_limit(), self.nonfinite)
         updates = Updates(self, batch, self.beta, settings, guards, self.rollout_step + 1)
         with phase("update"), explain_micro_batches("updating on", self.micro_batch_tokens):
             self.log_dict(updates.make())
         scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR)
+        assert isinstance(scheduler, LambdaLR)
         self.log("learning_rate", scheduler.get_last_lr()[0])
         scheduler.step()
         with phase("sync"):

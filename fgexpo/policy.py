@@ -18,6 +18,7 @@ from .model.hf_folder import ModelArchive
 from .model.lm_head import check_head
 from .model.loading import load_config, load_model, load_tokenizer, on_cpu
 from .model.lora import LoRA, adapt, check_same_adapters
+from .model.precision import precise
 from .parallel.collectives import any_process, check_same_step
 from .parallel.sharding import is_sharded, to_strategy, whole
 from .rewards import MathVerifier, Verifier
@@ -181,6 +182,9 @@ class PolicyModule(LightningModule):
             nullcontext() if self.engine.collective else whole(self.policy),
         ):
             completions = self.engine.generate(self.policy, request)
+        # All that is made of rollouts follows this dtype; an engine may compute in a lower one.
+        dtype = precise(next(self.policy.parameters()).dtype)
+        completions.logp_NT = completions.logp_NT.to(dtype)
         sampled = time.perf_counter()
         rollouts = grade(batch, count, completions, self.prompts, self.verifier)
         rollouts.seconds["time/generate"] = sampled - started

@@ -60,7 +60,7 @@ class Completions:
         lengths_N: real tokens a row, int64 [N].
         finish: why each row ended: a stop token, or the token limit.
         logp_NT: log-prob of each sampled token under the tempered policy, before top-p and
-            top-k cut it, float32 [N, T]; 0 in the padding.
+            top-k cut it, [N, T]; 0 in the padding.
     """
 
     tokens_NT: Tensor
@@ -136,15 +136,17 @@ class Asked:
 class RolloutBatch:
     """Graded rollouts of one batch of questions.
 
+    Floats are float64 where the policy's weights are, and float32 otherwise.
+
     Attributes:
         source: the questions asked.
         group_size: G, rollouts per question.
         completions: what the engine sampled, N rows, question-major.
         texts: the decoded completions, without the stop token.
         verdicts: what the verifier found in each, N of them.
-        correct_N: the verifier's verdict in {0, 1}, float32 [N]; never shaped.
-        reward_N: the weighted sum of the rewards, float32 [N].
-        score_N: each reward's own scores, unweighted, by its name, float32 [N].
+        correct_N: the verifier's verdict in {0, 1}, [N]; never shaped.
+        reward_N: the weighted sum of the rewards, [N].
+        score_N: each reward's own scores, unweighted, by its name, [N].
         seconds: time spent on this process, by TensorBoard tag.
     """
 
@@ -160,15 +162,15 @@ class RolloutBatch:
 
     @property
     def correct_QG(self) -> Tensor:
-        """The verdicts by question, float32 [Q, G]."""
+        """The verdicts by question, [Q, G]."""
         return self.correct_N.view(-1, self.group_size)
 
     @property
     def reward_QG(self) -> Tensor:
-        """The rewards by question, float32 [Q, G]."""
+        """The rewards by question, [Q, G]."""
         return self.reward_N.view(-1, self.group_size)
 
     @property
     def pass_rate_Q(self) -> Tensor:
-        """Share of each question's rollouts that are correct, float32 [Q]."""
+        """Share of each question's rollouts that are correct, [Q]."""
         return self.correct_QG.mean(1)

@@ -4,12 +4,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import full_precision  # noqa: F401
 import pytest
 import torch
 
+from fgexpo.cli.quiet import hush
 from fgexpo.tasks.tiny_model import TinyQwen2
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+hush()
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +39,15 @@ def random_model(folder, seed):
 def model(model_folder):
     from fgexpo.model.loading import load_model
 
-    return load_model(model_folder)
+    return load_model(model_folder, "float64")
+
+
+@pytest.fixture
+def in_float64():
+    """Tensors that a test of plain tensors makes are float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

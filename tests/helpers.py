@@ -2,6 +2,7 @@
 
 import os
 
+import full_precision  # noqa: F401
 import torch
 from lightning.pytorch import Callback, Trainer
 
@@ -37,6 +38,7 @@ def make_module(folder, **options):
         "sampling": Sampling(max_new_tokens=8),
         "evaluation": EvaluationSettings(2, [1, 2], Sampling(max_new_tokens=8)),
         "max_prompt_tokens": 32,
+        "dtype": "float64",  # so that what is to be equal is, on any processor
     }
     return GRPOModule(folder, **{**defaults, **options})
 
@@ -89,7 +91,7 @@ def weights(module):
 
 
 def weights_of(folder):
-    return torch.cat([p.detach().flatten() for p in load_model(folder).parameters()])
+    return torch.cat([p.detach().flatten() for p in load_model(folder, "float64").parameters()])
 
 
 class Recorder(Callback):

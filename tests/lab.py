@@ -11,7 +11,8 @@ from processes import command_line, start, start_ranks, wait
 from fgexpo.robustness.checkpoint import by_age, read_checkpoint
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tiny.yaml"
-STEPS = 40
+# Four epochs of six steps, and twice as long as it takes to start.
+STEPS = 24
 SETTINGS = """
 --model.mini_batch_questions=2 --model.group_size=4 --model.sampling.max_new_tokens=8
 --model.evaluation.rollouts=2 --model.evaluation.ks=[1]
@@ -24,18 +25,19 @@ SETTINGS = """
 class Lab:
     """A folder with a model, and runs to spoil in it."""
 
-    def __init__(self, folder, seed=0, other_filesystem="/dev/shm"):
+    def __init__(self, folder, seed=0, other_filesystem="/dev/shm", steps=STEPS):
         self.folder = Path(folder)
         self.rng = random.Random(seed)
         self.model = random_model(self.folder / "model", seed=0)
         self.other_filesystem = other_filesystem
+        self.steps = steps
         self.runs = 0
         self._undisturbed = {}
 
     def arguments(self, name, more=()):
         """The command line of a run."""
         arguments = ["fit", "--config", str(CONFIG), f"--model.name={self.model}"]
-        arguments += [f"--steps={STEPS}", *SETTINGS.split()]
+        arguments += [f"--steps={self.steps}", *SETTINGS.split()]
         if not any(flag.startswith("--model.verifier") for flag in more):
             arguments += ["--model.verifier=EvenIsRight"]
         return [*arguments, f"--trainer.logger.save_dir={self.folder / name}", *more]
@@ -64,13 +66,20 @@ class Lab:
 
     def compare(self, name, devices=1):
         """How the final state differs from that of a run that was left alone."""
-        if devices not in self._undisturbed:
-            calm = f"undisturbed-{devices}"
-            if wait(self.run(calm, devices)) != [0] * devices:
-                raise RuntimeError((self.folder / f"{calm}.log").read_text())
-            self._undisturbed[devices] = state(self.checkpoints(calm)[-1])
-        differing = differences(self._undisturbed[devices], state(self.checkpoints(name)[-1]))
+        expected, _ = self.undisturbed(devices)
+        differing = differences(expected, state(self.checkpoints(name)[-1]))
         return f"{name}: final state differs in {differing}" if differing else None
+
+    def undisturbed(self, devices=1):
+        """The final state of a run that was left alone, and the seconds that it took."""
+        if devices not in self._undisturbed:
+            calm, began = f"undisturbed-{devices}", time.monotonic()
+            if wait(self.run(calm, devices)) != [0] * devices:
+                logs = sorted(self.folder.glob(f"{calm}.log*"))
+                raise RuntimeError("\n".join(log.read_text() for log in logs))
+            seconds = time.monotonic() - began
+            self._undisturbed[devices] = state(self.checkpoints(calm)[-1]), seconds
+        return self._undisturbed[devices]
 
     def wait_for_first(self, name, seconds=60):
         """Until the run has saved once."""

@@ -45,11 +45,17 @@ class PlantedEngine(Plant, Native):
         return super().generate(policy, request)
 
 
-class Slow(Native):
-    """Takes a while over every batch, so that it can be killed among them."""
+class Signalled(Native):
+    """Sends this process a signal when it is asked for the ``call``-th time; 0 is never."""
+
+    def __init__(self, number: int = 0, call: int = 0) -> None:
+        super().__init__()
+        self.number, self.call = number, call
 
     def generate(self, policy, request):
-        time.sleep(0.1)
+        self.call -= 1
+        if self.call == 0:
+            signal.raise_signal(self.number)
         return super().generate(policy, request)
 
 

@@ -3,12 +3,26 @@
 A rank of a distributed run is such a process with the environment that a launcher would give it.
 """
 
+import os
 import socket
+import sys
 from pathlib import Path
 
 from fgexpo.study.processes import start
 
-__all__ = ["command_line", "free_port", "run_ranks", "start", "start_ranks", "wait"]
+__all__ = [
+    "OUTER_LIMIT",
+    "command_line",
+    "free_port",
+    "in_folder",
+    "run_ranks",
+    "start",
+    "start_ranks",
+    "wait",
+]
+
+# Seconds after which a test has failed for certain; no test is to end by it on a busy machine.
+OUTER_LIMIT = 300
 
 
 def command_line(arguments):
@@ -32,7 +46,7 @@ def start_ranks(function, *arguments, log, world_size=2, environment=None):
     ]
 
 
-def run_ranks(function, *arguments, log, world_size=2, timeout=120, **options):
+def run_ranks(function, *arguments, log, world_size=2, timeout=OUTER_LIMIT, **options):
     """Run to the end; fails with the logs unless every rank exits 0."""
     processes = start_ranks(function, *arguments, log=log, world_size=world_size, **options)
     codes = wait(processes, timeout)
@@ -41,7 +55,7 @@ def run_ranks(function, *arguments, log, world_size=2, timeout=120, **options):
     return logs
 
 
-def wait(processes, timeout=120):
+def wait(processes, timeout=OUTER_LIMIT):
     """Exit codes; a process that does not end in time is killed, and its code is None."""
     codes = []
     for process in processes:
@@ -67,3 +81,10 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def in_folder(folder, arguments):
+    """What ``python -m fgexpo`` does in that folder, whose modules it can import."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    return command_line(arguments)

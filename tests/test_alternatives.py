@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, fit, make_data
 from lab import CONFIG
+from near import same, within
 
 from fgexpo.callbacks import QuestionAKL, RolloutCheckpoint, TargetKL
 from fgexpo.cli import main
@@ -45,7 +46,7 @@ def test_akl_by_question_in_a_run(model_folder, tmp_path):
     for batch, beta in zip(recorder.batches, recorder.betas, strict=True):
         rates = batch.correct_N.view(-1, 4).mean(1).repeat_interleave(4)
         expected = 0.1 * (rates.tanh() + 1) / 2
-        torch.testing.assert_close(beta, expected, atol=1e-7, rtol=0)
+        same(beta, expected)
     assert len(recorder.betas[0].unique()) > 1
 
 
@@ -90,7 +91,7 @@ def test_thompson_believes_what_it_saw():
         )
         density = torch.exp(log_norm + (successes - 1) * p.log() + (failures - 1) * (1 - p).log())
         expected.append(float((density * torch.exp(-((p - 0.5) ** 2) / 0.02)).mean()))
-    torch.testing.assert_close(many.mean(0), torch.tensor(expected).double(), atol=0.02, rtol=0)
+    within(many.mean(0), expected, 0.02)
 
 
 def test_thompson_is_resumed_exactly():
@@ -118,7 +119,7 @@ def test_shared_asks_what_kin_of_solved_questions_would_not():
     rule = Shared("level", strength=1.0, inner=Gaussian(std=0.1))
     rule.prepare(questions)
     weights = rule.weights(table([0.99, 0.5, 0.5, 0.5], [9, 0, 9, 0]))
-    assert weights[1] < 1e-4 < weights[3]
+    assert 10 * weights[1] < weights[3]
     with pytest.raises(ValueError, match=r"question 'x' has no tag 'level', only \['kind'\]"):
         rule.prepare([Question("x", "?", "1", {"kind": "1"})])
 

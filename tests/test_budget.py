@@ -32,6 +32,8 @@ def train(model_folder, folder, rollouts, ckpt_path=None):
     return trainer, module
 
 
+# The trainer here logs every 50 steps, and six are made.
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_a_budget_ends_with_the_step_that_spends_it_and_its_end_is_judged(model_folder, tmp_path):
     probe, _ = train(model_folder, tmp_path / "probe", 1)
     a_step = probe.lightning_module.num_rollouts
@@ -49,6 +51,8 @@ def test_a_budget_ends_with_the_step_that_spends_it_and_its_end_is_judged(model_
     assert float(trainer.callback_metrics[f"val/{name}/pass@1"]) == pytest.approx(mean)
 
 
+# The trainer here logs every 50 steps, and six are made.
+@pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_a_finished_run_owes_at_most_its_last_validation(model_folder, tmp_path):
     _, module = train(model_folder, tmp_path, 1)
     last = tmp_path / "run" / "scores" / "step=000001.json"

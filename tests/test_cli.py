@@ -1,11 +1,14 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from processes import in_folder, start, wait
 
 ROOT = Path(__file__).parents[1]
 SHORT = [
@@ -21,12 +24,25 @@ SHORT = [
 
 
 def run(arguments, cwd, **environment):
+    """What ``python -m fgexpo`` does there, in a process that has imported it already."""
+    process = start(there, arguments, str(cwd), log=cwd / ".stdout", environment=environment)
+    (code,) = wait([process])
+    stdout, stderr = ((cwd / name).read_text() for name in (".stdout", ".stderr"))
+    return SimpleNamespace(returncode=code, stdout=stdout, stderr=stderr)
+
+
+def there(arguments, folder):
+    file = f"{folder}/.stderr"
+    os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), 2)
+    return in_folder(folder, arguments)
+
+
+def run_program(arguments, cwd):
     return subprocess.run(
         [sys.executable, "-m", "fgexpo", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
         check=False,
     )
 
@@ -56,10 +72,11 @@ def read_losses(folder):
 
 def test_fit_end_to_end(model_folder, tmp_path):
     """fit, then validate, predict and export its checkpoint; every product is there."""
-    done = run(
+    done = run_program(
         ["fit", *tiny(model_folder, "--rollouts.save=true", "--panels.every_steps=1")], tmp_path
     )
     assert done.returncode == 0, done.stderr
+    assert not re.search("Tip:|TPU|Loading weights", done.stdout + done.stderr)
     assert "base against step 2" in done.stdout and "val/tiny/pass@1" in done.stdout
     version = tmp_path / "runs" / "tiny" / "version_0"
     assert "logs: runs/tiny/version_0" in done.stdout
@@ -232,8 +249,7 @@ def test_an_outside_package_fills_every_slot(model_folder, tmp_path):
         "--model.template=Twice",
         *csv_logger("plug"),
     ]
-    path = {"PYTHONPATH": str(tmp_path)}
-    done = run(["fit", *tiny(model_folder, *flags)], tmp_path, FGEXPO_PLUGINS="my_pkg", **path)
+    done = run(["fit", *tiny(model_folder, *flags)], tmp_path, FGEXPO_PLUGINS="my_pkg")
     assert done.returncode == 0, done.stderr
     assert "my engine" in done.stdout
     rows = list(csv.DictReader((tmp_path / "plug/version_0/metrics.csv").open()))
@@ -242,7 +258,7 @@ def test_an_outside_package_fills_every_slot(model_folder, tmp_path):
     assert betas == pytest.approx([0.01, 0.01])
     assert all(float(row["rewards/short/mean"]) < 0 for row in rows if row["rewards/short/mean"])
     assert len(steps) == 2
-    refused = run(["fit", *tiny(model_folder, "--akl.rho=my_pkg.Half")], tmp_path, **path)
+    refused = run(["fit", *tiny(model_folder, "--akl.rho=my_pkg.Half")], tmp_path)
     assert refused.returncode == 2 and "my_pkg" in refused.stderr
 
 

@@ -141,3 +141,40 @@ def test_one_seed_reaches_model_and_data(model_folder):
         [*arguments, "--seed_everything=7"]
     )
     assert cli.model.seed == cli.datamodule.seed == 7
+
+
+def test_what_earlier_runs_saved_is_still_read(capsys, tmp_path):
+    """A flat loss, and classes by the names of the modules that they were in."""
+    old = tmp_path / "config.yaml"
+    old.write_text("""
+model:
+  loss: {clip_low: 0.1, clip_high: 0.3, dual_clip: null, kl_estimator: k2, aggregation: dr_grpo,
+         correction: token, correction_cap: 3.0, ratio: token, entropy_coef: 0.1, mask_truncated: true}
+  refill: {class_path: fgexpo.refill.Refill, init_args: {max_waves: 3}}
+  advantage_scale: none
+data:
+  curriculum: {class_path: fgexpo.sharing.Shared, init_args: {key: cell, inner: {class_path: fgexpo.curricula.HardFilter}}}
+""")  # noqa: E501
+    config = parsed(
+        ["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(old)], capsys
+    )
+    model = config["model"]["init_args"]
+    assert model["loss"]["class_path"] == "fgexpo.losses.Clipped"
+    assert model["loss"]["init_args"] == {
+        "clip_low": 0.1,
+        "clip_high": 0.3,
+        "dual_clip": None,
+        "kl_estimator": "k2",
+        "aggregation": "dr_grpo",
+        "correction": "token",
+        "correction_cap": 3.0,
+        "ratio": "token",
+        "entropy_coef": 0.1,
+        "mask_truncated": True,
+        "kl": None,
+    }
+    assert model["refill"]["init_args"] == {"max_waves": 3}
+    shared = config["data"]["init_args"]["curriculum"]
+    assert shared["class_path"] == "fgexpo.curriculum.Shared"
+    assert shared["init_args"]["inner"]["class_path"] == "fgexpo.curriculum.HardFilter"
+    assert (model["advantages"], model["advantage_scale"]) == (None, "none")

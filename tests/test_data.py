@@ -1,9 +1,11 @@
 import json
+import math
 
 import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
+from near import within
 
 from fgexpo.datamodules import QuestionDataset, SupervisedDataModule
 from fgexpo.evaluation import EvaluationSettings
@@ -164,5 +166,5 @@ def test_supervised_learning_learns(tmp_path):
 
     trainer = make_trainer(tmp_path, 40, [Losses()], max_steps=40)
     trainer.fit(module, data)
-    assert losses[0] == pytest.approx(torch.tensor(21.0).log().item(), abs=0.1)  # 21 tokens
+    within(losses[0], math.log(21), 0.1)  # 21 tokens
     assert sum(losses[-5:]) / 5 < 0.75 * losses[0]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from near import same
 from processes import command_line, run_ranks, start, start_ranks, wait
 
 from fgexpo.callbacks import EvaluationReport, RolloutProgress
@@ -103,7 +104,7 @@ def test_planted_completions_get_the_scores_computed_by_hand(model_folder, tmp_p
     scores = results["benchmarks"]["planted"]["scores"]
     assert set(EXPECTED) <= set(scores)
     for tag, expected in EXPECTED.items():
-        assert scores[tag]["mean"] == pytest.approx(expected, abs=1e-12)
+        same(scores[tag]["mean"], expected, rel=1e-12)
         assert scores[tag]["low"] <= expected <= scores[tag]["high"]
     assert results["mean"] is None
     printed = capsys.readouterr().out
@@ -137,6 +138,8 @@ def test_finished_questions_are_not_asked_again(model_folder, tmp_path, capsys):
     assert "planted: 3 of 5 questions are finished" in capsys.readouterr().out
 
 
+# The torn file stays where it is, so the last evaluation warns of it again.
+@pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")
 def test_batches_of_another_size_lose_nothing(model_folder, tmp_path):
     module, _ = evaluate(model_folder, tmp_path)
     first = (tmp_path / "report" / "results.json").read_bytes()
@@ -194,12 +197,16 @@ def arguments(model, folder, *more):
     return [
         *("test", "--config", CONFIG, f"--model.name={model}", f"--report.folder={folder}"),
         *("--trainer.logger=false", f"--trainer.default_root_dir={folder}"),
-        *("--model.verifier=EvenIsRight", "--model.engine=Slow"),
+        *("--model.verifier=EvenIsRight", "--model.engine=Signalled"),
         *("--data.sets.tiny.init_args.per_cell=1", "--data.questions_per_batch=1"),
         *("--model.evaluation.rollouts=4", "--model.evaluation.ks=[1,4]"),
         *("--model.evaluation.maj_ks=[4]", "--model.evaluation.sampling.max_new_tokens=8"),
         *more,
     ]
+
+
+def signalled(number, call):
+    return (f"--model.engine.number={int(number)}", f"--model.engine.call={call}")
 
 
 def test_an_evaluation_killed_twice_has_the_results_of_one_left_alone(model_folder, tmp_path):
@@ -210,18 +217,15 @@ def test_an_evaluation_killed_twice_has_the_results_of_one_left_alone(model_fold
         log=tmp_path / "calm.log",
         environment=environment,
     )
-    for strike in (5, 12):
+    for strike in (5, 10):
         process = start(
             command_line,
-            arguments(model_folder, tmp_path / "killed"),
+            arguments(model_folder, tmp_path / "killed", *signalled(signal.SIGKILL, 6)),
             log=tmp_path / f"{strike}.log",
             environment=environment,
         )
-        while process.is_alive() and finished(tmp_path / "killed") < strike:
-            process.join(0.01)
-        assert process.is_alive(), (tmp_path / f"{strike}.log").read_text()
-        process.kill()
-        process.join()
+        assert wait([process]) == [-signal.SIGKILL], (tmp_path / f"{strike}.log").read_text()
+        assert finished(tmp_path / "killed") == strike
     assert not (tmp_path / "killed" / "results.json").exists()
     last = start(
         command_line,
@@ -264,15 +268,11 @@ def test_two_processes_have_the_results_of_one(model_folder, tmp_path):
 def test_sigterm_keeps_what_is_finished_and_says_so(model_folder, tmp_path):
     environment = {"FGEXPO_PLUGINS": "plants,helpers"}
     log = tmp_path / "log"
-    process = start(
-        command_line, arguments(model_folder, tmp_path / "x"), log=log, environment=environment
-    )
-    while process.is_alive() and finished(tmp_path / "x") < 3:
-        process.join(0.01)
-    process.terminate()
+    asked = arguments(model_folder, tmp_path / "x", *signalled(signal.SIGTERM, 4))
+    process = start(command_line, asked, log=log, environment=environment)
     assert wait([process]) == [143]
     assert "rerun to resume" in log.read_text()
-    assert 3 <= finished(tmp_path / "x") < 24
+    assert finished(tmp_path / "x") == 4  # the batch that it was asked in is finished
 
 
 class SlowAndAsked(Native):
@@ -298,7 +298,7 @@ def test_all_processes_leave_when_one_is_asked_to(model_folder, tmp_path, strate
     ranks = start_ranks(
         leave_together, model_folder, str(tmp_path / "out"), strategy, log=tmp_path / "log"
     )
-    assert wait(ranks, timeout=60) == [143, 143]
+    assert wait(ranks) == [143, 143]
     assert finished(tmp_path / "out") == 2  # of one batch each
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, differences, state
-from processes import command_line, free_port, start, wait
+from processes import OUTER_LIMIT, command_line, free_port, start, wait
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def under_torchrun(lab, rank, port):
 def test_torchrun(lab, expected):
     port = free_port()
     nodes = [under_torchrun(lab, rank, port) for rank in range(2)]
-    said = [node.communicate(timeout=180)[0] for node in nodes]
+    said = [node.communicate(timeout=OUTER_LIMIT)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said
     assert differences(expected, state(lab.checkpoints("torchrun")[-1])) == []
 

@@ -2,16 +2,18 @@
 
 import pytest
 import torch
+from near import rounded, same
 from torch import nn
 from transformers import AutoModelForCausalLM, Gemma2Config
 
 from fgexpo.model import lm_head
 from fgexpo.model.lm_head import check_head, head_logprobs
+from fgexpo.model.precision import precise
 
 TOKENS, HIDDEN, VOCABULARY = 7, 5, 23
 
 
-def inputs(dtype=torch.float32, scale=1.0):
+def inputs(dtype=torch.float64, scale=1.0):
     generator = torch.Generator().manual_seed(0)
     head = nn.Linear(HIDDEN, VOCABULARY, bias=False, dtype=dtype)
     with torch.no_grad():
@@ -22,7 +24,8 @@ def inputs(dtype=torch.float32, scale=1.0):
 
 
 def whole(head, hidden, target, temperature):
-    logp = (head(hidden).float() / temperature).log_softmax(-1)
+    logits = head(hidden)
+    logp = (logits.to(precise(logits.dtype)) / temperature).log_softmax(-1)
     return logp.gather(1, target[:, None])[:, 0], -(logp.exp() * logp).sum(-1)
 
 
@@ -41,15 +44,15 @@ def test_values_and_gradients(width, temperature, monkeypatch):
     found = head_logprobs(head, hidden, target, temperature, entropy=True)
     alone, nothing = head_logprobs(head, hidden, target, temperature)
     assert nothing is None
-    torch.testing.assert_close(alone, expected[0], atol=1e-5, rtol=0)
+    same(alone, expected[0])
     for outputs in (found, (alone,)):
         for a, b in zip(
             gradients(outputs, hidden, head.weight),
             gradients(expected[: len(outputs)], hidden, head.weight),
             strict=True,
         ):
-            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found[1], expected[1], atol=1e-5, rtol=0)
+            same(a, b)
+    same(found[1], expected[1])
 
 
 def test_an_output_that_is_only_looked_at_changes_no_gradient():
@@ -63,7 +66,7 @@ def test_an_output_that_is_only_looked_at_changes_no_gradient():
     by_entropy = torch.autograd.grad(whole(head, hidden, target, 1.0)[1].sum(), wanted)
     found = torch.autograd.grad(entropy.sum(), wanted)
     for a, b in zip(found, by_entropy, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        same(a, b)
 
 
 def test_the_gradient_is_that_of_finite_differences(monkeypatch):
@@ -86,7 +89,7 @@ def test_half_precision_rounds_as_the_linear_layer_does(kind):
         found = head_logprobs(head, hidden, target, entropy=True)
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == torch.float32
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        rounded(a, b, 1e-5)
     pairs = zip(
         gradients(found, hidden, head.weight),
         gradients(expected, hidden, head.weight),
@@ -95,15 +98,24 @@ def test_half_precision_rounds_as_the_linear_layer_does(kind):
     )
     for a, b, given in pairs:
         assert a.dtype == given.dtype
-        torch.testing.assert_close(a, b, atol=2e-2, rtol=2e-2)
+        rounded(a, b, 2e-2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_float32_is_float64_rounded(temperature):
+    head, hidden, target = inputs(torch.float32)
+    found = head_logprobs(head, hidden, target, temperature, entropy=True)
+    for a, b in zip(found, whole(head.double(), hidden.double(), target, temperature), strict=True):
+        assert a.dtype == torch.float32
+        rounded(a, b, 3e-6)
 
 
 def test_logits_that_overflow_an_exponential():
     head, hidden, target = inputs(scale=1e4)
     expected = whole(head, hidden, target, 1.0)
     found = head_logprobs(head, hidden, target, entropy=True)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-5)
+    # Together: an entropy near 0 is a difference of such logits.
+    same(torch.stack(found), torch.stack(expected), rel=1e-12)
 
 
 def test_a_frozen_head_gets_no_gradient():

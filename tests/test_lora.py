@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import fit, make_data, make_module, make_trainer
+from near import same
 from test_strategies import ADAPTERS, adamw
 
 from fgexpo.callbacks import ExportPolicy, RolloutCheckpoint
@@ -36,7 +37,7 @@ def test_new_adapters_change_nothing_and_depend_on_the_seed_alone(model, model_f
     assert is_adapted(model)
     after, _ = completion_logprobs(model, sequences())
     assert torch.equal(after, before)
-    again = load_model(model_folder)
+    again = load_model(model_folder, "float64")
     adapt(again, ADAPTERS, seed=3)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -51,15 +52,15 @@ def test_adapters_stand_beside_every_linear_layer_but_the_head(model):
 
 def test_merged_weights_are_those_of_the_adapted_model(model, model_folder):
     found, _ = completion_logprobs(trained(model), sequences())
-    plain = load_model(model_folder)
+    plain = load_model(model_folder, "float64")
     before, _ = completion_logprobs(plain, sequences())
     assert (found - before).abs().max() > 0.1
     weights = dict(merged(model.state_dict(), 3.0))
     plain.load_state_dict(weights, strict=True)
     again, _ = completion_logprobs(plain, sequences())
-    torch.testing.assert_close(again, found, atol=1e-4, rtol=0)
+    same(again, found)
     for name, weight in full_weights(model):
-        torch.testing.assert_close(weights[name], weight, atol=1e-6, rtol=0)
+        same(weights[name], weight)
     with adapters_off(model):
         off, _ = completion_logprobs(model, sequences())
     assert torch.equal(off, before)
@@ -68,7 +69,7 @@ def test_merged_weights_are_those_of_the_adapted_model(model, model_folder):
 
 
 def test_training_moves_the_adapters_alone_and_the_reference_is_what_it_was(model_folder, tmp_path):
-    start = dict(load_model(model_folder).named_parameters())
+    start = dict(load_model(model_folder, "float64").named_parameters())
     module, _, recorder = fit(
         model_folder, tmp_path, 3, kl_coef=0.1, lora=ADAPTERS, optimizer=adamw
     )
@@ -79,8 +80,8 @@ def test_training_moves_the_adapters_alone_and_the_reference_is_what_it_was(mode
     }
     assert moved == {name for name in dict(module.policy.named_parameters()) if "lora_" in name}
     batch = recorder.batches[-1]
-    base, _ = completion_logprobs(load_model(model_folder), batch.sequences)
-    torch.testing.assert_close(batch.ref_logp_NT, base, atol=1e-5, rtol=0)
+    base, _ = completion_logprobs(load_model(model_folder, "float64"), batch.sequences)
+    same(batch.ref_logp_NT, base)
     assert (batch.old_logp_NT - base).abs().max() > 1e-3
     assert recorder.metrics[-1]["kl"] > 0
 
@@ -99,10 +100,10 @@ def test_export_merges(model_folder, tmp_path):
     export(str(tmp_path / "ckpt" / "last.ckpt"), str(tmp_path / "command"))
     expected, _ = completion_logprobs(module.policy, recorder.batches[0].sequences)
     for folder in ("callback", "command"):
-        model = load_model(str(tmp_path / folder))
+        model = load_model(str(tmp_path / folder), "float64")
         assert not is_adapted(model)
         found, _ = completion_logprobs(model, recorder.batches[0].sequences)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        same(found, expected)
 
 
 def test_a_checkpoint_goes_with_its_adapters(model_folder, tmp_path):

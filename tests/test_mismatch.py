@@ -3,26 +3,28 @@ import math
 import pytest
 import torch
 from helpers import fit, make_data, make_module, make_trainer, weights, weights_of
+from near import logged, same
 
 from fgexpo.losses import LossSettings, grpo_loss, importance_weights
 from fgexpo.rollout import Native, Sampling
 from fgexpo.update.mismatch import EngineMismatch, MismatchAlarm
 
-TRAINER = torch.tensor([[-1.0, -2.0, 9.0], [-0.5, -0.5, -0.5]])
-ENGINE = torch.tensor([[-1.5, -1.9, -9.0], [-0.5, -3.0, -0.4]])
+TRAINER = torch.tensor([[-1.0, -2.0, 9.0], [-0.5, -0.5, -0.5]]).double()
+ENGINE = torch.tensor([[-1.5, -1.9, -9.0], [-0.5, -3.0, -0.4]], dtype=torch.float64)
 MASK = torch.tensor([[True, True, False], [True, True, True]])
 
 
 def test_weights_by_hand():
     token = importance_weights(TRAINER, ENGINE, MASK, "token", 2.0)
     expected = [[math.exp(0.5), math.exp(-0.1), 1.0], [1.0, 2.0, math.exp(-0.1)]]
-    torch.testing.assert_close(token, torch.tensor(expected))
+    same(token, expected)
     sequence = importance_weights(TRAINER, ENGINE, MASK, "sequence", 2.0)
     expected = [[math.exp(0.4)] * 3, [2.0] * 3]
-    torch.testing.assert_close(sequence, torch.tensor(expected))
+    same(sequence, expected)
     assert importance_weights(TRAINER, ENGINE, MASK, "off", 2.0) is None
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_weights_scale_the_surrogate_and_not_the_kl():
     logp = torch.full((2, 2), -1.0, requires_grad=True)
     ref = torch.full((2, 2), -1.2)
@@ -36,7 +38,7 @@ def test_weights_scale_the_surrogate_and_not_the_kl():
     (gradient,) = torch.autograd.grad(found.policy_loss + found.loss - found.loss.detach(), logp)
     kl_part = 0.3 * (1 - math.exp(-0.2)) / 4
     expected = torch.tensor([[-0.5, -2.0], [2.0, 0.5]]) / 4 + kl_part
-    torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=0)
+    same(gradient, expected)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ class Off(Native):
 
     def generate(self, policy, request):
         found = super().generate(policy, request)
-        found.logp_NT -= torch.where(found.mask_NT, 0.1, 0.0)
+        found.logp_NT -= 0.1 * found.mask_NT.double()
         return found
 
     def logp_limit(self):
@@ -94,10 +96,8 @@ def test_the_correction_reaches_the_update(model_folder, tmp_path):
         if correction == "token":
             done = batch.completions
             difference = (batch.old_logp_NT - done.logp_NT)[done.mask_NT]
-            torch.testing.assert_close(
-                difference, torch.full_like(difference, 0.1), atol=1e-4, rtol=0
-            )
-    assert losses["token"] == pytest.approx(math.exp(0.1) * losses["off"], rel=1e-3)
+            same(difference, torch.full_like(difference, 0.1))
+    logged(losses["token"], math.exp(0.1) * losses["off"])
     assert len({round(loss, 6) for loss in losses.values()}) == 3
 
 

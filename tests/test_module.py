@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from helpers import EvenIsRight, Parity, fit, make_data, make_module, make_trainer, sgd, weights
+from near import ROUNDING, logged, same
 
 from fgexpo.callbacks import AKLCallback, KLController
 from fgexpo.curriculum.gaussian import Gaussian, Uniform, gaussian_weights
@@ -31,9 +32,9 @@ def test_gradients_do_not_depend_on_micro_batches(model_folder, tmp_path):
             for tokens in (40, 100_000)
         )
         # SGD at rate 0.1 for four updates: the weights are sums of gradients.
-        torch.testing.assert_close(weights(one), weights(other), atol=1e-6, rtol=0)
+        same(weights(one), weights(other))
         found.append(weights(one))
-    assert not torch.allclose(found[0], found[1]), "the aggregations must differ"
+    assert (found[0] - found[1]).abs().max() > 1e-3, "the aggregations must differ"
 
 
 @pytest.mark.parametrize(("mini_batch", "policy_passes"), [(4, [16]), (2, [8, 8, 8])])
@@ -51,15 +52,15 @@ def test_the_first_update_is_the_old_policys_pass(
     assert rows == policy_passes
     (batch,) = recorder.batches
     with torch.no_grad():
-        start = load_model(model_folder)
+        start = load_model(model_folder, "float64")
         old, entropy = completion_logprobs(start, batch.sequences, entropy=True)
-    torch.testing.assert_close(batch.old_logp_NT, old, atol=1e-5, rtol=0)
-    torch.testing.assert_close(batch.entropy_N, entropy.sum(1), atol=1e-4, rtol=0)
+    same(batch.old_logp_NT, old)
+    same(batch.entropy_N, entropy.sum(1))
     assert not batch.old_logp_NT.requires_grad and not batch.entropy_N.requires_grad
     now, _ = completion_logprobs(module.policy, batch.sequences)
     assert (now - old).abs().max() > 1e-3, "the update must show"
     tokens = batch.completions.lengths_N.sum()
-    assert recorder.metrics[0]["entropy"] == pytest.approx(float(entropy.sum() / tokens), abs=1e-5)
+    logged(recorder.metrics[0]["entropy"], float(entropy.sum() / tokens))
 
 
 def counting(rows):
@@ -93,7 +94,7 @@ def test_akl_uses_this_batchs_accuracy(model_folder, tmp_path):
     accuracies = [float(batch.correct_N.mean()) for batch in recorder.batches]
     assert len(set(accuracies)) > 1, "a lag must be visible"
     for beta, accuracy, metrics in zip(recorder.betas, accuracies, recorder.metrics, strict=True):
-        assert beta == pytest.approx(0.02 * (math.tanh(accuracy) + 1) / 2, abs=1e-9)
+        same(beta, 0.02 * (math.tanh(accuracy) + 1) / 2)
         assert metrics["akl/kl_coef"] == pytest.approx(beta)
         assert metrics["akl/batch_accuracy"] == pytest.approx(accuracy)
 
@@ -128,8 +129,8 @@ def test_the_loss_uses_beta(model_folder, tmp_path):
     )
     plain = weights(fit(model_folder, tmp_path, kl_coef=0.8, **options)[0])
     once = weights(fit(model_folder, tmp_path, kl_coef=0.4, **options)[0])
-    torch.testing.assert_close(doubled, plain, atol=1e-7, rtol=0)
-    torch.testing.assert_close(by_rollout, plain, atol=1e-6, rtol=0)
+    same(doubled, plain)
+    same(by_rollout, plain)
     assert (plain - once).abs().max() > 1e-5
 
 
@@ -196,7 +197,7 @@ def test_the_curriculum_sees_every_training_batch_and_steers_the_next(
         if refresh == "step" or (step + 1) % 6 == 0:
             in_force = gaussian_weights(rates, 0.5, 0.1)
     assert drew_by_stale_weights, "the weights must have made a difference"
-    torch.testing.assert_close(data.table.pass_rates, rates)
+    same(data.table.pass_rates, rates)
     assert data.table.visits.sum() == 13 * 4, "validation must not be observed"
 
 
@@ -205,7 +206,7 @@ def test_rewards_are_weighted_and_named(model_folder, tmp_path):
         model_folder, tmp_path, 1, rewards=[Accuracy(), Parity(weight=0.5, name="even")]
     )[2]
     batch, metrics = recorder.batches[0], recorder.metrics[0]
-    even = (batch.completions.lengths_N % 2 == 0).float()
+    even = (batch.completions.lengths_N % 2 == 0).double()
     assert torch.equal(batch.reward_N, batch.correct_N + 0.5 * even)
     assert metrics["rewards/even/mean"] == pytest.approx(even.mean().item())
     assert metrics["rewards/accuracy/mean"] == 0.0
@@ -228,7 +229,7 @@ def test_logged_tags(model_folder, tmp_path):
     for tag in TAGS.split():
         assert tag in metrics, tag
         assert math.isfinite(metrics[tag])
-    assert metrics["sampling/sampling_logp_difference/max"] < 1e-5
+    assert metrics["sampling/sampling_logp_difference/max"] < ROUNDING
 
 
 def test_updates_and_learning_rate_count_as_they_should(model_folder, tmp_path):

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from processes import OUTER_LIMIT
 
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
@@ -100,7 +101,7 @@ def verdicts():
     pairs = [*WRONG, *RIGHT]
     questions = [Question(str(row), "", gold) for row, (gold, _) in enumerate(pairs)]
     texts = [rf"\boxed{{{answer}}}" for _, answer in pairs]
-    return dict(zip(pairs, MathVerifier(timeout=10.0).verify(questions, texts), strict=True))
+    return dict(zip(pairs, MathVerifier(timeout=OUTER_LIMIT).verify(questions, texts), strict=True))
 
 
 @pytest.mark.parametrize("pair", WRONG, ids=" <- ".join)
@@ -119,7 +120,7 @@ def test_an_answer_that_says_the_same_is_right(verdicts, pair):
 def test_an_error_is_allowed_in_each_part(relative, absolute, answer):
     question = Question("", "", "1,2", relative_error=relative, absolute_error=absolute)
     texts = [rf"\boxed{{{given}}}" for given in (answer, "2,2")]
-    grades = MathVerifier(timeout=10.0).verify([question] * 2, texts)
+    grades = MathVerifier(timeout=OUTER_LIMIT).verify([question] * 2, texts)
     assert [grade.correct for grade in grades] == [True, False]
 
 

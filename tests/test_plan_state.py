@@ -140,4 +140,4 @@ def test_temporaries_of_a_real_step(foreach):
     layered = replace(shape_of(small()), root=tuple(sizes), layers=())
     found = state_of(job(optimizer=optimizer), layered).step
     # Besides, scalars.
-    assert counter.peak == pytest.approx(found, abs=32)
+    assert 0 <= counter.peak - found <= 32

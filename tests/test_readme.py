@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,7 +26,7 @@ def test_the_python_example_runs_in_fifteen_lines(model_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_rule_plugs_in(model_folder, tmp_path):
+def test_the_example_rules_plug_in(model_folder, tmp_path):
     (block,) = re.findall(r"```python\n# my_pkg.py\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_pkg.py").write_text(block)
     config = str(ROOT / "configs/tiny.yaml")
@@ -38,6 +39,7 @@ def test_the_example_rule_plugs_in(model_folder, tmp_path):
             "--config",
             config,
             "--akl.rho=Cautious",
+            "--model.loss=CISPO",
             "--print_config",
         ],
         cwd=tmp_path,
@@ -47,10 +49,39 @@ def test_the_example_rule_plugs_in(model_folder, tmp_path):
         check=False,
     )
     assert "my_pkg.Cautious" in done.stdout, done.stderr
+    assert "my_pkg.CISPO" in done.stdout
 
 
-def test_every_file_and_config_it_names_exists():
-    for name in set(
-        re.findall(r"(?:configs|docs|datamodules|callbacks|notebooks)/[\w./-]+\w", README)
-    ):
-        assert (ROOT / name).exists(), name
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "fgexpo|configs|docs|datamodules|callbacks|notebooks|benchmarks|tests"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_it_names_exists(page):
+    named = set(re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*\w", page.read_text()))
+    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_page_and_a_heading(page):
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings]
+            assert anchor in slugs, target
+
+
+def test_the_example_loss_caps_the_weight_and_not_the_gradient():
+    (block,) = re.findall(r"```python\n# my_pkg.py\n(.*?)```", README, re.DOTALL)
+    example = {}
+    exec(block, example)
+    logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    ratio = torch.tensor([[0.5, 9.0]])
+    loss = example["CISPO"](cap=4.0).policy_loss(ratio, logp, torch.tensor([2.0]))
+    loss.sum().backward()
+    assert loss.tolist() == [[1.0, 16.0]]  # -min(ratio, cap) * advantage * logp
+    assert logp.grad.tolist() == [[-1.0, -8.0]]
+    assert example["Cautious"]()(0.5) == 0.7

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer, weights
 from lightning.pytorch import Callback
+from near import same
 from processes import run_ranks
 
 from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
@@ -96,7 +97,7 @@ def test_a_run_goes_on_with_another_number_of_processes(model_folder, tmp_path):
     whole, table, rows = run(model_folder, tmp_path, 8)
     run_ranks(finish_on_two, model_folder, str(tmp_path), log=tmp_path / "log")
     final, rates, own = torch.load(tmp_path / "0")
-    torch.testing.assert_close(final, weights(whole), atol=1e-5, rtol=0)
+    same(final, weights(whole))
     assert torch.equal(rates, table.table.pass_rates)
     for mine, step in zip(own, rows[4:], strict=True):
         assert len(mine[0]) == len(step[0]) // 2 and set(mine[0]) < set(step[0])
@@ -127,7 +128,7 @@ def test_another_micro_batch_size_gives_the_same_gradients(model_folder, tmp_pat
         trainer.fit(module, make_data(decay=0.5), ckpt_path=saved(tmp_path, 2))
         found.append(gradients.first)
     assert found[0].abs().max() > 1e-3
-    torch.testing.assert_close(*found, atol=1e-6, rtol=0)
+    same(*found)
 
 
 def test_resuming_a_finished_run_does_nothing_and_says_so(model_folder, tmp_path, caplog):
@@ -154,6 +155,8 @@ CHANGES = {
 }
 
 
+# The template's "!" is no token of the tiny task.
+@pytest.mark.filterwarnings("ignore:.*drops characters of the questions:UserWarning")
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_run_is_not_resumed_unless_that_is_meant(
     model_folder, other_model_folder, tmp_path, change

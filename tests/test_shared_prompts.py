@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from near import same
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
 from fgexpo.model import shared_prompts
@@ -50,17 +51,17 @@ def test_shared_rows_equal_whole_ones(
     monkeypatch.setattr(shared_prompts, "CALL_CELLS", call_cells)
     monkeypatch.setattr(shared_prompts, "MASK_CELLS", mask_cells)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config).double()
     expected, expected_gradients = gradients(model, sequences)
     assert enable_packing(model)
     packed = arrange(sequences)
     assert isinstance(packed, SharedPacked)
     assert sum(isinstance(b, Continued) for b in packed.segments.buckets) == buckets
     found, found_gradients = gradients(model, sequences)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    same(found, expected)
     assert expected.std() > 0.1
     for a, b in zip(found_gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+        same(a, b)
 
 
 def test_no_token_is_computed_twice_or_for_nothing(sequences):
@@ -77,25 +78,25 @@ def test_no_token_is_computed_twice_or_for_nothing(sequences):
 
 def test_parts_of_groups_share_too(sequences):
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE))
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)).double()
     rows = torch.tensor([10, 0, 7, 2, 8])
     expected, _ = completion_logprobs(model, sequences.select(rows))
     enable_packing(model)
     assert isinstance(arrange(sequences.select(rows)), SharedPacked)
     found, _ = completion_logprobs(model, sequences.select(rows))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    same(found, expected)
 
 
 def test_completions_of_one_token_alone():
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE))
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)).double()
     done = Completions(torch.tensor([[5], [6]]), torch.tensor([1, 1]), [], torch.zeros(2, 1))
     sequences = join([[1, 2, 3]], done, 2)
     expected, _ = completion_logprobs(model, sequences)
     enable_packing(model)
     assert arrange(sequences).tokens_1M.tolist() == [[1, 2, 3]]
     found, _ = completion_logprobs(model, sequences)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    same(found, expected)
 
 
 def test_masks_that_would_be_large_are_not_made(sequences, monkeypatch):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import chaos
 import pytest
@@ -28,8 +27,7 @@ class Signal(Callback):
 
     def send(self, trainer, pl_module, *arguments):
         if pl_module.rollout_step == self.step:
-            os.kill(os.getpid(), self.number)
-            time.sleep(0.01)
+            signal.raise_signal(self.number)
 
 
 def leave(folder, tmp_path, *callbacks, saver=True, stop=None, **options):
@@ -149,11 +147,10 @@ def test_a_requeued_job_asks_slurm(model_folder, tmp_path, monkeypatch):
 
 
 def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
-    lab = Lab(tmp_path)
-    (process,) = lab.run("one")
-    lab.wait_for_first("one")
-    os.kill(process.pid, signal.SIGINT)
-    assert wait([process]) == [0]
+    lab = Lab(tmp_path, steps=12)
+    engine = ["Signalled", f"number={int(signal.SIGINT)}", "call=9"]
+    asked = [f"--model.engine{sign}{what}" for sign, what in zip("=..", engine, strict=True)]
+    assert wait(lab.run("one", more=asked)) == [0]
     saved = lab.checkpoints("one")[-1]
     log = (tmp_path / "one.log").read_text()
     assert f"saved in {saved}; resume with --ckpt_path=last" in log
@@ -163,7 +160,7 @@ def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
     assert [path.name for path in (tmp_path / "one" / "tiny").iterdir()] == ["version_0"]
     assert wait(lab.run("one")) == [0]
     log = (tmp_path / "one.log").read_text()
-    assert "has made its 40 rollout steps already" in log and "val/tiny" not in log
+    assert "has made its 12 rollout steps already" in log and "val/tiny" not in log
 
 
 @pytest.mark.parametrize("minutes", [0, -1.0])

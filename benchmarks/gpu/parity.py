@@ -59,7 +59,9 @@ def _compare(policy: Any, sequences: Sequences, device: str) -> Iterator[Finding
         f"The mean entropy is {entropy:.2f} nats: random weights are nearly sure of nothing. What "
         "rounding does to a trained model's log-probs is of this order, but another number."
     )
-    full = "what the same weights' float32 may differ by in any engine (fgexpo/rollout/vllm.py)"
+    full = (
+        "what the same weights' float32 may differ by in any engine (fgexpo/rollout/vllm/engine.py)"
+    )
     for name, kind in WAYS.items():
         found = _fast(policy, sequences, device, False, kind)
         yield _row("float32", name, found, yardstick)

@@ -17,7 +17,11 @@ from typing import Any
 from .report import Section
 
 # None of these may ask for a GPU when it is imported.
-PRELOAD = ["fgexpo.rollout", "fgexpo.update.prepare", "transformers.models.qwen2.modeling_qwen2"]
+PRELOAD = [
+    "fgexpo.rollout",
+    "fgexpo.update.prepare",
+    "transformers.models.qwen2.modeling_qwen2",
+]
 LATE = "not done within its time limit, and stopped"
 STARTING = 120.0  # seconds that a process may take to import what its section needs
 ENDING = 10.0  # seconds that a process may take to end when its section has

@@ -6,6 +6,7 @@ from .group import (
     BatchNormalised,
     Centred,
     GroupNormalised,
+    choose_estimator,
     equal_rewards,
     group_advantages,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNormalised",
     "Centred",
     "GroupNormalised",
+    "choose_estimator",
     "equal_rewards",
     "group_advantages",
 ]

@@ -6,6 +6,7 @@ it under ``model.advantages`` in YAML.
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 
@@ -29,7 +30,11 @@ class AdvantageEstimator(ABC):
         Args:
             rewards_QG: rewards of any number of questions.
         """
-        return (self(rewards_QG) != 0).any(1)
+        advantages_QG = self(rewards_QG)
+        # The mean of equal numbers may be off by a rounding error.
+        size = torch.finfo(advantages_QG.dtype).eps * rewards_QG.shape[1]
+        rounding_Q = size * rewards_QG.abs().amax(1).clamp_min(1.0).to(advantages_QG)
+        return (advantages_QG.abs() > rounding_Q[:, None]).any(1)
 
     def check(self, group_size: int) -> None:  # noqa: B027
         """Check that groups of this size can be judged.

@@ -17,6 +17,7 @@ from ..supervised import SupervisedModule  # noqa: F401
 from . import compare, export, plan, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
+from .quiet import hush
 
 # Exit status of a study's run that saved and stopped before its end.
 LEFT = 3
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
         warnings.filterwarnings("ignore", message)
+    hush()
     try:
         restrict_imports()
         if command in COMMANDS:

@@ -6,6 +6,7 @@ can add others through the environment; a configuration cannot.
 
 import importlib
 import os
+import sys
 
 from jsonargparse import set_parsing_settings
 
@@ -13,6 +14,15 @@ from ..errors import UserError
 
 PLUGINS_VARIABLE = "FGEXPO_PLUGINS"
 ALLOWED = ("fgexpo", "lightning", "torch")
+# Modules that configurations of earlier runs name, and where they are now.
+FORMER = {
+    "fgexpo.checkpoint": "fgexpo.robustness.checkpoint",
+    "fgexpo.curricula": "fgexpo.curriculum.alternatives",
+    "fgexpo.lora": "fgexpo.model.lora",
+    "fgexpo.refill": "fgexpo.rollout.waves",
+    "fgexpo.sharing": "fgexpo.curriculum.shared",
+    "fgexpo.strategies": "fgexpo.parallel.fsdp2",
+}
 
 
 def plugins() -> list[str]:
@@ -36,6 +46,8 @@ def restrict_imports() -> None:
         # A study passes its settings on unparsed; elsewhere, a value must not create any object.
         instantiate_subclass_spec_in_any=False,
     )
+    for former, now in FORMER.items():
+        sys.modules.setdefault(former, importlib.import_module(now))
     for name in plugins():
         try:
             importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What to ask next: pass-rates become weights."""
+"""Pass-rates become weights: what to ask next."""
 
 from .alternatives import HardFilter, Learnability, Thompson, TowardsHard
 from .base import Curriculum

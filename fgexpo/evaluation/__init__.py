@@ -1,4 +1,4 @@
-"""Evaluation: settings, scores, intervals, and results that survive a kill."""
+"""Scores with intervals: their settings, and results that survive a kill."""
 
 from .settings import EvaluationSettings
 

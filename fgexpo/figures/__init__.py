@@ -1,1 +1,1 @@
-"""Figures of runs and formulas, for notebooks and panels: numbers in, a matplotlib Figure out."""
+"""Figures of runs and formulas: numbers in, a matplotlib Figure out; for notebooks and panels."""

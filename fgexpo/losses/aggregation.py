@@ -19,7 +19,7 @@ def aggregate(
     Args:
         values_NT: [N, T].
         mask_NT: True on the tokens that count, [N, T]; a row without any is no sequence.
-        aggregation: see :class:`LossSettings`.
+        aggregation: see :class:`~fgexpo.losses.PolicyLoss`.
         denominator: what to divide by, so that the sum over micro-batches is exact; None takes
             that of these tensors, with their width for the constant length of ``dr_grpo``.
     """
@@ -39,7 +39,7 @@ def loss_denominator(mask_NT: Tensor, aggregation: Aggregation, constant_length:
 
     Args:
         mask_NT: True on the tokens that count, [N, T]; a row without any is no sequence.
-        aggregation: see :class:`LossSettings`.
+        aggregation: see :class:`~fgexpo.losses.PolicyLoss`.
         constant_length: tokens a sequence, for ``dr_grpo``.
     """
     if aggregation == "token_mean":

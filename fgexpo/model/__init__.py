@@ -1,1 +1,1 @@
-"""The policy as a network: loading, adapters, log-probs."""
+"""Tokens become log-probs: the policy as a network, opened and adapted."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .precision import precise
 
 # Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to stay busy.
 LOGITS_PER_CHUNK = {"cpu": 2**24, "cuda": 2**27}
@@ -32,7 +33,8 @@ def head_logprobs(
         entropy: also return entropies.
 
     Returns:
-        float32 [M] each, both with gradient; the second is None unless asked for.
+        [M] each, both with gradient, float32 or float64 as :func:`precise` has it; the second is
+        None unless asked for.
     """
     device = hidden_MH.device.type
     dtype = (
@@ -147,7 +149,7 @@ class _Slices:
         self.hidden = hidden
         self.weight_VH = weight_VH
         self.temperature = temperature
-        self.precise = torch.promote_types(hidden.dtype, torch.float32)
+        self.precise = precise(hidden.dtype)
         limit = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK["cuda"])
         self.width = min(len(weight_VH), max(1, limit // max(1, len(hidden))))
         self._logits = hidden.new_empty(len(hidden) * self.width, dtype=self.precise)

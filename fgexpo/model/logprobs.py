@@ -6,7 +6,6 @@ Only the hidden states of completion tokens reach the LM head, which never makes
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .lm_head import head_logprobs
@@ -30,8 +29,8 @@ def completion_logprobs(
         entropy: also return entropies.
 
     Returns:
-        float32 [N, T] each, 0 in the padding, both with gradient; the second is None unless asked
-        for.
+        [N, T] each, float32 or, by a float64 model, float64; 0 in the padding, both with gradient;
+        the second is None unless asked for.
     """
     compute = getattr(model, LOGPROBS, partial(compute_logprobs, model))
     return compute(sequences, temperature, entropy)
@@ -55,8 +54,7 @@ def compute_logprobs(
     )
 
     def place(values_M: Tensor) -> Tensor:
-        empty_NT = torch.zeros(mask_NT.shape, dtype=torch.float32, device=mask_NT.device)
-        return empty_NT.index_put((row, column), values_M.float())
+        return values_M.new_zeros(mask_NT.shape).index_put((row, column), values_M)
 
     return place(logp_M), None if entropy_M is None else place(entropy_M)
 

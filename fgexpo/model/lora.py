@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .precision import precise
 
 ALL = "all-linear"
 _BASE, _DOWN, _UP = ".base_layer.", ".lora_A.default.", ".lora_B.default."
@@ -127,8 +128,8 @@ def merged(weights: Mapping[str, Tensor], scale: float) -> Iterator[tuple[str, T
             continue
         down = weights.get(name.replace(_BASE, _DOWN))
         if _BASE in name and name.endswith(".weight") and down is not None:
-            up = weights[name.replace(_BASE, _UP)]
-            weight = weight + (scale * (up.float() @ down.float())).to(weight.dtype)
+            up, full = weights[name.replace(_BASE, _UP)], precise(down.dtype)
+            weight = weight + (scale * (up.to(full) @ down.to(full))).to(weight.dtype)
         yield name.replace(_BASE, "."), weight
 
 

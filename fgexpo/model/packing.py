@@ -16,6 +16,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from .precision import precise
 from .sequences import Sequences
 
 ATTENTION = "fgexpo_packed"
@@ -194,7 +195,7 @@ def _one_token(
     """
     rows, heads, _, width = query.shape
     query = query.view(rows, key.shape[1], -1, width)
-    if query.device.type == "cpu" and query.dtype == torch.float32:
+    if query.device.type == "cpu" and query.dtype == precise(query.dtype):
         # For this few queries, the blocks of PyTorch's fused kernel cost more than they save.
         scaled = query * (width**-0.5 if scaling is None else scaling)
         logits = torch.matmul(scaled, key.transpose(-1, -2))

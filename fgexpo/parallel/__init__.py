@@ -1,1 +1,1 @@
-"""What several processes do together."""
+"""Several processes as one."""

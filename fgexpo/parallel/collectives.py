@@ -46,7 +46,7 @@ def mean_over_processes(
     """The mean of each value over the processes; one collective for all of them."""
     if trainer.world_size == 1 or not values:
         return values
-    packed = torch.tensor(list(values.values()), dtype=torch.float32, device=device)
+    packed = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     with phase(EXCHANGE):
         reduced = trainer.strategy.reduce(packed, reduce_op="mean")
     return dict(zip(values, reduced.tolist(), strict=True))

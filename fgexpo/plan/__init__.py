@@ -1,4 +1,4 @@
-"""Predicts what a run needs before it starts: memory, time, and what to change.
+"""What a run will need, before anything is spent: memory, time, and what to change.
 
 ``from_config`` reads the settings into a ``job``, ``shape`` has the parameters. ``state`` and
 ``activations`` count bytes, ``generation`` those of rollouts; ``memory`` adds them up by phase,

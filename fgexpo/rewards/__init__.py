@@ -1,4 +1,4 @@
-"""Grading: rollouts become graded rollouts. Nothing imported here imports torch."""
+"""Rollouts become graded rollouts. Nothing that is imported here imports torch."""
 
 from functools import cache
 

@@ -26,7 +26,6 @@ def grade(
         prompts: its tokenizer decodes the completions.
         verifier: decides whether an answer is right.
     """
-    device = completions.tokens_NT.device
     lengths = completions.lengths_N.tolist()
     texts = [
         prompts.decode(tokens[:length])
@@ -35,7 +34,7 @@ def grade(
     asked = [question for question in batch.questions for _ in range(count)]
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = verifier.verify(asked, texts)
-    correct_N = torch.tensor([float(v.correct) for v in verdicts], device=device)
+    correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     return RolloutBatch(
         source=batch,
         group_size=count,
@@ -61,7 +60,7 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
     for reward in rewards:
         with phase(f"reward by {type(reward).__name__}"):
-            score_N = torch.tensor(reward.score(graded)).to(rollouts.reward_N)
+            score_N = rollouts.reward_N.new_tensor(reward.score(graded))
         if score_N.shape != rollouts.reward_N.shape:
             raise UserError(
                 f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "

@@ -1,1 +1,1 @@
-"""Keeps a run alive, or ends it with one clear sentence."""
+"""What keeps a run alive, or ends it with a sentence."""

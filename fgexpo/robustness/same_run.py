@@ -38,6 +38,11 @@ def fingerprint_template(encoder: PromptEncoder) -> str:
     return f"{type(encoder.template).__name__} {digest.hexdigest()}"
 
 
+def fingerprints(model: nn.Module, encoder: PromptEncoder) -> dict[str, Fact]:
+    """What a run begins with: its weights, and how questions become prompts."""
+    return {"model": fingerprint_model(model), "template": fingerprint_template(encoder)}
+
+
 def check_changes(allowed: Collection[str]) -> None:
     """Check the names of the changes that a resumed run allows.
 

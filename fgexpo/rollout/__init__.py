@@ -1,4 +1,4 @@
-"""Rollout engines."""
+"""Questions become rollouts: the engines, and further waves of questions."""
 
 from .engine import RolloutEngine, RolloutRequest, Sampling
 from .native import Native

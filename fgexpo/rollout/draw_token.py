@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..model.precision import precise
 from .engine import Sampling
 
 
@@ -18,9 +19,9 @@ def sample_tokens(
             log-prob.
 
     Returns:
-        Tokens, int64 [N], and their log-probs under the tempered policy, float32 [N].
+        Tokens, int64 [N], and their log-probs under the tempered policy, [N].
     """
-    logits_NV = logits_NV.float()
+    logits_NV = logits_NV.to(precise(logits_NV.dtype))
     if sampling.temperature > 0:
         logits_NV = logits_NV / sampling.temperature
     logp_NV = logits_NV.log_softmax(-1)

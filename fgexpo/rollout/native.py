@@ -6,6 +6,7 @@ from transformers import DynamicCache
 
 from ..errors import UserError
 from ..heartbeat import beat
+from ..model.precision import precise
 from ..questions import FinishReason
 from ..seeding import uniforms
 from ..types import Completions
@@ -38,7 +39,8 @@ class Native(RolloutEngine):
         limit = request.sampling.max_new_tokens
         shape = (count * group, limit)
         tokens_NT = torch.zeros(shape, dtype=torch.int64, device=request.device)
-        logp_NT = torch.zeros(shape, dtype=torch.float32, device=request.device)
+        dtype = precise(next(policy.parameters()).dtype)
+        logp_NT = torch.zeros(shape, dtype=dtype, device=request.device)
         lengths_N = torch.full((shape[0],), limit, dtype=torch.int64, device=request.device)
         stopped_N = torch.zeros(shape[0], dtype=torch.bool, device=request.device)
         wave = max(1, self.max_rows // group)

@@ -1,1 +1,1 @@
-"""Studies: arms x seeds from one YAML, run side by side, scored and reported alike."""
+"""Arms x seeds from one YAML: run side by side, scored and reported alike."""

@@ -23,7 +23,8 @@ def start(
     The exit status is what the function returns, or 1 after an exception, whose traceback is in the
     log.
     """
-    CONTEXT.set_forkserver_preload(["fgexpo.cli"])  # takes effect when the server starts
+    # Takes effect when the server starts.
+    CONTEXT.set_forkserver_preload(["fgexpo.cli.command_line"])
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()
     return process

@@ -1,4 +1,4 @@
-"""Questions: the embedded arithmetic world, and readers of files and of the hub."""
+"""Where questions come from: the embedded arithmetic world, and readers of files and of the hub."""
 
 from .benchmarks import Benchmark
 from .dapo import DapoMath17k

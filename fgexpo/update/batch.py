@@ -15,13 +15,13 @@ class TrainingBatch(RolloutBatch):
 
     Attributes:
         asked: every question that the whole step has asked, over all processes.
-        advantages_N: float32 [N].
+        advantages_N: [N].
         sequences: prompts and completions joined, N rows.
         cuts: rows of each optimizer step's micro-batches, one list per optimizer step.
-        ref_logp_NT: log-probs of the frozen reference, float32 [N, T]; None without a KL term.
-        old_logp_NT: log-probs of the policy before its first update, float32 [N, T]. The rows of
+        ref_logp_NT: log-probs of the frozen reference, [N, T]; None without a KL term.
+        old_logp_NT: log-probs of the policy before its first update, [N, T]. The rows of
             that update get theirs during it; until then they are NaN.
-        entropy_N: the same policy's entropy, summed over each rollout's tokens, float32 [N].
+        entropy_N: the same policy's entropy, summed over each rollout's tokens, [N].
     """
 
     asked: Asked
@@ -45,5 +45,5 @@ class TrainingBatch(RolloutBatch):
             logp_nT: log-probs of their completion tokens, 0 in the padding, [n, T].
             entropy_nT: entropies of the same tokens, [n, T].
         """
-        self.old_logp_NT[rows] = logp_nT.detach()
-        self.entropy_N[rows] = entropy_nT.detach().sum(1)
+        self.old_logp_NT[rows] = logp_nT.detach().to(self.old_logp_NT)
+        self.entropy_N[rows] = entropy_nT.detach().sum(1).to(self.entropy_N)

@@ -4,7 +4,6 @@ The first update's own forward pass is the old policy's on the rows of that upda
 are scored here.
 """
 
-from contextlib import AbstractContextManager
 from itertools import chain
 
 import torch
@@ -12,12 +11,11 @@ from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
 from ..advantages.estimator import AdvantageEstimator
-from ..heartbeat import beat, phase
+from ..heartbeat import beat
 from ..model.logprobs import completion_logprobs
 from ..model.packing import is_packed
 from ..model.sequences import join
 from ..parallel.collectives import gather_questions, own_questions
-from ..robustness.out_of_memory import explain_micro_batches
 from ..types import Asked, RolloutBatch
 from .batch import TrainingBatch
 from .micro_batches import cut, split
@@ -62,33 +60,6 @@ def prepare(
     )
 
 
-def score(
-    batch: TrainingBatch,
-    policy: nn.Module,
-    reference: Reference | None,
-    *,
-    temperature: float,
-    micro_batch_tokens: int,
-    device: torch.device,
-    inference: AbstractContextManager[None],
-) -> None:
-    """Note the log-probs of the old policy and of the reference.
-
-    Args:
-        batch: where they are noted.
-        policy: before its first update.
-        reference: frozen; None without a KL term.
-        temperature: of the rollouts.
-        micro_batch_tokens: named when memory runs out.
-        device: to compute on.
-        inference: what the policy is called in.
-    """
-    with phase("score"), explain_micro_batches("scoring", micro_batch_tokens), inference:
-        score_policy(batch, batch.cuts[1:], policy, temperature)
-        if reference is not None:
-            score_reference(batch, reference, temperature, device)
-
-
 def score_policy(
     batch: TrainingBatch, cuts: list[list[Tensor]], policy: nn.Module, temperature: float
 ) -> None:
@@ -124,4 +95,5 @@ def score_reference(
         for rows in chain.from_iterable(batch.cuts):
             beat()
             part = batch.sequences.select(rows)
-            batch.ref_logp_NT[rows], _ = completion_logprobs(model, part, temperature)
+            logp_nT, _ = completion_logprobs(model, part, temperature)
+            batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)

@@ -20,6 +20,7 @@ from ..losses import PolicyLoss, loss_metrics
 from ..losses.objective import NONFINITE
 from ..parallel.collectives import any_process, mean, mean_over_processes, without_gradient_sync
 from ..parallel.sharding import full_tensor
+from ..rollout import Sampling
 from .batch import TrainingBatch
 from .mismatch import DIFFERENCE, MismatchAlarm
 from .nonfinite import NonFiniteUpdates, batch_record
@@ -57,15 +58,13 @@ class UpdateSettings:
 
     Attributes:
         loss: the policy loss, and the settings of the other parts.
-        temperature: of the rollouts.
-        max_new_tokens: the constant length of ``dr_grpo``.
+        sampling: of the rollouts: their temperature, and the constant length of ``dr_grpo``.
         inner_epochs: passes over the batch.
         max_grad_norm: limit on an update's gradient norm; None for none.
     """
 
     loss: PolicyLoss
-    temperature: float
-    max_new_tokens: int
+    sampling: Sampling
     inner_epochs: int
     max_grad_norm: float | None
 
@@ -154,7 +153,7 @@ class Updates:
         """
         trainer, settings = self.learner.trainer, self.settings
         rows = torch.cat(micro_batches)
-        own = update_denominator(settings.loss, self.batch, rows, settings.max_new_tokens)
+        own = update_denominator(settings.loss, self.batch, rows, settings.sampling.max_new_tokens)
         # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
         denominator = mean(trainer, own)
         totals: dict[str, float] = defaultdict(float)
@@ -167,7 +166,7 @@ class Updates:
                     micro,
                     beta=self.beta,
                     settings=settings.loss,
-                    temperature=settings.temperature,
+                    temperature=settings.sampling.temperature,
                     denominator=denominator,
                     first=first,
                 )

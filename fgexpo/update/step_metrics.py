@@ -45,7 +45,7 @@ def rollout_metrics(
         "accuracy": batch.asked.accuracy,
         "reward": columns["reward"].mean(),
         "reward_std": reward_QG.std(1, correction=0).mean(),
-        "frac_reward_zero_std": 1.0 - advantages.has_signal(reward_QG).float().mean(),
+        "frac_reward_zero_std": (~advantages.has_signal(reward_QG)).to(reward_QG).mean(),
         "reward/timeout_frac": columns["timed_out"].mean(),
         "reward/no_answer_frac": columns["unanswered"].mean(),
         "completions/mean_length": lengths_N.mean(),
@@ -66,7 +66,7 @@ def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
     """
     done = batch.completions
     own = {
-        "length": done.lengths_N.float(),
+        "length": done.lengths_N.to(done.logp_NT),
         "entropy": batch.entropy_N,
         **mismatch_columns(batch.old_logp_NT, done.logp_NT, done.mask_NT),
     }
@@ -85,15 +85,15 @@ def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
 
 
 def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
-    """One number per rollout for each name: verdicts, rewards and lengths, float32 [N] each."""
-    lengths_N = batch.completions.lengths_N.float()
+    """One number per rollout for each name: verdicts, rewards and lengths, [N] each."""
+    lengths_N = batch.completions.lengths_N.to(batch.reward_N)
     flags = {
         "timed_out": [verdict.timed_out for verdict in batch.verdicts],
         "unanswered": [verdict.answer is None for verdict in batch.verdicts],
         "ended": [reason == "stop" for reason in batch.completions.finish],
     }
     return {
-        **{name: torch.tensor(up).to(lengths_N) for name, up in flags.items()},
+        **{name: lengths_N.new_tensor(up) for name, up in flags.items()},
         **{REWARD_PREFIX + name: score_N for name, score_N in batch.score_N.items()},
         "reward": batch.reward_N,
         "length": lengths_N,
