@@ -2,7 +2,7 @@
 
 Each experiment starts the real command line on a tiny random model, does it harm at a random
 moment, lets it resume with ``--ckpt_path=last``, and compares the final checkpoint with that of a
-run that was left alone. ``tests/test_chaos.py`` runs a few of each.
+run that was left alone. ``tests/robustness/test_chaos.py`` runs a few of each.
 """
 
 import json

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 from processes import in_folder, start_ranks, wait
+from six_benchmarks import COUNTS, byte_tokenizer
 from tables import write_rows
-from test_six import COUNTS, byte_tokenizer
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen3Config
 
 from fgexpo.templates import BOX_INSTRUCTION

@@ -43,7 +43,7 @@ def _number(value):
     return value if isinstance(value, float) else 0
 
 
-@pytest.mark.parametrize("path", sorted(TESTS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.stem)
 def test_no_file_has_a_bare_absolute_limit(path):
     if path.name not in ("near.py", Path(__file__).name):
         assert not bare_limits(path.read_text()), "compare by near.py"

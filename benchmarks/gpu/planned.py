@@ -21,7 +21,7 @@ from .report import Check, below
 from .scale import Decoding, Setting
 from .work import cut_rollouts
 
-# As in tests/test_plan_measured.py, which tests the same on a CPU.
+# As in tests/plan/test_plan_measured.py, which tests the same on a CPU.
 MEMORY_LIMIT = 0.15
 
 

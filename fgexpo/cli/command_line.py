@@ -30,7 +30,7 @@ HARMLESS = (
     "You have overridden `on_after_batch_transfer`",
     # Raised inside Lightning 2.6 on torch 2.13.
     r"`isinstance\(treespec, LeafSpec\)`",
-    # The sampler draws by step, so a loader has no state of its own; tests/test_resume.py.
+    # The sampler draws by step, so a loader has no state of its own (test_resume.py).
     "You're resuming from a checkpoint that ended before the epoch ended",
 )
 # Evaluation does not need training's callbacks, such as AKL or the first validation.

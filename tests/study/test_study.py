@@ -16,7 +16,7 @@ from fgexpo.study.run import judged_otherwise
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
 
 CONFIGS = ["configs/tiny.yaml"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 
 

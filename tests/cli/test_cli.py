@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from processes import in_folder, start, wait
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHORT = [
     "--steps=2",
     "--data.questions_per_step=4",

@@ -6,34 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from processes import command_line, start, wait
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from six_benchmarks import COUNTS, byte_tokenizer
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT.parent / "shared" / "data" / "benchmarks"
-COUNTS = {
-    "aime24": 30,
-    "aime25": 30,
-    "amc23": 40,
-    "math500": 500,
-    "minerva": 272,
-    "olympiadbench": 675,
-}
-CHAT = (
-    "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>{% endif %}"
-)
-
-
-def byte_tokenizer():
-    """One token a byte, and a chat template."""
-    vocabulary = {token: i for i, token in enumerate(sorted(ByteLevel.alphabet()))}
-    tokenizer = Qwen2Tokenizer(
-        vocab=vocabulary, merges=[], eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    tokenizer.chat_template = CHAT
-    return tokenizer
 
 
 def byte_model(folder):

@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from processes import start, wait
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import gpu_check
 from gpu import attention, clock, engine, parity, passes, planned, process, work
 from gpu.report import Check, Note, Row, Section, above, below, render

@@ -40,10 +40,18 @@ class Planted(Callback):
     def strike(self):
         if self.module.rollout_step == PLANTED_STEP and self.module.global_rank == self.rank:
             print("strikes", flush=True)
+            _write(self.folder / "struck", str(heartbeat.read().position))
             for rank in self.others:
                 wait_for(self.folder / f"met-{rank}")  # else its death would be its silence
-            (self.folder / "struck").touch()
+            (self.folder / "goes").touch()
             self.what()
+
+
+def _write(path, text):
+    """Whole, since others look out for it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.rename(path)
 
 
 class Verifier(EvenIsRight):
@@ -107,11 +115,14 @@ class Watching(Monitor):
         return self.held
 
     def met(self):
-        """Whether the process to be struck knows, by the file, that it is watched."""
-        known = self.planted.rank in self._watcher._met
-        if known:
+        """Whether the struck one has gone ahead, once all have seen what it was doing."""
+        struck = self.folder / "struck"
+        report, *_ = self._watcher._seen.get(self.planted.rank, (None,))
+        known = self.planted.rank in self._watcher._met and report is not None
+        # Its last report before the strike is to say where it is.
+        if known and struck.exists() and report.position >= int(struck.read_text()):
             (self.folder / f"met-{self.rank}").touch()
-        return known and (self.folder / "struck").exists()
+        return (self.folder / "goes").exists()
 
     def lags(self):
         """Whether the struck one has come least far, as this process knows it."""

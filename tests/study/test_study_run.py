@@ -15,7 +15,7 @@ from fgexpo.study.table import CORRECT
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = """
 title: A study of nothing
 folder: {folder}

@@ -19,7 +19,7 @@ from fgexpo.questions import Question
 from fgexpo.rewards import Accuracy, Graded, Overlong, Verdict
 from fgexpo.rollout import Sampling
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Random models end about one completion in four by themselves within so many tokens.
 LONG = Sampling(max_new_tokens=16)
 

@@ -24,7 +24,7 @@ from fgexpo.rollout import Native, RolloutEngine, Sampling
 from fgexpo.tasks import QuestionSource, TinyArithmetic
 from fgexpo.types import Completions
 
-CONFIG = str(Path(__file__).parents[1] / "configs" / "eval" / "tiny.yaml")
+CONFIG = str(Path(__file__).parents[2] / "configs" / "eval" / "tiny.yaml")
 
 
 class Given(QuestionSource):

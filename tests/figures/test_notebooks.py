@@ -32,7 +32,7 @@ from fgexpo.figures.events import (
 from fgexpo.figures.sliders import Span, explore
 from fgexpo.kl import Constant
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SAVED = FOLDER / "data" / "tiny"
 

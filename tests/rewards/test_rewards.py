@@ -340,7 +340,7 @@ def test_a_verifier_can_be_copied_while_its_workers_run():
     assert copy._pool.workers == [] and len(verifier._pool.workers) == 1
 
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.mark.slow

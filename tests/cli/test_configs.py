@@ -7,7 +7,7 @@ from fgexpo.cli import main
 from fgexpo.cli.fit import FGExpoCLI
 from fgexpo.cli.imports import restrict_imports
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path.relative_to(ROOT) for path in (ROOT / "configs").glob("*.yaml"))
 ABLATIONS = sorted((ROOT / "configs" / "ablations").glob("*.yaml"))
 GSPO_LOSS = {
@@ -65,8 +65,8 @@ def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     assert recipes == {"gspo", "dapo", "dynamic_sampling"}
 
     gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")], capsys)
-    assert gspo["model"]["init_args"]["loss"].items() >= GSPO_LOSS.items()
-    before["model"]["init_args"]["loss"] |= GSPO_LOSS
+    assert gspo["model"]["init_args"]["loss"]["init_args"].items() >= GSPO_LOSS.items()
+    before["model"]["init_args"]["loss"]["init_args"] |= GSPO_LOSS
     assert gspo == before
 
     dapo = parsed([*plain, "--config", str(ROOT / "configs/recipes/dapo.yaml")], capsys)
@@ -80,7 +80,7 @@ def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     assert model["refill"] is None
     refill = {"class_path": "fgexpo.rollout.waves.Refill", "init_args": {"max_waves": 4}}
     model |= {"kl_coef": 0.0, "rewards": found["rewards"], "refill": refill}
-    model["loss"] |= DAPO_LOSS
+    model["loss"]["init_args"] |= DAPO_LOSS
     before["akl"] = None
     before["data"]["init_args"]["curriculum"] = dapo["data"]["init_args"]["curriculum"]
     assert dapo["data"]["init_args"]["curriculum"]["class_path"].endswith(".Uniform")
@@ -175,6 +175,6 @@ data:
     }
     assert model["refill"]["init_args"] == {"max_waves": 3}
     shared = config["data"]["init_args"]["curriculum"]
-    assert shared["class_path"] == "fgexpo.curriculum.Shared"
-    assert shared["init_args"]["inner"]["class_path"] == "fgexpo.curriculum.HardFilter"
+    assert shared["init_args"]["key"] == "cell"
+    assert shared["init_args"]["inner"]["class_path"].endswith("HardFilter")
     assert (model["advantages"], model["advantage_scale"]) == (None, "none")

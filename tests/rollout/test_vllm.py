@@ -22,14 +22,14 @@ from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
 from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling, VLLMServer, WeightTransfer
-from fgexpo.rollout.vllm.engine import engine as engine_module
+from fgexpo.rollout.vllm import engine as engine_module
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2
 from fgexpo.update.mismatch import EngineMismatch
 
 pytestmark = pytest.mark.vllm
-CONFIG = str(Path(__file__).parents[1] / "configs" / "tiny_vllm.yaml")
+CONFIG = str(Path(__file__).parents[2] / "configs" / "tiny_vllm.yaml")
 TAG = "sampling/sampling_logp_difference/mean"
 # What float32 rounds: of the largest log-prob, and in the mean of their differences.
 LOGP = 1e-5

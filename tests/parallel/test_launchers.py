@@ -30,7 +30,7 @@ def under_torchrun(lab, rank, port):
     launcher = ["--nnodes=2", f"--node-rank={rank}", "--nproc-per-node=1"]
     launcher += ["--master-addr=127.0.0.1", f"--master-port={port}"]
     command = [sys.executable, "-m", "torch.distributed.run", *launcher, "-m", "fgexpo"]
-    plugins = {"FGEXPO_PLUGINS": "plants,helpers", "PYTHONPATH": str(Path(__file__).parent)}
+    plugins = {"FGEXPO_PLUGINS": "plants,helpers", "PYTHONPATH": str(Path(__file__).parents[1])}
     environment = {**os.environ, **plugins, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, *lab.arguments("torchrun", NODES)],

@@ -11,8 +11,8 @@ from fgexpo.questions import Question
 from fgexpo.tasks import Benchmark, DapoMath17k, benchmarks, dapo
 from fgexpo.tasks.dapo import question_id, unwrap
 
-ROOT = Path(__file__).parents[1]
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "benchmarks"
+ROOT = Path(__file__).parents[2]
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 
 LAYOUTS = {
     "problem": {"id": 60, "problem": "1", "solution": "s", "answer": "2", "question": "other"},

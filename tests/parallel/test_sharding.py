@@ -15,17 +15,16 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from fgexpo.callbacks import EvaluationReport, ExportPolicy
-from fgexpo.checks import check_transfer
 from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.lora import LoRA
 from fgexpo.model.sequences import join_solutions
 from fgexpo.parallel.fsdp2 import FSDP2
-from fgexpo.parallel.sharding import whole
+from fgexpo.parallel.sharding import shards, whole
 from fgexpo.parallel.whole_weights import full_weights
 from fgexpo.robustness.checkpoint import read_checkpoint
 from fgexpo.rollout import Native, Sampling, VLLMServer
-from fgexpo.rollout.vllm.transfer import NCCLTransfer
+from fgexpo.rollout.vllm.transfer import NCCLTransfer, WeightTransfer
 from fgexpo.update.mismatch import DIFFERENCE
 
 
@@ -178,12 +177,26 @@ def test_models_are_opened_in_the_hosts_memory(model_folder, tmp_path):
         assert {weight.device.type for weight in model.parameters()} == {"cpu"}
 
 
+class Other(WeightTransfer):
+    def send(self, url, policy):
+        raise NotImplementedError
+
+
 def test_weights_that_a_server_cannot_take():
     engine = VLLMServer("http://127.0.0.1:1", NCCLTransfer())
-    for lora, strategy in ((LoRA(), None), (None, FSDP2())):
-        given = {"engine": engine, "lora": lora, "trainer": SimpleNamespace(strategy=strategy)}
-        with pytest.raises(ValueError, match="VLLMServer cannot take over weights with"):
-            check_transfer(SimpleNamespace(**given))
-    check_transfer(
-        SimpleNamespace(engine=engine, lora=None, trainer=SimpleNamespace(strategy=None))
-    )
+    for adapters, sharded, setting in ((True, False, "model.lora"), (False, True, "fsdp2")):
+        with pytest.raises(ValueError, match=f"cannot take over weights with .*{setting}"):
+            engine.check_weights(adapters, sharded)
+    engine.check_weights(adapters=False, sharded=False)
+    VLLMServer("http://127.0.0.1:1", Other()).check_weights(adapters=True, sharded=True)
+
+
+def test_the_module_asks_the_engine(model_folder, tmp_path):
+    module = make_module(model_folder, engine=VLLMServer("http://127.0.0.1:1"), lora=LoRA())
+    with pytest.raises(ValueError, match=r"cannot take over weights with model\.lora"):
+        make_trainer(tmp_path, 1).fit(module, make_data())
+
+
+@pytest.mark.parametrize("strategy", [FSDP2(), None])
+def test_shards_are_the_strategys(strategy):
+    assert shards(SimpleNamespace(strategy=strategy)) == (strategy is not None)

@@ -11,7 +11,7 @@ from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
 from fgexpo.tasks import Benchmark
 
-FOLDER = Path(__file__).parents[2] / "shared" / "data" / "benchmarks"
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 OTHERS, PAIRS = 20, 600
 # Seconds a pair: so many that on a busy machine no answer is wrong for want of time.
 LIMIT = 20.0

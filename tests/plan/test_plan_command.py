@@ -15,7 +15,7 @@ from fgexpo.plan.job import Call, Engine, Job
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLAIN = ["--trainer.strategy=ddp", "--model.activation_checkpointing=false"]
 R1 = ["plan", "--config", str(ROOT / "configs/r1_1p5b.yaml"), *PLAIN]
 QWEN = ["plan", "--config", str(ROOT / "configs/qwen3_8b.yaml"), *PLAIN]
