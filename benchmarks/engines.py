@@ -1,8 +1,8 @@
-"""Does the tiny model learn as well by vLLM's rollouts as by the native engine's?
+"""Does the tiny model learn as well from vLLM's rollouts as from the native engine's?
 
 ``python benchmarks/engines.py`` (where vLLM is installed) trains configs/tiny.yaml and
 configs/tiny_vllm.yaml from one base with five seeds each, about 25 minutes on two CPU cores; runs
-that are already in ``--runs`` are not repeated. It prints the final scores, draws the curves, and
+already in ``--runs`` are not repeated. It prints the final scores, draws the curves, and
 exits with 1 when mean pass@1 differs by more than two standard errors.
 """
 
@@ -21,7 +21,7 @@ TAGS = ("val/tiny/pass@1", "val/tiny/pass@8", "val/tiny/pass@32")
 
 
 def curves(engine: str, seed: int, runs: Path) -> dict[str, list[tuple[int, float]]]:
-    """Scores by rollout step of one run, which is made if it is not there."""
+    """Scores by rollout step of one run, which is made if it does not exist."""
     name = f"{engine}_{seed}"
     if not (runs / name).exists():
         command = [

@@ -1,10 +1,10 @@
-"""The least time that a step's arithmetic and memory traffic could take, beside what it takes.
+"""The least time that a step's arithmetic and memory traffic could take, and its actual time.
 
 ``python benchmarks/floor.py`` (it needs the tiny base, which ``make demo`` makes) runs a step's
 phases on this machine's CPU under a counter of operations. Matrix products are counted by shape and
-divided by the rate measured at that very shape; attention by its FLOPs at the best of these rates;
+divided by the rate measured at the same shape; attention by its FLOPs at the best of these rates;
 everything else by the bytes it reads and writes, at the rate of an addition that stays in the
-caches. What is left between the sum and the measured time is the cost of starting operations, of
+caches. The difference between the sum and the measured time is the cost of starting operations, of
 memory that the caches do not hold, and of Python.
 """
 
@@ -44,7 +44,7 @@ Shape = tuple[int, int, int, int]  # batch, rows, inner, columns
 
 
 class Operations(TorchDispatchMode):
-    """Counts what passes by: products by shape, attention's FLOPs, and the bytes of the rest."""
+    """Counts operations: products by shape, attention's FLOPs, and the bytes of the rest."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Operations(TorchDispatchMode):
             batch = left.shape[0] if left.ndim == 3 else 1
             self.products[batch, left.shape[-2], left.shape[-1], right.shape[-1]] += 1
         elif packet in ATTENTION:
-            # Of query, key and value, before which the backward pass has the output's gradient.
+            # Query, key and value; in the backward pass the output's gradient comes first.
             self.attention += ATTENTION[packet](*(x.shape for x in args[: 3 + _backward(packet)]))
         elif not func.is_view:
             self.bytes += sum(map(_size, (*args, *(kwargs or {}).values(), found)))
@@ -75,13 +75,13 @@ def _backward(packet: Any) -> bool:
 
 def _size(value: Any) -> int:
     if isinstance(value, Tensor):
-        # What an expanded tensor repeats is read once.
+        # The repeated part of an expanded tensor is read once.
         return value.untyped_storage().nbytes() if 0 in value.stride() else value.nbytes
     return sum(map(_size, value)) if isinstance(value, list | tuple) else 0
 
 
 def main() -> None:
-    """Print a table for each work."""
+    """Print one table per work."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("works", nargs="*", default=["natural", "fixed-0.6M"])
     keep_freed_memory()
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
-    """Generation, the reference's log-probs, and an update with a look at the entropies."""
+    """Generation, the reference's log-probs, and an update that also computes entropies."""
     policy: Any = load_model(str(folder), "float32")
     enable_packing(policy)
     request = one_step(work, folder)
@@ -163,7 +163,7 @@ def _rate(shape: Shape) -> float:
 
 
 def _bandwidth() -> float:
-    """Bytes a second of an addition of a megabyte, read twice and written once."""
+    """Bytes per second of an addition of a megabyte, read twice and written once."""
     a, b = torch.randn(2, 2**18)
     out = torch.empty_like(a)
     best = min(_seconds(lambda: torch.add(a, b, out=out)) for _ in range(50))

@@ -3,10 +3,10 @@
 ``python benchmarks/gpu_check.py`` makes DeepSeek-R1-Distill-Qwen-1.5B's shape with random weights,
 so that nothing is downloaded, and runs the project's own generation, scoring and updates on it with
 rollouts of real lengths; vLLM is run where it is installed, and its server's NCCL transfer where
-there is a second GPU. It writes ``docs/gpu.md`` after every finding, since a rented GPU may go at
-any time, and no section stops another. It exits with 1 when a section or a check has failed, and
-with 2 when there is nothing to measure on. Where torch, transformers, lightning and rich are there
-already, nothing has to be installed: ``PYTHONPATH=. python3 benchmarks/gpu_check.py``.
+there is a second GPU. It writes ``docs/gpu.md`` after every finding, since a rented GPU may vanish
+at any time, and no section stops another. It exits with 1 if a section or a check failed, and with
+2 if there is no GPU. If torch, transformers, lightning and rich are already installed, it needs
+nothing else: ``PYTHONPATH=. python3 benchmarks/gpu_check.py``.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None, parts: dict[str, Part] = PARTS) -> 
     out.parent.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        # A reader, or an end in the middle of a write, never meets half a file.
+        # Neither a reader nor an interrupted write ever leaves half a file.
         part = out.with_suffix(".part")
         part.write_text(report.render(heading, list(sections.values())))
         part.replace(out)

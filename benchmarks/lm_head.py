@@ -1,4 +1,4 @@
-"""Peak memory and time of the LM head, forward and backward, against full logits.
+"""Peak memory and time of the LM head, forward and backward, compared with full logits.
 
 ``python benchmarks/lm_head.py`` prints both ratios and exits non-zero when the memory is above a
 tenth, or the time above 1.35 times, that of ``log_softmax`` on full logits.
@@ -20,7 +20,7 @@ MEMORY_LIMIT, TIME_LIMIT = 0.1, 1.35
 
 
 def full(head: nn.Module, hidden_MH: torch.Tensor, target_M: torch.Tensor) -> torch.Tensor:
-    """What one would write first."""
+    """The naive way: full logits."""
     logp_MV = head(hidden_MH).float().log_softmax(-1)
     return logp_MV.gather(-1, target_M[:, None]).squeeze(-1)
 
@@ -34,7 +34,7 @@ KINDS = {"full": full, "chunked": chunked}
 
 
 def measure(kind: str, tokens: int, hidden: int, vocabulary: int) -> tuple[float, float]:
-    """Peak memory (MB) above what was there before, and seconds, of one forward and backward."""
+    """Peak memory (MB) above the memory before, and seconds, of one forward and backward pass."""
     torch.manual_seed(0)
     head = nn.Linear(hidden, vocabulary, bias=False)
     hidden_MH = torch.randn(tokens, hidden, requires_grad=True)

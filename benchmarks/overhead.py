@@ -1,7 +1,7 @@
-"""What a step spends outside sampling and training: questions, averages, AKL, grading, logs, saves.
+"""The cost of a step besides sampling and training: draws, averages, AKL, grading, logs, saves.
 
 ``python benchmarks/overhead.py`` (it needs the tiny base, which ``make demo`` makes) trains the
-tiny world by FG-ExPO with the weights refreshed every step, on the embedded pool and on pools of
+tiny world with FG-ExPO, its weights refreshed every step, on the embedded pool and on pools of
 17,398 and 200,000 questions made of it, with a clock around each part. It exits with 1 when AKL and
 GCS together take 1 % of a step or more.
 """
@@ -30,7 +30,7 @@ from fgexpo.rewards import MathVerifier
 POOLS = (17_398, 200_000)
 WARM, STEPS = 3, 22
 LIMIT = 0.01
-# What is timed, by what it is called here; the first three are the paper's two ideas.
+# Timed methods by their names in the table; the first three are the paper's two ideas.
 PARTS = {
     "GCS: draw": (CurriculumSampler, "draw"),
     "GCS: averages, weights": (CurriculumDataModule, "observe"),
@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def timed(method: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
-    """The method, with its seconds noted."""
+    """The method, with its seconds recorded."""
 
     def wrapped(*args: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -78,7 +78,7 @@ def timed(method: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
 
 
 def noted(method: Callable[..., Any], ends: list[float]) -> Callable[..., Any]:
-    """The method, with the time of each end noted."""
+    """The method, with the time of each end recorded."""
 
     def wrapped(*args: Any, **options: Any) -> Any:
         found = method(*args, **options)
@@ -113,7 +113,7 @@ def train(scratch: Path, size: int) -> None:
 
 
 def milliseconds(seconds: dict[str, list[float]], ends: list[float]) -> dict[str, float]:
-    """Of a step: the median for what every step does, the mean over steps for the rest."""
+    """Per step: the median for work of every step, the mean over steps for the rest."""
     found = {
         "step": statistics.median(
             b - a for a, b in zip(ends[WARM:], ends[WARM + 1 :], strict=False)

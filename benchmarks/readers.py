@@ -1,9 +1,9 @@
-"""How long reading DAPO-Math-17k takes, and how much memory.
+"""Time and memory of reading DAPO-Math-17k.
 
 ``python benchmarks/readers.py`` writes a file of the hub's raw layout and size into a temporary
 folder: 1,791,700 rows of 17,398 made-up questions, some of them with an answer that differs in some
 rows. A fresh process then reads it. It exits non-zero when that takes 2 minutes or 4 GB, or finds
-other questions or conflicts than were written. ``--rows`` writes a smaller file.
+questions or conflicts that differ from those written. ``--rows`` writes a smaller file.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def write(path: Path, rows: int, chunk: int = 50_000) -> None:
             differs = question < CONFLICTS and seen[question] == 2
             answers.append(str(-1 if differs else question))
         batches.append(_batch(prompts.take(pyarrow.array(part)), answers, part))
-    # Few and large row groups, as pandas writes them, ask most of a reader's memory.
+    # Few and large row groups, as pandas writes them, need the most memory to read.
     parquet.write_table(pyarrow.Table.from_batches(batches), path, row_group_size=2**20)
 
 

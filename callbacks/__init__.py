@@ -1,7 +1,7 @@
 """What one line of YAML adds, swaps or leaves out: callbacks."""
 
 if __name__ != "fgexpo.callbacks":
-    raise ImportError("import fgexpo.callbacks: a bare import would make a second copy of it")
+    raise ImportError("import fgexpo.callbacks: a bare import would create a second copy")
 
 from .akl import AKLCallback, KLController
 from .evaluation_report import EvaluationReport

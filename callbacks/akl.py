@@ -1,7 +1,7 @@
 """Controllers of the KL coefficient; AKL is the paper's.
 
-A controller multiplies the module's base coefficient for the batch at hand, before its loss:
-Lightning shows callbacks the very batch whose rollouts have just been graded. A new rule is one
+A controller scales the module's base coefficient for the current batch, before its loss is
+computed: Lightning passes callbacks the batch whose rollouts were just graded. A new rule is one
 small subclass.
 """
 
@@ -25,24 +25,24 @@ class KLController(Callback):
 
         Args:
             batch: this process's graded rollouts.
-            accuracy: share of correct rollouts of this very step, over all processes; those that
-                are not trained on count, too.
+            accuracy: share of correct rollouts in this step, over all processes; rollouts that are
+                not trained on count too.
 
         Returns:
             A positive float, or a tensor: one per rollout [N], or one per token [N, T].
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warn where there is nothing to control."""
+        """Warn if the base coefficient is 0."""
         if stage == "fit" and getattr(pl_module, "kl_coef", None) == 0:
             rank_zero_warn(f"model.kl_coef is 0, so {type(self).__name__} has no effect")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: Any, batch: TrainingBatch, batch_idx: int
     ) -> None:
-        """Set the coefficient of this batch from this batch."""
-        # Not callback_metrics, which still holds the previous batch here; and not this batch's own
-        # rollouts, of which model.refill leaves some out: towards an accuracy of 0.5.
+        """Set this batch's coefficient from this step's accuracy."""
+        # callback_metrics still holds the previous batch here. This batch's own rollouts would not
+        # do either: model.refill drops some, which biases the accuracy towards 0.5.
         accuracy = batch.asked.accuracy
         beta = pl_module.kl_coef * self.factor(batch, accuracy)
         pl_module.beta = beta
@@ -51,7 +51,7 @@ class KLController(Callback):
 
 
 def _mean(beta: Tensor, batch: TrainingBatch) -> float:
-    """Over rollouts, or over real tokens."""
+    """Mean over rollouts, or over real tokens."""
     return float((beta[batch.completions.mask_NT] if beta.ndim == 2 else beta).mean())
 
 

@@ -1,4 +1,4 @@
-"""How far an evaluation has come, and when it will end."""
+"""Progress of an evaluation, and its finish time."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ A_DAY = 24 * 3600.0
 
 
 class EvaluationClock:
-    """Counts the questions that this process asks; those known already cost nothing."""
+    """Counts the questions that this process asks; those already answered cost nothing."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -20,7 +20,7 @@ class EvaluationClock:
         self._to_ask = 0
 
     def line(self, trainer: Trainer, pl_module: Any, batch: RolloutBatch) -> str:
-        """What to show after a batch."""
+        """The line to show after a batch."""
         if not self._asked:
             self._to_ask = _to_ask(trainer.test_dataloaders, pl_module.evaluator.known)
         self._asked += len(batch.source)
@@ -29,13 +29,13 @@ class EvaluationClock:
         self._solved += float(batch.pass_rate_Q.sum())
         name, accuracy = batch.source.dataset, self._solved / self._asked
         return (
-            f"{name}: asked {self._asked} of {self._to_ask} questions to ask  "
+            f"{name}: asked {self._asked} of {self._to_ask} questions  "
             f"mean acc {accuracy:.3f}  ends {clock(left)}"
         )
 
 
 def clock(seconds: float) -> str:
-    """The time so many seconds from now, with its date unless it comes within a day."""
+    """The time this many seconds from now; with its date if that is a day or more away."""
     form = "%H:%M:%S" if seconds < A_DAY else "%Y-%m-%d %H:%M"
     return time.strftime(form, time.localtime(time.time() + seconds))
 

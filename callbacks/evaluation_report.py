@@ -1,4 +1,4 @@
-"""What `test` leaves behind: every completion, the results, and a table."""
+"""What `test` writes: every completion, the results, and a table."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ from fgexpo.types import RolloutBatch
 
 RESULTS = "results.json"
 WIDTH = 140
-SIGTERM_STATUS = 128 + signal.SIGTERM  # as a shell has it; Lightning would exit with 0
+SIGTERM_STATUS = 128 + signal.SIGTERM  # the shell's convention; Lightning would exit with 0
 
 
 class EvaluationReport(Callback):
     """Writes each finished batch to parquet, and at the end ``results.json``; prints the table.
 
-    The same command after a kill finds its folder again and asks only what is left.
+    After a kill, rerun the same command: it finds its folder and asks only what is left.
 
     Args:
-        folder: where; by default ``evaluations/<model>-<hash of what the completions depend on>``.
+        folder: to write in; by default ``evaluations/<model>-<hash of the settings behind it>``.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -39,14 +39,14 @@ class EvaluationReport(Callback):
         self._received = False
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Find what an interrupted evaluation has left."""
-        # In place of Lightning's handler, which talks to the other processes wherever they are.
+        """Load what an interrupted evaluation has finished."""
+        # Replaces Lightning's handler, which may call a collective at any moment.
         signal.signal(signal.SIGTERM, self._take_note)
         self._received = False
         identity = self._identity = _identity(trainer, pl_module)
         folder = Path(self.folder or Path("evaluations") / _name(trainer, pl_module, identity))
         self._store = EvaluationStore(folder, identity, write=trainer.is_global_zero)
-        # Else one process would count a question as finished that another is about to ask.
+        # Otherwise one process would count a question as finished while another is about to ask it.
         trainer.strategy.barrier()
         for dataset in _datasets(trainer):
             found = self._store.load(dataset.name, pl_module.evaluation.rollouts)
@@ -64,12 +64,12 @@ class EvaluationReport(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the batch, and leave after it if any process was asked to; all have as many."""
+        """Save the batch, then stop if any process was asked to; all have equally many batches."""
         assert self._store is not None
         if isinstance(batch, RolloutBatch):
             self._store.add(batch, trainer.global_rank)
         if any_process(trainer, self._received):
-            _say(f"stopped; what is finished lies in {self._store.folder}, run it again to go on")
+            _say(f"stopped; finished questions are in {self._store.folder}; rerun to resume")
             raise SystemExit(SIGTERM_STATUS)
 
     def _take_note(self, number: int, frame: FrameType | None) -> None:
@@ -127,7 +127,7 @@ def _identity(trainer: Trainer, pl_module: Any) -> dict[str, Any]:
         "seed": pl_module.seed,
         "dtype": f"{pl_module.dtype_name}, {trainer.precision}",
     }
-    # As a file will hold it; of a plug-in's own objects no more than the class.
+    # In the form that a file holds; a plug-in's own objects are reduced to their class.
     return json.loads(json.dumps(facts, default=lambda thing: type(thing).__name__))
 
 

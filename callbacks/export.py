@@ -15,7 +15,7 @@ class ExportPolicy(Callback):
     """Exports at the end of the last validation, behind a gate on one of its scores.
 
     Args:
-        out: the folder.
+        out: folder to write.
         metric: a logged validation score, such as ``val/tiny/pass@1``; null for no gate.
         low: lowest score that passes.
         high: highest score that passes.
@@ -44,7 +44,7 @@ class ExportPolicy(Callback):
                     f"{self.metric} = {score:.3f} is outside [{self.low}, {self.high}], so nothing "
                     f"was written to {self.out!r}; train longer or shorter, or with another seed"
                 )
-        # Sharded weights are put together by all processes.
+        # All processes take part in gathering sharded weights.
         weights = {
             name: weight.cpu() if trainer.is_global_zero else weight.new_empty(0)
             for name, weight in full_weights(pl_module.policy)
@@ -54,6 +54,6 @@ class ExportPolicy(Callback):
 
     def _write(self, pl_module: Any, weights: dict[str, Tensor]) -> None:
         files = pl_module.archive.files(pl_module.policy, pl_module.prompts.tokenizer)
-        # A folder of this name is never half of a model.
+        # A folder of this name never holds a half-written model.
         with whole_folder(self.out) as partial:
             write_model(files, weights, partial)

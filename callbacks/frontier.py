@@ -1,4 +1,4 @@
-"""TensorBoard images of the curriculum's frontier, and of how the pass-rates come to it."""
+"""TensorBoard images of the curriculum's frontier, and of the pass-rates over time."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ TAG = "curriculum/frontier"
 
 
 class FrontierImages(Callback):
-    """Draws pass-rates against weights and a heat map of the pass-rates' drift, now and then.
+    """Draws pass-rates against weights, and a heat map of the pass-rates' drift, at intervals.
 
     Args:
         every_steps: rollout steps between images.
 
     Attributes:
         steps: rollout steps drawn so far.
-        counts: questions by bin of pass-rates at each, as the heat map shows them.
+        counts: questions per bin of pass-rates at each of these steps, for the heat map.
     """
 
     def __init__(self, every_steps: int = 20) -> None:
@@ -34,7 +34,7 @@ class FrontierImages(Callback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw when the count says so."""
+        """Draw every ``every_steps`` rollout steps."""
         step = getattr(pl_module, "rollout_step", 0)
         data = trainer.datamodule
         table, sampler = getattr(data, "table", None), getattr(data, "sampler", None)
@@ -51,7 +51,7 @@ class FrontierImages(Callback):
             logger.experiment.add_image(TAG, pixels, step, dataformats="HWC")
 
     def state_dict(self) -> dict[str, Any]:
-        """The heat map until now, so that a resumed run goes on with it."""
+        """The heat map so far, so that a resumed run continues it."""
         return {"steps": list(self.steps), "counts": [list(row) for row in self.counts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

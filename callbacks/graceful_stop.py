@@ -1,7 +1,7 @@
-"""Leave when asked to, with nothing lost: finish the rollout step, save, exit.
+"""Stop on request without losing work: finish the rollout step, save, exit.
 
-A signal may reach any one process, at any moment. Its handler only takes a note; the processes
-compare notes at the end of the batch, where all of them come by, and leave together.
+A signal may reach any process at any moment. Its handler only sets a flag. At the end of the batch,
+which all processes reach, they exchange flags and stop together.
 """
 
 import os
@@ -20,23 +20,23 @@ from fgexpo.parallel.collectives import largest
 from .rollout_checkpoint import RolloutCheckpoint
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-TIME_IS_UP = 100  # beyond any signal
-# A launcher may pass the same signal on that the process group has had already.
+TIME_IS_UP = 100  # above every signal number
+# A launcher may forward a signal that the process group has already received.
 _ECHO_SECONDS = 0.1
 
 
 class Left(SystemExit):
-    """Raised on all processes when they leave before the end."""
+    """Raised on all processes when they stop before the end."""
 
 
 class GracefulStop(Callback):
-    """Saves and leaves on SIGTERM, SIGINT, SLURM's SIGUSR1, or before a wall-clock limit.
+    """Saves and stops on SIGTERM, SIGINT, SLURM's SIGUSR1, or before a wall-clock limit.
 
-    The exit status is 0 when the run was saved. A second signal leaves at once.
+    The exit status is 0 when the run was saved. A second signal stops at once.
 
     Args:
-        max_minutes: wall-clock limit, counted from here; the run leaves when another step as long
-            as the longest so far would not fit. Null for none.
+        max_minutes: wall-clock limit, counted from when this object is made; the run stops when
+            another step as long as the longest so far would not fit. Null for none.
         requeue: under SLURM, put the job back into the queue after SIGUSR1. It should start with
             ``--ckpt_path=last``.
     """
@@ -55,9 +55,9 @@ class GracefulStop(Callback):
         self._val_batches: int | float = 1.0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take the signals over from Lightning, whose handlers talk to the other processes.
+        """Take over the signals from Lightning, whose handlers may call a collective.
 
-        Lightning puts back what was there before, at the end of the fit.
+        Lightning restores the earlier handlers at the end of the fit.
         """
         self._received, self._longest, self._exit = 0, 0.0, None
         self._step_started = time.monotonic()
@@ -67,7 +67,7 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Leave after this step if anybody was asked to."""
+        """Stop after this step if any process was asked to."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._step_started)
         self._step_started = now
@@ -78,7 +78,7 @@ class GracefulStop(Callback):
             self._val_batches, trainer.limit_val_batches = trainer.limit_val_batches, 0
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Leave before anything takes this for the end of the run."""
+        """Stop before anything mistakes this for the end of the run."""
         if self._exit is not None:
             trainer.limit_val_batches = self._val_batches
             raise self._exit
@@ -92,7 +92,7 @@ class GracefulStop(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave a long validation too; the step before it is complete."""
+        """Stop a long validation too; the step before it is complete."""
         leaving = self._save_if_asked(trainer, pl_module) if trainer.state.fn == "fit" else None
         if leaving is not None:
             raise leaving
@@ -103,7 +103,7 @@ class GracefulStop(Callback):
             self._received, self._received_when = number, now
             _say(f"{signal.Signals(number).name}: finishing this rollout step, then saving")
         elif now - self._received_when > _ECHO_SECONDS:
-            _say(f"{signal.Signals(number).name} again: leaving at once")
+            _say(f"{signal.Signals(number).name} again: stopping at once")
             os._exit(128 + number)
 
     def _save_if_asked(self, trainer: Trainer, pl_module: Any) -> Left | None:
@@ -115,12 +115,12 @@ class GracefulStop(Callback):
             if isinstance(callback, RolloutCheckpoint):
                 saved = callback.save(trainer, pl_module)
         why = "stop.max_minutes" if reason == TIME_IS_UP else signal.Signals(reason).name
-        where = "nothing is saved, since this run keeps no checkpoints; it starts over next time"
+        where = "nothing is saved, since this run keeps no checkpoints; the next run starts over"
         if saved is not None:
-            where = f"saved in {saved}; --ckpt_path=last goes on from there"
-        rank_zero_info(f"{why}: left after rollout step {pl_module.rollout_step}, {where}")
+            where = f"saved in {saved}; resume with --ckpt_path=last"
+        rank_zero_info(f"{why}: stopped after rollout step {pl_module.rollout_step}, {where}")
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # nothing is left to be hurried
+            signal.signal(number, signal.SIG_IGN)  # the state is saved; no need to hurry
         if reason == signal.SIGUSR1 and self.requeue and trainer.is_global_zero:
             _requeue()
         return Left(0 if saved is not None else 128 + reason)
@@ -132,7 +132,7 @@ class GracefulStop(Callback):
 
 
 def _say(text: str) -> None:
-    # print() may be in the middle of a line when the signal comes.
+    # The signal may come while print() is in the middle of a line.
     os.write(2, f"\n{text}\n".encode())
 
 

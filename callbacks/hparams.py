@@ -1,4 +1,4 @@
-"""TensorBoard's tab of hyper-parameters: a run's settings beside its scores, a row a run."""
+"""TensorBoard's HParams tab: one row per run, with its settings and scores."""
 
 import inspect
 from collections.abc import Iterable
@@ -24,9 +24,9 @@ SHOWN = ("akl", "rho", "curriculum", "kl_coef", "seed")
 class HParams(WrittenOnce):
     """Writes what an ablation varies, and which scores to show beside it.
 
-    It goes into the run's own event file: ``SummaryWriter.add_hparams`` would make a run of its own
-    of it. The scores are the last values of tags that are logged anyway. A run without the end that
-    is written last has been cut off.
+    It writes to the run's own event file: ``SummaryWriter.add_hparams`` would create another run.
+    The scores are the last values of tags that are logged anyway. An end mark is written last; a
+    run without it was cut off.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class HParams(WrittenOnce):
         self._first_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Note where this process begins, too."""
+        """Also remember the step at which this process starts."""
         super().on_train_start(trainer, pl_module)
         self._first_step = pl_module.rollout_step
 
@@ -48,7 +48,7 @@ class HParams(WrittenOnce):
         writer.file_writer.add_summary(start)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Mark the run as finished, unless it was finished before and nothing was done."""
+        """Mark the run as finished, unless it was finished before and made no step now."""
         if not hasattr(pl_module, "kl_coef") or pl_module.rollout_step == self._first_step:
             return
         for logger in tensorboard_loggers(trainer):
@@ -57,7 +57,7 @@ class HParams(WrittenOnce):
 
 def show_first(experiment: Any, names: Iterable[str]) -> None:
     """Mark settings in an experiment's summary as those that differ between runs."""
-    # TensorBoard opens with five columns, in alphabetical order but for this mark.
+    # TensorBoard shows five columns at first, in alphabetical order except for this mark.
     plugin = experiment.value[0].metadata.plugin_data
     data = HParamsPluginData.FromString(plugin.content)
     for info in data.experiment.hparam_infos:
@@ -66,10 +66,10 @@ def show_first(experiment: Any, names: Iterable[str]) -> None:
 
 
 def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
-    """What an ablation varies, taken from the objects in force.
+    """What an ablation varies, read from the run's objects.
 
-    Every run has the same keys: TensorBoard takes its columns from whichever run it finds first.
-    Settings that only some classes have stand behind the class's name, where they are not the
+    Every run has the same keys, since TensorBoard takes its columns from the first run it finds.
+    Settings that only some classes have follow the class's name, and only if they are not the
     defaults: the columns are narrow.
     """
     akl = _first(trainer.callbacks, KLController)

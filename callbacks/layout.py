@@ -1,4 +1,4 @@
-"""TensorBoard's tab of custom scalars: the curves that belong together, in charts of their own."""
+"""TensorBoard's Custom Scalars tab: related curves in grouped charts."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -54,5 +54,5 @@ def scalar_layout(benchmarks: Iterable[str], ks: Sequence[int]) -> Layout:
 
 def lines(*tags: str) -> list[Any]:
     """A chart with a line for each of these tags."""
-    # TensorBoard takes patterns and is content with a tag that begins like one.
+    # TensorBoard takes patterns, which also match a tag that only begins with them.
     return ["Multiline", [re.escape(tag) + "$" for tag in tags]]

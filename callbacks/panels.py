@@ -18,11 +18,11 @@ PASS_RATE_EDGES = np.linspace(0, 1, 41)
 class TensorBoardPanels(Callback):
     """Histograms of pass-rates and weights, and a table of graded completions.
 
-    Other loggers are left alone: they have no such panels.
+    Other loggers are skipped, since they have no such panels.
 
     Args:
         every_steps: rollout steps between panels.
-        samples: completions a table.
+        samples: completions per table.
     """
 
     def __init__(self, every_steps: int = 10, samples: int = 8) -> None:
@@ -34,7 +34,7 @@ class TensorBoardPanels(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the panels when the count says so."""
+        """Write the panels every ``every_steps`` rollout steps."""
         step = pl_module.rollout_step
         if step % self.every_steps:
             return
@@ -54,7 +54,7 @@ class TensorBoardPanels(Callback):
 
 
 def completions_table(batch: RolloutBatch, samples: int) -> str:
-    """One completion each of the first questions, as a Markdown table with all markup escaped."""
+    """One completion of each of the first questions: a Markdown table with all markup escaped."""
     head = ("question", "gold", "completion", "correct", "reward", "end")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for q, question in enumerate(batch.source.questions[:samples]):

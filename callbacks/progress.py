@@ -1,4 +1,4 @@
-"""Progress in rollout steps, and at the end what training has changed."""
+"""Progress in rollout steps, and at the end how training changed the scores."""
 
 import time
 from math import ceil
@@ -20,12 +20,12 @@ _SHOWN = {"accuracy": "acc", "kl": "kl", "beta": "beta", "tokens_per_second": "t
 
 
 class RolloutProgress(ProgressBar):
-    """A Rich bar with accuracy, KL, beta, tokens a second and a finish time.
+    """A Rich bar with accuracy, KL, beta, tokens per second and a finish time.
 
-    Where the output is not a terminal it prints a line now and then instead.
+    If the output is not a terminal, it prints a line at intervals instead.
 
     Args:
-        every_steps: rollout steps between lines, where there is no terminal.
+        every_steps: rollout steps between these lines.
     """
 
     def __init__(self, every_steps: int = 10) -> None:
@@ -65,7 +65,7 @@ class RolloutProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Show the step just made."""
+        """Show the step just finished."""
         step = pl_module.rollout_step
         total = run_length(trainer)
         values = step_values(trainer, pl_module, batch)
@@ -108,7 +108,7 @@ class RolloutProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Say how far the evaluation has come, and when it will end."""
+        """Show the evaluation's progress and its finish time."""
         if isinstance(batch, RolloutBatch):
             self._say(self._clock.line(trainer, pl_module, batch))
 
@@ -123,7 +123,7 @@ class RolloutProgress(ProgressBar):
             self._say(f"logs: {trainer.log_dir}")
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -159,7 +159,7 @@ class _Values(ProgressColumn):
 def run_length(trainer: Any) -> int | None:
     """Rollout steps of the run, or optimizer steps of a supervised one; None if open-ended.
 
-    Of a run by rollouts as many as there are without refills: with them it ends sooner.
+    A budget of rollouts counts as steps without refills; with refills the run ends sooner.
     """
     for callback in trainer.callbacks:
         if isinstance(callback, StopAfter):
@@ -171,7 +171,7 @@ def run_length(trainer: Any) -> int | None:
 
 
 def step_values(trainer: Trainer, pl_module: Any, batch: Any) -> dict[str, float]:
-    """What the bar shows of a step, as far as it is known."""
+    """The values of a step that the bar shows, as far as they are known."""
     values = {tag: float(value) for tag, value in trainer.callback_metrics.items()}
     if hasattr(pl_module, "beta"):
         beta = pl_module.beta

@@ -25,5 +25,5 @@ class QuestionAKL(KLController):
         self.rho = rho
 
     def factor(self, batch: RolloutBatch, accuracy: float) -> Tensor:
-        """Rho of each question's pass-rate, once a rollout, [N]."""
+        """Rho of each question's pass-rate, one per rollout, [N]."""
         return question_factors(self.rho, batch.pass_rate_Q, batch.group_size)

@@ -21,13 +21,13 @@ STALE_SECONDS = 600.0
 class RolloutCheckpoint(Checkpoint):
     """Saves every k rollout steps, every m minutes and at the end; keeps the newest few.
 
-    ``last.ckpt`` points to the newest one and is set after that one is complete.
+    ``last.ckpt`` points to the newest one and is updated once that one is complete.
 
     Args:
         every_steps: rollout steps between saves; null for none by steps.
         every_minutes: minutes between saves, counted from the last one; null for none by time.
         keep: how many numbered checkpoints stay; null keeps all.
-        dirpath: where; by default ``checkpoints`` in the logger's run folder.
+        dirpath: folder to save in; by default ``checkpoints`` in the logger's run folder.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RolloutCheckpoint(Checkpoint):
         self._saved_when = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Agree on the folder, and clear away what a killed run left half written."""
+        """Agree on the folder, and remove what a killed run left half-written."""
         root = run_folder(trainer) / "checkpoints"
         self.folder = root if self.dirpath is None else Path(self.dirpath)
         if stage == "fit" and trainer.is_global_zero:
@@ -63,7 +63,7 @@ class RolloutCheckpoint(Checkpoint):
                     partial.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start the clock; a resumed run's state is saved already."""
+        """Start the clock; a resumed run's state is already saved."""
         self._saved_when = time.monotonic()
         self._saved_at = -1
         if trainer.ckpt_path is not None:
@@ -72,7 +72,7 @@ class RolloutCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when steps or minutes say so."""
+        """Save when enough steps or minutes have passed."""
         by_steps = self.every_steps and pl_module.rollout_step % self.every_steps == 0
         if by_steps or self._time_is_up(trainer):
             self.save(trainer, pl_module)
@@ -82,7 +82,7 @@ class RolloutCheckpoint(Checkpoint):
         self.save(trainer, pl_module)
 
     def save(self, trainer: Trainer, pl_module: Any) -> Path:
-        """Save the step at hand, unless that is done already; all processes together."""
+        """Save the current step, unless it is already saved; all processes take part."""
         if pl_module.rollout_step == self._saved_at:
             return self._saved
         path = self.folder / f"step={pl_module.rollout_step:06d}.ckpt"

@@ -1,4 +1,4 @@
-"""Every rollout in parquet, for whoever wants to read what the policy wrote."""
+"""Every rollout in parquet, to read what the policy wrote."""
 
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from fgexpo.update.batch import TrainingBatch
 class RolloutLog(Callback):
     """Writes graded rollouts, one file per rollout step or validation batch.
 
-    ``test`` keeps its own, by :class:`fgexpo.callbacks.EvaluationReport`.
+    ``test`` writes its own, through :class:`fgexpo.callbacks.EvaluationReport`.
 
     Args:
         save: off by default, since it grows with the run.
-        dirpath: where; by default ``rollouts`` in the logger's run folder.
+        dirpath: folder to write in; by default ``rollouts`` in the logger's run folder.
     """
 
     def __init__(self, save: bool = False, dirpath: str | None = None) -> None:

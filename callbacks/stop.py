@@ -12,7 +12,7 @@ class StopAfter(Callback):
     """Ends training after a number of rollout steps.
 
     Args:
-        steps: rollout steps of the whole run, those before a resumption included.
+        steps: rollout steps of the whole run, including those before it was resumed.
     """
 
     def __init__(self, steps: int) -> None:
@@ -21,7 +21,7 @@ class StopAfter(Callback):
         self.steps = steps
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """A finished run that is resumed does nothing, and says so."""
+        """Say so if a finished run is resumed, which then does nothing."""
         if pl_module.rollout_step >= self.steps:
             rank_zero_info(f"the run has made its {self.steps} rollout steps already")
             trainer.should_stop = True
@@ -35,12 +35,12 @@ class StopAfter(Callback):
 
 
 class StopAtBudget(Callback):
-    """Ends training with the step in which a number of rollouts is spent.
+    """Ends training after the step that uses up a budget of rollouts.
 
     Steps that refill their batch spend more than others; equal budgets compare them fairly.
 
     Args:
-        rollouts: of the whole run, over all processes, those before a resumption included.
+        rollouts: of the whole run, over all processes, including those before it was resumed.
     """
 
     def __init__(self, rollouts: int) -> None:
@@ -49,9 +49,9 @@ class StopAtBudget(Callback):
         self.rollouts = rollouts
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """A finished run that is resumed does nothing, and says so."""
+        """Say so if a finished run is resumed, which then does nothing."""
         if pl_module.num_rollouts >= self.rollouts:
-            rank_zero_info(f"the run has spent its {self.rollouts} rollouts already")
+            rank_zero_info(f"the run has already spent its {self.rollouts} rollouts")
             trainer.should_stop = True
 
     def on_train_batch_end(

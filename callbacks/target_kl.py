@@ -14,12 +14,12 @@ from .akl import KLController
 class TargetKL(KLController):
     """Raises the coefficient while the KL is above its target, and lowers it while it is below.
 
-    The proportional controller of Ziegler et al. (arXiv 1909.08593, section 2.2), stepped once a
-    rollout step by the KL of that step's updates. It does not look at accuracy.
+    The proportional controller of Ziegler et al. (arXiv 1909.08593, section 2.2), stepped once per
+    rollout step by the KL of that step's updates. It ignores accuracy.
 
     Args:
-        target: KL a token, in nats.
-        gain: largest relative change of the coefficient a step is a fifth of this.
+        target: KL per token, in nats.
+        gain: five times the largest relative change of the coefficient per step.
 
     Attributes:
         value: the factor in force.
@@ -36,7 +36,7 @@ class TargetKL(KLController):
         self.value = 1.0
 
     def factor(self, batch: RolloutBatch, accuracy: float) -> float:
-        """What the steps before have led to."""
+        """The factor that earlier steps have led to."""
         return self.value
 
     def on_train_batch_end(
@@ -44,7 +44,7 @@ class TargetKL(KLController):
     ) -> None:
         """Move the factor by this step's KL, which is the same on all processes."""
         kl = trainer.callback_metrics.get("kl")
-        if kl is not None:  # none of this step's updates was made
+        if kl is not None:  # all of this step's updates were skipped
             self.value = adapted_factor(self.value, float(kl), self.target, self.gain)
 
     def state_dict(self) -> dict[str, float]:

@@ -15,9 +15,9 @@ def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
 
 
 class WrittenOnce(Callback):
-    """Writes when a run starts, and not again when it goes on in the same folder.
+    """Writes when a run starts, and not again when it resumes in the same folder.
 
-    Only of runs with a KL coefficient: a supervised one has neither AKL nor a curriculum to show.
+    Only for runs with a KL coefficient: a supervised run has neither AKL nor a curriculum to show.
     """
 
     def __init__(self) -> None:

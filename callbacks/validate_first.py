@@ -8,7 +8,7 @@ from .validation_scores import ValidationScores
 
 
 class ValidateFirst(Callback):
-    """Runs one validation when a fresh run starts, or the one that a resumed run still owes.
+    """Runs one validation when a fresh run starts, or the one that a resumed run missed.
 
     A checkpoint is written before the validation of its step, which a kill or a signal may then
     prevent.
@@ -25,13 +25,13 @@ class ValidateFirst(Callback):
         if not trainer.enable_validation or not self._is_due(trainer, pl_module):
             return
         loop = trainer.fit_loop.epoch_loop.val_loop
-        loop.restarting = False  # it starts anew: its own state is of an earlier validation
+        loop.restarting = False  # start afresh: its state is from an earlier validation
         trainer.validating = True
         loop.run()
         trainer.training = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Remember how far validation has come."""
+        """Remember the step of the latest validation."""
         self.validated_at = pl_module.rollout_step
 
     def state_dict(self) -> dict[str, Any]:
@@ -47,8 +47,8 @@ class ValidateFirst(Callback):
         if step == 0:
             return True
         if trainer.should_stop:
-            # The run has made all its steps. The last checkpoint may be older than the last
-            # validation, so only what writes validations down knows whether that one was made.
+            # All steps are done. The last checkpoint may be older than the last validation, so only
+            # the callback that records validations knows whether that one took place.
             written = [c for c in trainer.callbacks if isinstance(c, ValidationScores)]  # pyright: ignore[reportAttributeAccessIssue]
             return any(not scores.has(step) for scores in written)
         # Only a count of batches over the whole run says which steps are due.

@@ -28,11 +28,11 @@ class ValidationScores(Callback):
             self._folder = run_folder(trainer) / FOLDER
 
     def has(self, step: int) -> bool:
-        """Whether the validation of a rollout step is written down."""
+        """Whether the scores of a rollout step's validation are on disk."""
         return self._path(step).is_file()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write what has just been found."""
+        """Write the scores just computed."""
         if not trainer.is_global_zero or trainer.state.fn != "fit":
             return
         step = pl_module.rollout_step

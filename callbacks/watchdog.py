@@ -1,7 +1,7 @@
 """A hung or dead process ends the run within a minute, with a sentence that names it.
 
-Without it a run whose verifier hangs stands still for ever, and one whose process dies may wait in
-a collective for half an hour.
+Without it, a run whose verifier hangs never ends, and one that loses a process may wait half an
+hour in a collective.
 """
 
 from typing import Any
@@ -17,11 +17,11 @@ from fgexpo.robustness.watchdog.thread import Monitor
 
 
 class Watchdog(Callback):
-    """Ends a run that no longer gets on, on every process, and says which one is to blame.
+    """Ends a stalled run on every process, and names the process that stalled it.
 
     Args:
-        timeout: seconds that a phase of a step may go without progress; ten times as much
-            between phases, where other callbacks do their work.
+        timeout: seconds that a phase of a step may last without progress; ten times as long
+            between phases, when other callbacks work.
     """
 
     def __init__(self, timeout: float = 45.0) -> None:
@@ -46,7 +46,7 @@ class Watchdog(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Every batch is progress, of modules too that do not say so themselves."""
+        """Count every batch as progress, since a module may not report its own."""
         beat()
 
     def on_validation_batch_end(
@@ -58,35 +58,35 @@ class Watchdog(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """So it is in validation."""
+        """Count every validation batch as progress."""
         beat()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Tell the others what this process dies of; if that is the loss of another, name it."""
+        """Tell the other processes why this one fails; if it lost another, name that one."""
         if self._monitor is None:
             return
         if trainer.world_size == 1 or isinstance(exception, SystemExit | KeyboardInterrupt):
             self._monitor.stop()
         elif self._monitor.fail(exception):
-            # The sentence stands last on the screen: the traceback of a lost connection, and a
-            # clean-up that waits for the dead, would help nobody.
+            # Exit now, so that this sentence is the last on the screen: the traceback of a lost
+            # connection, or a clean-up that waits for dead processes, would not help.
             for logger in trainer.loggers:
                 logger.finalize("failed")
             self._monitor.leave()
 
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Training is over; what follows, an export say, is not watched."""
+        """Stop watching: training is over, and later work such as an export is not watched."""
         if self._monitor is not None:
             self._monitor.stop()
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """The run has ended in order."""
+        """Stop watching: the run has ended normally."""
         if self._monitor is not None:
             self._monitor.stop()
 
 
 def _connect(trainer: Trainer) -> TCPStore | None:
-    """A store of our own: the process group's may be in use by a thread that hangs."""
+    """Open a separate store: a thread that hangs may be using the process group's."""
     if trainer.world_size == 1:
         return None
     assert isinstance(trainer.strategy, ParallelStrategy)

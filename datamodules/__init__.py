@@ -1,7 +1,7 @@
 """What is asked in training, and what the policy is judged by."""
 
 if __name__ != "fgexpo.datamodules":
-    raise ImportError("import fgexpo.datamodules: a bare import would make a second copy of it")
+    raise ImportError("import fgexpo.datamodules: a bare import would create a second copy")
 
 from .curriculum import CurriculumDataModule
 from .dataset import QuestionDataset

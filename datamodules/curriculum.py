@@ -1,4 +1,4 @@
-"""The data module that owns the pass-rate table and asks questions by it."""
+"""The data module that owns the pass-rate table and draws questions by it."""
 
 import json
 from pathlib import Path
@@ -24,25 +24,25 @@ Refresh = Literal["epoch", "step"]
 
 
 class CurriculumDataModule(LightningDataModule):
-    """Trains on a pool through a curriculum, evaluates on other questions.
+    """Draws training questions from a pool through a curriculum; evaluates on other questions.
 
     Args:
-        train: the pool.
+        train: the pool of training questions.
         val: evaluation sets by name, as in ``val/<name>/pass@1``.
-        questions_per_step: questions a rollout step, over all processes.
-        curriculum: pass-rates to weights.
-        decay: of the pass-rates' moving average, alpha of the paper.
+        questions_per_step: questions per rollout step, over all processes.
+        curriculum: turns pass-rates into sampling weights.
+        decay: decay of the pass-rates' moving average, the paper's alpha.
         refresh: recompute the weights every ``epoch`` or every ``step`` (the paper's Algorithm 1).
         steps_per_epoch: null for floor(pool / questions_per_step).
-        questions_per_eval_batch: questions that evaluation asks at once, a process.
+        questions_per_eval_batch: questions that each process asks at once in evaluation.
         warm_start: file of pass-rates by question id, as :meth:`save_pass_rates` writes it.
-        seed: of all draws.
-        root: folder in which the sources look for their files first, or copies of the hub's.
+        seed: seed of all draws.
+        root: folder where the sources first look for their files, or for copies of the hub's.
 
     Attributes:
         step: rollout steps observed.
         table: the pass-rates, once set up for training.
-        sampler: what draws, likewise.
+        sampler: draws the questions; set up likewise.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class CurriculumDataModule(LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """One batch a rollout step."""
+        """One batch per rollout step."""
         assert self.pool is not None and self.sampler is not None and self.trainer is not None
         local = self.questions_per_step // self.trainer.world_size
         return self.pool.loader(local, self.sampler)
@@ -138,7 +138,7 @@ class CurriculumDataModule(LightningDataModule):
         return self.val_dataloader()
 
     def observe(self, index: Tensor, pass_rate: Tensor) -> dict[str, float]:
-        """Learn how a step's questions went; training calls it once a step, before its update.
+        """Learn how a step's questions went; training calls this once per step, before the update.
 
         Args:
             index: rows of the pool that were asked, over all processes, [A].
@@ -158,7 +158,7 @@ class CurriculumDataModule(LightningDataModule):
         return {f"curriculum/{tag}": x for tag, x in (size | self.table.metrics()).items()}
 
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
-        """This process's share of another draw of the step at hand.
+        """This process's share of another draw for the current step.
 
         Args:
             wave: the draw's number within the step, from 1.
@@ -174,7 +174,7 @@ class CurriculumDataModule(LightningDataModule):
         return self.pool.batch(rows[self.sampler.own])
 
     def teardown(self, stage: str) -> None:
-        """Leave the pass-rates beside the logs, where the next run may start from them."""
+        """Write the pass-rates beside the logs, as a warm start for a later run."""
         trainer = self.trainer
         assert trainer is not None
         if stage == "fit" and trainer.is_global_zero and trainer.loggers:
@@ -199,13 +199,13 @@ class CurriculumDataModule(LightningDataModule):
         known = json.loads(Path(path).read_text())
         rows = [row for row, question in enumerate(self.pool.questions) if question.id in known]
         if not rows:
-            raise UserError(f"data.warm_start: {path!r} knows no question of this pool")
+            raise UserError(f"data.warm_start: {path!r} has no question of this pool")
         for row in rows:
             seen = known[self.pool.questions[row].id]
             self.table.pass_rates[row], self.table.visits[row] = seen
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the run's draws depend on; empty outside training."""
+        """Everything that later draws depend on; empty outside training."""
         if self.pool is None or self.sampler is None:
             return {}
         return {
@@ -224,10 +224,10 @@ class CurriculumDataModule(LightningDataModule):
         return {"pool": pool, "questions_per_step": self.questions_per_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where the state was taken, with the seed of then.
+        """Continue from a saved state, with its seed.
 
         Raises:
-            UserError: when the pool or the questions a step are others, and that is not allowed.
+            UserError: when the pool or the questions per step differ, and that is not allowed.
         """
         if self.pool is None or self.sampler is None or not state_dict:
             return

@@ -17,7 +17,7 @@ from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
 from fgexpo.types import QuestionBatch
 
-SAMPLE = 50  # prompts that are looked at for characters that a tokenizer drops
+SAMPLE = 50  # prompts checked for characters that the tokenizer drops
 Item = tuple[int, Question, list[int]]
 
 
@@ -65,7 +65,7 @@ class QuestionDataset(Dataset[Item]):
         self._warn_of_lost_characters(encoder)
 
     def _warn_of_lost_characters(self, encoder: PromptEncoder) -> None:
-        """A model is not to be judged by questions that its tokenizer cannot write."""
+        """Warn of characters that the tokenizer drops: the model cannot read such questions."""
         lost: set[str] = set()
         for question, prompt in list(zip(self.questions, self.prompts, strict=True))[:SAMPLE]:
             text = encoder.template.render(question.prompt, encoder.tokenizer)
@@ -83,9 +83,9 @@ class QuestionDataset(Dataset[Item]):
         return row, self.questions[row], self.prompts[row]
 
     def share(self, rank: int, world_size: int) -> list[int]:
-        """Rows that one of several processes evaluates, as many as each of the others.
+        """The rows that one process evaluates; every process gets equally many.
 
-        The last ones wrap around to the first rows; who counts must count a row once.
+        The last rows wrap around to the first ones, so a caller must count each row once.
         """
         size = math.ceil(len(self) / world_size)
         return [row % len(self) for row in range(rank, size * world_size, world_size)]
@@ -97,7 +97,7 @@ class QuestionDataset(Dataset[Item]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever a question, an answer, what it may be off by, or the order does."""
+        """Changes with any question, answer or allowed error, and with their order."""
         digest = hashlib.blake2b(digest_size=8)
         for question in self.questions:
             text = f"{question.id}\x1f{question.prompt}\x1f{question.answer}"
@@ -116,7 +116,7 @@ class QuestionDataset(Dataset[Item]):
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=self._collate,
-            # A generator of its own: the loader must not draw from torch's global one.
+            # A separate generator: the loader must not draw from torch's global one.
             generator=torch.Generator(),
         )
 

@@ -18,9 +18,9 @@ class EvaluationDataModule(LightningDataModule):
 
     Args:
         sets: evaluation sets by name, as in ``test/<name>/pass@1``.
-        root: folder that the sets' files are looked for in first.
-        questions_per_batch: questions asked at once, a process; a killed test loses no more.
-        seed: unused, evaluation draws by the model's; the command line hands it to every data
+        root: folder where the sets' files are first looked for.
+        questions_per_batch: questions each process asks at once; a killed test loses at most these.
+        seed: unused: evaluation uses the model's seed. The command line passes it to every data
             module.
     """
 

@@ -12,29 +12,29 @@ from fgexpo.seeding import hash_seed
 
 
 class CurriculumSampler(WeightedRandomSampler):
-    """Draws the questions of each step from the weights as they stand at that moment.
+    """Draws the questions of each step from the weights of that moment.
 
     Within a step questions are distinct (successive sampling: each draw is proportional to the
     weights of those not yet drawn); between steps they may come again. So an epoch is not a
-    permutation of the pool, on which weights would do nothing.
+    permutation of the pool, in which weights would have no effect.
 
-    Every step's draw is seeded by (seed, step), so it depends neither on how the run was
-    interrupted nor on the number of processes, each of which takes its share of the same draw. A
-    step may draw again, in waves, each seeded by (seed, step, wave).
+    Every step's draw is seeded by (seed, step). It depends neither on interruptions nor on the
+    number of processes, each of which takes its share of the same draw. A step may draw again, in
+    waves, each seeded by (seed, step, wave).
 
     Args:
         weights: unnormalised, float64 [M].
         questions_per_step: over all processes.
         steps_per_epoch: after which Lightning's epoch ends.
-        seed: of all draws.
-        rank: this process.
+        seed: seed of all draws.
+        rank: this process's rank.
         world_size: number of processes.
 
     Attributes:
-        step: the next step to draw; advanced by whoever trains.
+        step: the next step to draw; advanced once training has observed it.
 
     Raises:
-        UserError: for a pool smaller than a step, or a step that the processes do not divide.
+        UserError: for a pool smaller than a step, or a step that the processes cannot share evenly.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class CurriculumSampler(WeightedRandomSampler):
         self.weights = weights
 
     def draw(self, step: int, wave: int = 0, asked: Sequence[int] = ()) -> list[int]:
-        """Rows of all processes' questions, in the order drawn.
+        """The rows of all processes' questions, in the order drawn.
 
         Args:
             step: of training.
@@ -99,16 +99,16 @@ class CurriculumSampler(WeightedRandomSampler):
         return draw_distinct(weights, self.questions_per_step, generator).tolist()
 
     def __iter__(self) -> Iterator[int]:
-        """The rest of this epoch, this process's share, each step drawn when it is reached.
+        """This process's share of the rest of the epoch; each step is drawn when it is reached.
 
         Raises:
-            RuntimeError: when a step is asked for before the one before it was trained on.
+            RuntimeError: when a step is requested before the previous one was trained on.
         """
         end = (self.step // self.steps_per_epoch + 1) * self.steps_per_epoch
         for step in range(self.step, end):
             if step != self.step:
                 raise RuntimeError(
-                    f"questions of step {step} are asked for, but step {self.step} has not been "
-                    "observed yet: the loader prefetches, or nobody calls the datamodule's observe"
+                    f"step {step} was requested before step {self.step} was observed: either the "
+                    "loader prefetches, or nothing calls the data module's observe"
                 )
             yield from self.draw(step)[self.own]

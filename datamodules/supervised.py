@@ -26,10 +26,10 @@ class SupervisedDataModule(LightningDataModule):
 
     Args:
         val: evaluation sets by name.
-        batch_size: solutions a step.
+        batch_size: solutions per step.
         questions_per_eval_batch: questions that evaluation asks at once.
-        levels: of the problems; null for all. What is left out stays hopeless for the base.
-        seed: of the stream.
+        levels: levels of the problems; null for all. Levels left out stay hopeless for the base.
+        seed: seed of the stream.
 
     Raises:
         UserError: for no level, or one that the world does not have.

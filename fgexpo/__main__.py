@@ -4,8 +4,8 @@ import importlib.util
 import os
 import sys
 
-# Two busy-waiting OpenMP threads can be ten times slower than one; sleeping ones are not. Some ten
-# microseconds of waiting awake save the waking up between small operations.
+# Two busy-waiting OpenMP threads can be ten times slower than one; sleeping threads are not. A busy
+# wait of about ten microseconds saves the cost of waking up between small operations.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,4 +1,4 @@
-"""Where a run's files go, and how they are written: whole and on disk, or not at all."""
+"""Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from lightning.pytorch import Trainer
 def run_folder(trainer: Trainer) -> Path:
     """The logger's folder of this run, the same on all processes.
 
-    The processes agree on it together, so call it where all of them come by: in ``setup``.
+    The processes agree on it together, so call it where all of them do: in ``setup``.
     """
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Lend a path to write to, beside ``path``, and give the file its name once it is on disk.
+    """Yield a temporary path beside ``path``; rename the file to ``path`` once it is on disk.
 
-    Without the flush a power cut may leave the name without the content.
+    Without the flush, a power cut may leave the name without the content.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Lend a folder to write to, beside ``path``, and put it there, for the old one, when done."""
+    """Yield a temporary folder beside ``path``; replace ``path`` by it when done."""
     path = Path(path)
     partial = _partial(path)
     partial.mkdir(parents=True)
@@ -56,18 +56,18 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a file of JSON."""
+    """Write a JSON file."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write a file of text."""
+    """Write a text file."""
     with whole_file(path) as partial:
         partial.write_text(content)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk."""
+    """Flush the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -76,7 +76,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Put all that is in a folder on disk, its own folders included."""
+    """Flush everything in a folder to disk, including its subfolders."""
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             sync_folder(path)
@@ -87,5 +87,5 @@ def sync_tree(folder: Path) -> None:
 
 
 def _partial(path: Path) -> Path:
-    # Named after the process: two that write the same file do not write into each other's.
+    # Named after the process, so that two processes never write into each other's file.
     return path.with_name(f".{path.name}.{os.getpid()}.partial")

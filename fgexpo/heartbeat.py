@@ -1,7 +1,7 @@
-"""What this process is doing and whether it gets on, for whoever watches it.
+"""What this process is doing, and whether it makes progress: a record for the watchdog.
 
-A process-wide record: work is done by one thread, and whatever takes long says ``beat()`` now and
-then, in an engine, a verifier or a plug-in alike. :class:`fgexpo.callbacks.Watchdog` reads it.
+The record is process-wide, since one thread does the work. Any long task calls ``beat()`` at
+intervals: an engine, a verifier or a plug-in. :class:`fgexpo.callbacks.Watchdog` reads it.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 PATIENT = 10.0
 BETWEEN = "between phases"
-# Entered right before processes talk, so that whoever waits has come further than whoever hangs.
+# Entered right before processes communicate, so that a waiting process is ahead of a hanging one.
 EXCHANGE = "waiting for the others"
 
 
@@ -19,11 +19,11 @@ class Pulse:
     """A reading.
 
     Attributes:
-        phase: what is being done.
-        position: phases entered so far; the same sequence on every process, so whoever has the
-            smaller one is the one that others wait for.
-        beats: grows while there is progress.
-        patience: how many times the usual limit this phase may go without a beat.
+        phase: the current work.
+        position: phases entered so far; the sequence is the same on every process, so the others
+            wait for the process with the smallest one.
+        beats: grows with progress.
+        patience: multiple of the usual limit that this phase may last without a beat.
     """
 
     phase: str = "set-up"
@@ -46,7 +46,7 @@ def read() -> Pulse:
 
 
 def enter(name: str, patience: float = 1.0) -> None:
-    """Say that another phase begins."""
+    """Start another phase."""
     _pulse.phase, _pulse.patience = name, patience
     _pulse.position += 1
     beat()
@@ -54,7 +54,7 @@ def enter(name: str, patience: float = 1.0) -> None:
 
 @contextmanager
 def phase(name: str, patience: float = 1.0) -> Iterator[None]:
-    """Do the work inside under this name; after an error it stays, to tell what failed."""
+    """Run the block as a phase of this name; after an error the name stays, to tell what failed."""
     outer = (_pulse.phase, _pulse.patience)
     enter(name, patience)
     yield

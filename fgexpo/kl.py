@@ -1,4 +1,4 @@
-"""Accuracy-conditioned KL scaling (AKL): how hard the reference pulls, by how well the batch went.
+"""Accuracy-conditioned KL scaling (AKL): the batch's accuracy sets how hard the reference pulls.
 
 Equation (4) of FG-ExPO (arXiv 2605.11403): ``beta_eff = beta * rho(acc)`` with acc the mean
 correctness over all rollouts of the *current* batch. A failing batch loosens the leash (explore), a

@@ -1,4 +1,4 @@
-"""What n samples of a question say: pass@k, maj@k, and how the samples are gathered."""
+"""Scores from n samples per question: pass@k, maj@k, and how the samples are gathered."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-# What is kept of each sample, in this order. A vote is a number for the answer given.
+# The fields kept of each sample, in this order. A vote is a number that stands for the answer.
 FIELDS = ("correct", "vote", "tokens", "truncated", "timed_out")
 NO_VOTE = -1
 
@@ -35,12 +35,12 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def majority_at_k(correct: int, wrong: tuple[int, ...], silent: int, k: int) -> float:
     """Probability that the most frequent answer of k samples, drawn from all, is correct.
 
-    Exact: the mean over every subset of k samples, a tie being settled by chance (self-consistency,
-    arXiv 2203.11171). Samples without an answer do not vote; without any vote nothing is correct.
+    Exact: the mean over every subset of k samples, with ties broken at random (self-consistency,
+    arXiv 2203.11171). Samples without an answer do not vote; a subset without a vote is wrong.
 
     Args:
-        correct: samples whose answer is right; they vote together, however they write it.
-        wrong: samples behind each wrong answer.
+        correct: samples whose answer is right; they vote together, whatever its notation.
+        wrong: samples with each wrong answer.
         silent: samples without an answer.
         k: votes taken.
 
@@ -52,7 +52,7 @@ def majority_at_k(correct: int, wrong: tuple[int, ...], silent: int, k: int) -> 
         raise ValueError(f"maj@k needs 1 <= k <= n, got k={k}, n={n}")
     won = Fraction(0)
     for votes in range(1, min(correct, k) + 1):
-        # Answers too rare to reach as many votes cannot matter: they are as good as silent.
+        # Answers too rare to reach this many votes cannot win: they count as silent.
         free = silent + sum(size for size in wrong if size < votes)
         rivals = [size for size in wrong if size >= votes]
         for (used, ties), ways in _ways(rivals, votes, k - votes).items():
@@ -104,7 +104,7 @@ class GradedSamples(Metric):
     """The samples of every question, exact over processes whose shares overlap or differ.
 
     Args:
-        n: samples a question.
+        n: samples per question.
     """
 
     rows: list[Tensor]
@@ -117,7 +117,7 @@ class GradedSamples(Metric):
 
     def update(self, index_Q: Tensor, samples: Tensor) -> None:
         """Add questions: their rows in the dataset, [Q], and their samples, [Q, 5, n]."""
-        assert samples.shape[1:] == (len(FIELDS), self.n), f"expected {self.n} samples a question"
+        assert samples.shape[1:] == (len(FIELDS), self.n), f"expected {self.n} samples per question"
         self.rows.append(torch.cat([index_Q[:, None], samples.flatten(1)], 1))
 
     def compute(self) -> dict[int, Tensor]:

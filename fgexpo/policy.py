@@ -1,4 +1,4 @@
-"""What GRPO and supervised learning share: a policy that is asked, graded and evaluated."""
+"""What GRPO and supervised learning share: a policy that samples, is graded and is evaluated."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -32,18 +32,18 @@ from .update.nonfinite import nonfinite_weight
 
 
 class PolicyModule(LightningModule):
-    """A causal LM with its tokenizer, rollout engine and verifier; evaluates by pass@k.
+    """A causal LM with its tokenizer, rollout engine and verifier; evaluated by pass@k.
 
     Args:
         name: Hugging Face folder or hub id of the model to start from.
         template: how a question becomes a prompt.
-        engine: what samples completions.
-        verifier: what says whether they are right.
-        max_prompt_tokens: longer prompts are dropped, with a count in the log.
+        engine: samples the completions.
+        verifier: decides whether they are right.
+        max_prompt_tokens: longer prompts are dropped, and counted in the log.
         evaluation: how validation and test sample.
-        dtype: of the weights in memory; ``bf16-mixed`` training still wants ``float32`` here.
+        dtype: of the weights in memory; use ``float32`` for ``bf16-mixed`` training too.
         lora: train adapters beside frozen weights; null trains all weights.
-        activation_checkpointing: compute a layer's activations again in the backward pass: less
+        activation_checkpointing: recompute a layer's activations in the backward pass: less
             memory, about a third more time.
         seed: of all rollouts.
 
@@ -87,18 +87,18 @@ class PolicyModule(LightningModule):
             self.max_positions(), max_prompt_tokens, evaluation.sampling, "evaluation.sampling"
         )
 
-    # What a subclass that does not start from a folder replaces.
+    # A subclass that does not start from a folder overrides these.
 
     def open_tokenizer(self) -> Any:
         """The tokenizer of ``name``."""
         return load_tokenizer(self.name)
 
     def max_positions(self) -> int | None:
-        """Longest sequence of the model, if it says so."""
+        """The model's longest sequence, if its configuration states one."""
         return getattr(load_config(self.name), "max_position_embeddings", None)
 
     def longest(self) -> int:
-        """Tokens that a prompt and its completion may have together."""
+        """The most tokens of a prompt with its completion."""
         return self.prompts.max_prompt_tokens + self.evaluation.sampling.max_new_tokens
 
     def open_policy(self) -> nn.Module:
@@ -106,7 +106,7 @@ class PolicyModule(LightningModule):
         return load_model(self.name, self.dtype_name)
 
     def configure_model(self) -> None:
-        """Open the policy, once for all of Lightning's stages."""
+        """Load the policy, once for all of Lightning's stages."""
         if self.policy is not None:
             return
         with on_cpu():
@@ -120,7 +120,7 @@ class PolicyModule(LightningModule):
         self.policy = to_strategy(policy, self.trainer).train()
 
     def opened(self, policy: nn.Module) -> None:
-        """The weights are as they were opened, on every process, and nothing was added yet."""
+        """Hook: the weights are loaded on every process, and nothing has been added yet."""
 
     def on_train_start(self) -> None:
         """Check that all processes have resumed at the same step."""
@@ -132,7 +132,7 @@ class PolicyModule(LightningModule):
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """No gradient, eval mode, and the trainer's precision, which batch hooks run without.
+        """Disable gradients, set eval mode, use the trainer's precision, which batch hooks lack.
 
         Without the precision, log-probs made in a hook differ from those of the training step.
         """
@@ -152,14 +152,14 @@ class PolicyModule(LightningModule):
         seed_of: Callable[[str, int], int],
         setting: str = "model.sampling",
     ) -> RolloutBatch:
-        """Sample and verify ``count`` completions a question.
+        """Sample and verify ``count`` completions per question.
 
         Args:
             batch: Q questions.
             count: G.
-            sampling: how.
-            seed_of: seed of a rollout by question id and sample number.
-            setting: where ``sampling`` comes from, for error messages.
+            sampling: how to draw them.
+            seed_of: a rollout's seed from its question's id and its sample number.
+            setting: name of the setting behind ``sampling``, for error messages.
         """
         started = time.perf_counter()
         request = RolloutRequest(
@@ -192,20 +192,20 @@ class PolicyModule(LightningModule):
         return rollouts
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Outside training, questions become graded rollouts here."""
+        """Turn questions into graded rollouts, outside training."""
         if isinstance(batch, QuestionBatch) and not self.trainer.training:
             return self._evaluate(batch)
         return batch
 
     def _evaluate(self, batch: QuestionBatch) -> RolloutBatch | QuestionBatch:
-        # No step in the seed: two evaluations of one run differ by the policy alone.
+        # No step in the seed: two evaluations of one run differ only by the policy.
         def seed_of(question: str, sample: int) -> int:
             return hash_seed(self.seed, "evaluation", batch.dataset, question, sample)
 
         settings = self.evaluation
         asked = self.evaluator.still_to_ask(batch)
         if self.together() and any_process(self.trainer, bool(len(asked))):
-            # Another process has something to ask, and waits for this one's share of the work.
+            # Another process has a question left and waits for this one to take part.
             asked = asked if len(asked) else batch.select([0])
         if not len(asked):
             return asked
@@ -232,7 +232,7 @@ class PolicyModule(LightningModule):
     def predict_step(
         self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0
     ) -> RolloutBatch:
-        """Graded rollouts, for callbacks that write them down."""
+        """Return graded rollouts, for callbacks that save them."""
         return batch
 
     def _log_scores(self, stage: str, loaders: Any) -> None:
@@ -240,7 +240,7 @@ class PolicyModule(LightningModule):
             name = loader.dataset.name
             found = self.evaluator.close(name, loader.dataset.questions)
             tagged = {f"{stage}/{name}/{tag}": score for tag, score in found.items()}
-            # All processes have the same scores; sync_dist says so to Lightning.
+            # All processes have the same scores; sync_dist tells Lightning so.
             self.log("step", float(self.rollout_step), sync_dist=True)  # the loggers' x-axis
             self.log_dict(tagged, sync_dist=True)
 
@@ -264,10 +264,10 @@ class PolicyModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counter and, in training, the seed that the run began with.
+        """Restore the counter and, in training, the run's first seed.
 
         Raises:
-            UserError: when the checkpoint has other adapters than this policy.
+            UserError: when the checkpoint's adapters differ from this policy's.
         """
         check_same_adapters(checkpoint["fgexpo"].get("lora"), self.lora)
         if self.trainer.state.fn == "fit":

@@ -1,4 +1,4 @@
-"""A verifiable question; free of torch, since the grading workers and readers need no more."""
+"""A verifiable question; free of torch, so that grading workers and readers start fast."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -12,7 +12,7 @@ class Question:
         id: unique and stable in its dataset; seeds the question's rollouts.
         prompt: the bare question, before any template.
         answer: the gold answer, without a box.
-        tags: what results are broken down by, for example ``{"level": "2"}``.
+        tags: properties to break results down by, for example ``{"level": "2"}``.
         relative_error: how far a numeric answer may be off, as a share of the gold one.
         absolute_error: the same, in the answer's own unit; either is enough.
     """
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         correct: the answer equals the gold answer.
-        answer: what was taken for the final answer; None if there was none.
+        answer: the final answer that was found; None if there was none.
         timed_out: grading hung or broke its worker; then ``correct`` is False.
     """
 

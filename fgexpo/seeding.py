@@ -1,7 +1,7 @@
-"""Random numbers that depend on what they are for, not on when or where they are drawn.
+"""Random numbers that depend on their purpose, not on when or where they are drawn.
 
-A sample's numbers are a hash of (seed, step, question, sample), so it does not depend on what
-shares its batch, how many processes run, or whether the run was resumed.
+A sample's numbers are a hash of (seed, step, question, sample), so they do not depend on the
+rest of its batch, on the number of processes, or on whether the run was resumed.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hash_seed(*parts: int | str) -> int:
-    """A 63-bit seed from any mix of ints and strings; stable over machines and versions."""
+    """A 63-bit seed from any mix of ints and strings; stable across machines and versions."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1

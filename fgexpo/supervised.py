@@ -22,7 +22,7 @@ class SupervisedModule(PolicyModule):
         optimizer: makes the optimizer from the parameters.
         warmup_steps: steps over which the learning rate rises to its constant value.
         cooldown_steps: steps over which it falls to zero, at ``trainer.max_steps``; 0 for never.
-        **policy: the rest goes to :class:`PolicyModule`.
+        **policy: passed on to :class:`PolicyModule`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SupervisedModule(PolicyModule):
             return self.from_scratch.model()
 
     def setup(self, stage: str) -> None:
-        """Check that a falling learning rate has an end, and that there is one process.
+        """Check that a falling learning rate has an end, and that the run has one process.
 
         Raises:
             UserError: when ``trainer.max_steps`` is not set, or for several processes.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from .errors import UserError
 
 BOX_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
-# DAPO's prompt (arXiv 2503.14476) to the letter: models that were trained on it know no other.
+# DAPO's prompt (arXiv 2503.14476), verbatim: models that were trained on it know no other.
 LINE_INSTRUCTION = (
     "Solve the following math problem step by step. The last line of your response should be of "
     "the form Answer: $Answer (without quotes) where $Answer is the answer to the problem."
@@ -21,12 +21,12 @@ Answer = Literal["box", "line"]
 
 
 class Template(ABC):
-    r"""Turns a question into prompt text and says what ends a completion.
+    r"""Turns a question into prompt text and defines what ends a completion.
 
     Attributes:
         stop_tokens: tokens that end a completion, besides the tokenizer's eos.
-        answer: how it asks for the final answer: in a ``\boxed{}``, on a last line ``Answer:``, or
-            None when it does not ask.
+        answer: where it asks for the final answer: in a ``\boxed{}``, or on a last line
+            ``Answer:``; None when it does not ask.
     """
 
     stop_tokens: tuple[str, ...] = ()
@@ -77,11 +77,11 @@ class ChatMLBox(Template):
 
 
 class AnswerLine(Template):
-    """DAPO's prompt: asks for a last line ``Answer: $Answer``, and reminds of it.
+    """DAPO's prompt: asks for a last line ``Answer: $Answer``, twice.
 
     Args:
-        stop_tokens: what ends a completion besides the tokenizer's eos; a base model whose chat
-            template closes a turn with another token needs that one here.
+        stop_tokens: tokens that end a completion, besides the tokenizer's eos; a base model whose
+            chat template closes a turn with another token needs that token here.
     """
 
     answer = "line"
@@ -98,7 +98,7 @@ class AnswerLine(Template):
 
 
 class Custom(Template):
-    """One's own text.
+    """A prompt text of your own.
 
     Args:
         text: the whole prompt, special tokens included, with ``{question}`` where the question
@@ -123,7 +123,7 @@ def _user_turn(text: str, tokenizer: Any) -> str:
 
 
 class PromptEncoder:
-    """A tokenizer and a template together.
+    """A tokenizer with a template.
 
     Args:
         tokenizer: a Hugging Face tokenizer.
@@ -160,7 +160,7 @@ class PromptEncoder:
         return tokens if len(tokens) <= self.max_prompt_tokens else None
 
     def tokens(self, question: str) -> list[int]:
-        """Token ids of the prompt, however many."""
+        """Token ids of the prompt, whatever their number."""
         text = self.template.render(question, self.tokenizer)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 

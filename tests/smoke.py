@@ -134,7 +134,7 @@ def smoke(name, folder, data):
     short = ["--trainer.val_check_interval=2", "--checkpoint.every_steps=1"]
     run(folder, *fit, *short, "--steps=2", cold=name == COLD)
     log = run(folder, *fit, *short, "--steps=3", "--ckpt_path=last")
-    assert "going on from" in log and "step=000002.ckpt" in log, log
+    assert "resuming from" in log and "step=000002.ckpt" in log, log
     last = next(folder.glob(f"runs/{name}/*/checkpoints/last.ckpt"))
     assert last.resolve().name == "step=000003.ckpt"
     run(folder, "export", f"--ckpt_path={last}", f"--out=exported-{name}", devices=1)

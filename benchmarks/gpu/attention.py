@@ -1,7 +1,7 @@
 """Which attention kernel training really uses, and how long each of them takes.
 
-PyTorch picks a kernel by itself. For causal attention with fewer key than query heads some of them
-refuse, and the last resort, plain matrix products, keeps an [L, L] matrix a head.
+PyTorch picks a kernel by itself. For causal attention with fewer key than query heads, some kernels
+refuse, and the last resort, plain matrix products, keeps an [L, L] matrix per head.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def kernels(averages: list[Any]) -> str:
 
 
 def attention(setting: Setting) -> Iterator[Finding]:
-    """What one micro-batch of training uses, then every kernel on a bucket of that size."""
+    """Find a training micro-batch's kernel, then time every kernel on a bucket of that size."""
     policy, rollouts = open_policy(setting), real_rollouts(setting)
     part = rollouts.sequences.select(
         cut_rollouts(policy, rollouts, setting.size.micro_tokens[0])[0]

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of work on a device, and which operations it spends them on."""
+"""Seconds and peak memory of work on a device, and the operations that take them."""
 
 import gc
 import statistics
@@ -20,8 +20,8 @@ class Measured:
 
     Attributes:
         seconds: of each run.
-        peak: bytes of tensors at the worst moment, those included that were there before; None
-            where that is not counted.
+        peak: bytes of tensors at the worst moment, including earlier ones; None where that is not
+            counted.
     """
 
     seconds: list[float]
@@ -41,7 +41,7 @@ class Measured:
 
 
 def synchronise(device: str) -> None:
-    """Wait until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -73,7 +73,7 @@ def measure(work: Callable[[], Any], device: str, repeats: int) -> Measured | No
 
 
 def tidy(device: str) -> None:
-    """Give back what nothing refers to any more."""
+    """Free memory that nothing refers to any more."""
     gc.collect()
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -85,7 +85,7 @@ def gib(size: int | None) -> str:
 
 
 def profiled(work: Callable[[], Any], device: str) -> list[Any]:
-    """Averages of all operations of one run, as torch's profiler has them."""
+    """Averages of all operations of one run, from torch's profiler."""
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if device == "cuda":
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
@@ -96,7 +96,7 @@ def profiled(work: Callable[[], Any], device: str) -> list[Any]:
 
 
 def dearest(averages: list[Any], device: str, count: int) -> list[tuple[str, int, float]]:
-    """Name, calls and share of the device's time of the operations that take most of it."""
+    """Name, calls and share of the device's time of the slowest operations."""
     field = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
     # Operations, not the kernels that they start, which are listed a second time.
     found = [a for a in averages if a.device_type == torch.autograd.DeviceType.CPU]

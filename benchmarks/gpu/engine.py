@@ -1,4 +1,4 @@
-"""vLLM in the same process as the policy: speed, hand-over of weights, sleep, and agreement."""
+"""vLLM in the same process as the policy: speed, transfer of weights, sleep, and agreement."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -21,20 +21,20 @@ from .report import Check, Finding, Note, Row, below
 from .scale import Setting
 from .work import open_policy, request
 
-# As by default. On a CPU, where it is for tests, other processes' memory counts as used too.
+# The default. On a CPU, which is for tests, other processes' memory counts as used too.
 MEMORY = {"cuda": 0.4, "cpu": 0.2}
 TABLE = "Life of the engine"
-CHECKED = 8  # tokens of a completion where nothing but agreement is wanted
-CHANGE = -1.0  # times the LM head: old weights would show, and rounding stays what it is
+CHECKED = 8  # tokens per completion when only agreement is checked
+CHANGE = -1.0  # factor on the LM head: old weights would show, and rounding does not change
 
 
 def installed() -> bool:
-    """Whether vLLM is here."""
+    """Whether vLLM is installed."""
     return importlib.util.find_spec("vllm") is not None
 
 
 def engine(setting: Setting) -> Iterator[Finding]:
-    """Open, generate, hand over, sleep and wake."""
+    """Open, generate, transfer weights, sleep and wake."""
     if not installed():
         yield Note("vLLM is not installed here: not run.")
         return
@@ -118,13 +118,13 @@ def _speed(vllm: VLLM, policy: Any, setting: Setting) -> Iterator[Finding]:
 
 
 def _take_over(vllm: VLLM, policy: Any, device: str) -> float:
-    """Seconds of what ``generate`` does first when the weights have changed."""
+    """Seconds that ``generate`` first takes when the weights have changed."""
     with isolate_rng(), torch.no_grad():
         return seconds_of(lambda: vllm._take_over(policy), device)
 
 
 def _free(device: str) -> int:
-    """Bytes of the device that nobody uses, as its driver counts them."""
+    """Unused bytes of the device, as its driver counts them."""
     if device == "cpu":
         return 0
     tidy(device)

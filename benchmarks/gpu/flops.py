@@ -3,9 +3,9 @@
 A forward pass of a sequence of L tokens takes 2 x (parameters of the layers' matrices) x L and, in
 causal attention, 2 x layers x heads x channels x L^2: two products of 2 x L^2 x heads x channels,
 of which the mask leaves half. The LM head takes 2 x (its parameters) for every token whose log-prob
-is asked for. An update takes three forward passes. What is computed a second time, by activation
-checkpointing or by the LM head's slices, does not count, nor does padding: that is model-FLOP
-utilisation, not how busy the GPU is.
+is needed. An update takes three forward passes. Recomputation by activation checkpointing or by the
+LM head's slices does not count, nor does padding: this measures model-FLOP utilisation, not how
+busy the GPU is.
 """
 
 import re
@@ -16,7 +16,7 @@ from fgexpo.plan.shape import elements, shape_of
 from fgexpo.plan.timing import GPUS
 from fgexpo.rollout.vllm.cache_size import head_width
 
-# What torch calls the GPUs of the data sheet; a variant with other peaks matches none of them.
+# Torch's names for the GPUs of the data sheet; a variant with other peaks matches none of them.
 NAMES = {
     r"A100[- ](SXM4|PCIE)?.*": "a100",
     r"H100 80GB HBM3": "h100",
@@ -57,7 +57,7 @@ class Flops:
         return sum(self.body(p + c) + self.logits(c) for p, c in rows)
 
     def generate(self, prompts: list[int], group: int, new: int) -> float:
-        """``group`` completions of ``new`` tokens a prompt, which is read once; the last is not."""
+        """``group`` completions of ``new`` tokens; the prompt is read once, the last token not."""
         one = sum(self.body(p) + self.logits(1) for p in prompts)
         each = sum(self.body(p + new - 1, p) + self.logits(new - 1) for p in prompts)
         return one + group * each

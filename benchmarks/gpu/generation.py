@@ -1,4 +1,4 @@
-"""Generation by the policy itself: tokens a second, model-FLOP utilisation and peak memory."""
+"""Generation by the policy itself: tokens per second, model-FLOP utilisation and peak memory."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -44,7 +44,7 @@ def generation(setting: Setting) -> Iterator[Finding]:
 
 
 def generate(policy: Any, setting: Setting, decoding: Decoding) -> Completions:
-    """One wave, as a training step asks for it."""
+    """One wave, as in a training step."""
     rows = decoding.questions * setting.size.group
     with torch.no_grad(), autocast(setting.device):
         found = Native(max_rows=rows).generate(policy, request(setting, decoding))
@@ -53,7 +53,7 @@ def generate(policy: Any, setting: Setting, decoding: Decoding) -> Completions:
 
 
 def decoding_cells(setting: Setting, decoding: Decoding) -> dict[str, str]:
-    """What is decoded, for a table."""
+    """The work's cells of a table."""
     group = setting.size.group
     return {
         "rollouts": f"{decoding.questions} x {group}",

@@ -1,4 +1,4 @@
-"""What this machine is."""
+"""Facts about this machine."""
 
 import importlib.metadata
 import platform
@@ -47,7 +47,7 @@ def machine(setting: Setting) -> Iterator[Finding]:
 
 
 def _versions() -> dict[str, str]:
-    # On a CPU the package has another name than its module.
+    # On a CPU, the package's name differs from its module's.
     vllm = importlib.metadata.packages_distributions().get("vllm")
     return {
         "Python": platform.python_version(),

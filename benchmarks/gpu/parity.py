@@ -1,8 +1,8 @@
 """Do all ways of computing log-probs agree, in float32 and in bf16 over the same weights?
 
-The yardstick is float32 with padded rows, attention by plain matrix products and whole logits:
-nothing that was made to be fast. In bf16 two right ways differ by rounding, each about as far from
-the yardstick as bf16 itself is, so that what is allowed between them is measured, not assumed.
+The yardstick is float32 with padded rows, attention by plain matrix products and full logits: none
+of it optimised. In bf16, two correct ways differ by rounding, each about as far from the yardstick
+as bf16 itself, so the tolerance between them is measured, not assumed.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ Found = dict[str, Tensor]
 def parity(setting: Setting) -> Iterator[Finding]:
     """Log-probs and entropies four ways in both precisions, then gradients."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    # Whose checkpointing is for gradients, which then need little more than themselves.
+    # Checkpointing, so that gradients need little memory besides their own.
     policy = open_policy(setting, checkpointing=True).eval()
     lengths = [max(1, int(share * setting.size.new)) for share in SHARES]
     rollouts = draw_rollouts(setting, list(setting.size.prompt), lengths, len(SHARES) // 2)
@@ -105,7 +105,7 @@ def _fast(policy: Any, sequences: Sequences, device: str, bf16: bool, kind: str)
 
 
 def _plain(policy: Any, sequences: Sequences, device: str, bf16: bool) -> Found:
-    """What one would write first, the logits a block of rows at a time for their memory's sake."""
+    """The naive way, with logits in blocks of rows to save memory."""
     policy.set_attn_implementation("sdpa")
     row_M, column_M = sequences.mask_NT.nonzero(as_tuple=True)
     place_M = sequences.prompt_lengths_N[row_M] + column_M
@@ -119,7 +119,7 @@ def _plain(policy: Any, sequences: Sequences, device: str, bf16: bool) -> Found:
         for hidden_mH, target_m in zip(
             hidden_MH.split(HEAD_ROWS), target_M.split(HEAD_ROWS), strict=True
         ):
-            # In double precision: over so many words, float32 sums would be the larger error.
+            # In double precision: over this many words, float32 sums would have the larger error.
             logp_mV = head(hidden_mH).double().log_softmax(-1)
             chosen.append(logp_mV.gather(1, target_m[:, None])[:, 0])
             entropies.append(-(logp_mV.exp() * logp_mV).sum(1))
@@ -147,9 +147,9 @@ def _gradients(policy: Any, sequences: Sequences, device: str) -> Iterator[Findi
     """Of log-probs and entropies, on the shorter rows."""
     policy.train()
     part = sequences.select(torch.tensor(SHORT))
-    with sdpa_kernel(SDPBackend.MATH):  # for what is computed again, too
+    with sdpa_kernel(SDPBackend.MATH):  # also for recomputation
         _objective(_plain(policy, part, device, bf16=False), part).backward()
-    # In host memory: beside the others it would not fit on some GPUs.
+    # In host memory: with the others it would not fit on some GPUs.
     exact = [parameter.grad.cpu() for parameter in policy.parameters()]
     for bf16, precision in enumerate(("float32", "bf16")):
         policy.zero_grad()

@@ -1,4 +1,4 @@
-"""Log-probs and updates: tokens a second, model-FLOP utilisation and peak memory."""
+"""Log-probs and updates: tokens per second, model-FLOP utilisation and peak memory."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -50,7 +50,7 @@ def update(setting: Setting) -> Iterator[Finding]:
     rollouts = real_rollouts(setting)
     yield _what(rollouts)
     for checkpointing in (False, True):
-        # Its policy is gone when it returns.
+        # Its policy is freed when it returns.
         yield from _updates(setting, rollouts, checkpointing)
         tidy(setting.device)
 
@@ -86,7 +86,7 @@ def update_once(
     cuts: list[torch.Tensor],
     setting: Setting,
 ) -> None:
-    """What ``fgexpo.update.step`` does for one mini-batch, without a trainer."""
+    """Do what ``fgexpo.update.step`` does for one mini-batch, without a trainer."""
     settings, rows = LossSettings(), torch.cat(cuts)
     with autocast(setting.device):
         optimizer.zero_grad()
@@ -102,7 +102,7 @@ def update_once(
                 first=True,
             )
             out.loss.backward()
-            float(out.loss.detach())  # training logs it, so it waits for it too
+            float(out.loss.detach())  # training logs it, so it also waits for it
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         optimizer.step()
 

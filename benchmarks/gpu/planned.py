@@ -1,7 +1,7 @@
-"""What ``fgexpo plan`` counts for the same work, to be compared with the measured peak.
+"""The bytes that ``fgexpo plan`` counts for the same work, to compare with the measured peak.
 
-The state is that of one process with AdamW and without a reference, and the activations are those
-of the largest micro-batch that is really run; ``plan`` itself takes a full one of longest rows.
+The state is that of one process with AdamW and without a reference. The activations are those of
+the largest micro-batch that is really run; ``plan`` itself assumes a full one of longest rows.
 """
 
 from typing import Any
@@ -21,14 +21,14 @@ from .report import Check, below
 from .scale import Decoding, Setting
 from .work import cut_rollouts
 
-# As in tests/plan/test_plan_measured.py, which asks the same of a CPU.
+# As in tests/plan/test_plan_measured.py, which tests the same on a CPU.
 MEMORY_LIMIT = 0.15
 
 
 def planned_pass(
     policy: Any, rollouts: TrainingBatch, micro_tokens: int, checkpointing: bool | None
 ) -> int:
-    """Peak bytes of scoring (``checkpointing`` None) or of an update, weights and all."""
+    """Peak bytes of scoring (``checkpointing`` None) or of an update, including weights."""
     lengths_N = rollouts.sequences.lengths_N
     cuts = cut_rollouts(policy, rollouts, micro_tokens)
     largest = max(cuts, key=lambda rows: int(lengths_N[rows].sum()))
@@ -50,7 +50,7 @@ def planned_pass(
 
 
 def planned_decoding(setting: Setting, decoding: Decoding) -> int:
-    """Peak bytes of generation by the policy, weights and all."""
+    """Peak bytes of generation by the policy, including weights."""
     config, group = setting.size.config(), setting.size.group
     weights = shape_of(config).count * torch.float32.itemsize
     wave = Wave(

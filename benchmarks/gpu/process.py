@@ -1,7 +1,7 @@
-"""A section in a process of its own: an error, a crash or a hang in it stops no other section.
+"""Runs a section in its own process: an error, a crash or a hang in it stops no other section.
 
-The process is forked from a server that has imported the libraries and has never used a GPU, whose
-driver does not survive a fork. Findings come over a pipe as they are made, so that none is lost.
+The process is forked from a server that has imported the libraries but never used a GPU, since a
+GPU's driver does not survive a fork. Findings go through a pipe at once, so that none is lost.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ Work = Callable[[Any], Iterator[Any]]
 
 
 def prepare() -> None:
-    """Let the libraries be imported once for all sections; before the first one."""
-    # Should a library ask for a GPU all the same, it is answered without opening the driver.
+    """Import the libraries once for all sections, before the first one."""
+    # If a library asks for a GPU after all, it gets an answer without opening the driver.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
 
@@ -39,7 +39,7 @@ def run(section: Section, work: Work, setting: Any, limit: float) -> Iterator[No
     """Run a section; yields whenever there is something new in it.
 
     Args:
-        section: is filled.
+        section: receives the findings.
         work: makes the findings from ``setting``; both are pickled.
         setting: what is measured.
         limit: seconds after which it is given up, from when its process has started.
@@ -84,7 +84,7 @@ def _messages(section: Section, receive: Connection, limit: float) -> Iterator[A
 
 
 def _child(work: Work, setting: Any, send: Connection) -> None:
-    os.setsid()  # a group of its own, with whatever it starts
+    os.setsid()  # its own process group, with everything it starts
     send.send(("started", ""))
     try:
         for finding in work(setting):
@@ -92,7 +92,7 @@ def _child(work: Work, setting: Any, send: Connection) -> None:
         send.send(("done", ""))
     except BaseException as error:
         traceback.print_exc()
-        # Its first line: CUDA's errors go on with general advice.
+        # Only the first line: CUDA's errors continue with general advice.
         [message, *_] = str(error).splitlines() or [""]
         send.send(("failed", f"{type(error).__name__}: {message}"))
 

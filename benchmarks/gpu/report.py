@@ -1,4 +1,4 @@
-"""What sections find, and the Markdown file that is made of it."""
+"""The findings of sections, and the Markdown file made from them."""
 
 from dataclasses import dataclass, field
 
@@ -30,13 +30,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold.
+    """A condition that must hold.
 
     Attributes:
-        what: is compared.
-        found: the number.
-        limit: what it must be, and why.
-        passed: whether it is.
+        what: the compared quantity.
+        found: the measured number.
+        limit: the required value, and why.
+        passed: whether it holds.
     """
 
     what: str
@@ -50,7 +50,7 @@ Finding = Note | Row | Check
 
 @dataclass
 class Section:
-    """A section's findings, as far as it has come.
+    """A section's findings so far.
 
     Attributes:
         title: its heading.
@@ -68,7 +68,7 @@ class Section:
 
     @property
     def fine(self) -> bool:
-        """It is done, or was not asked for, and every check has passed."""
+        """Whether it is done or was not requested, and every check has passed."""
         checks = [finding for finding in self.findings if isinstance(finding, Check)]
         return self.state in ("done", "left out") and all(check.passed for check in checks)
 

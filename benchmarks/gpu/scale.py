@@ -1,4 +1,4 @@
-"""How large everything is: the true shape with real lengths, and a tiny one to test the script."""
+"""All sizes: the true shape with real lengths, and a tiny one to test the script."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Decoding:
     Attributes:
         questions: prompts, each with a group of completions.
         prompt: tokens of the longest prompt; the shortest has half.
-        new: tokens of a completion.
+        new: tokens per completion.
         repeats: runs.
     """
 
@@ -32,8 +32,8 @@ class Scale:
 
     Attributes:
         config: makes the model's configuration.
-        group: G, rollouts a question.
-        questions: of an update.
+        group: G, rollouts per question.
+        questions: questions per update.
         prompt: tokens of the shortest and the longest prompt.
         new: tokens of the longest completion.
         micro_tokens: micro-batches to measure.
@@ -55,7 +55,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a section is given.
+    """The input of a section.
 
     Attributes:
         scale: by name, since it is sent to another process.
@@ -72,7 +72,7 @@ class Setting:
 
 
 def tiny_config() -> Qwen2Config:
-    """0.2 M parameters, with heads of 32 channels as vLLM's CPU kernels want them."""
+    """0.2 M parameters, with heads of 32 channels, as vLLM's CPU kernels require."""
     return Qwen2Config(
         vocab_size=512,
         hidden_size=96,

@@ -25,7 +25,7 @@ START_SECONDS = 600
 
 
 def server(setting: Setting) -> Iterator[Finding]:
-    """Start a server with weights of its own, send it the policy's, compare."""
+    """Start a server with its own weights, send it the policy's, and compare."""
     if not installed():
         yield Note("vLLM is not installed here: not run.")
         return
@@ -39,7 +39,7 @@ def server(setting: Setting) -> Iterator[Finding]:
         transfer = NCCLTransfer(port=free_port())
         for what in ("connect and send all weights", "send all weights again"):
             yield _event(what, seconds_of(lambda: transfer.send(policy, url), setting.device))
-        # It has begun with other random weights, so agreement shows that these have arrived.
+        # It starts with other random weights, so agreement shows that the policy's have arrived.
         yield agreement("the server", VLLMServer(url, transfer), policy, setting)
 
 
@@ -70,7 +70,7 @@ def running(config: Any, setting: Setting) -> Iterator[str]:
 
 
 def free_port() -> int:
-    """One that nobody listens on."""
+    """A port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

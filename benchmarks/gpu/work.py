@@ -23,7 +23,7 @@ SHORTEST = 0.2  # of the longest completion; the mean is then 60 % of it
 
 
 def autocast(device: str) -> AbstractContextManager[Any]:
-    """Lightning's ``bf16-mixed``, to the letter: no cache of cast weights."""
+    """Lightning's ``bf16-mixed``, exactly: no cache of cast weights."""
     return torch.autocast(device, torch.bfloat16, cache_enabled=False)
 
 
@@ -48,7 +48,7 @@ def draw_rollouts(
         setting: vocabulary and device.
         prompts: tokens of each prompt.
         completions: tokens of each completion, ``group`` for each prompt.
-        group: rollouts a question.
+        group: rollouts per question.
     """
     generator = torch.Generator().manual_seed(1)
     vocabulary = setting.size.config().vocab_size
@@ -98,10 +98,10 @@ def cut_rollouts(policy: Any, rollouts: TrainingBatch, micro_tokens: int) -> lis
 
 
 def request(setting: Setting, decoding: Decoding, step: int = 0) -> RolloutRequest:
-    """What an engine is asked for; no token ends a completion, so all have the same length."""
+    """A request to an engine; no token ends a completion, so all have the same length."""
     vocabulary, group = setting.size.config().vocab_size, setting.size.group
     lengths = prompt_lengths(decoding)
-    # Other prompts every step, so that no engine knows them from its prefix cache.
+    # Different prompts in every step, so that no engine has them in its prefix cache.
     generator = torch.Generator().manual_seed(step)
     prompts = [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in lengths]
     seeds = [[hash_seed(step, q, g) for g in range(group)] for q in range(len(prompts))]

@@ -1,6 +1,6 @@
-"""That both sides mean the same: one batch, their loss and gradient beside ours.
+"""Check that both sides compute the same: their loss and gradient and ours on one batch.
 
-Log-probs of the old policy are off on purpose, so that the ratio and its clip are compared too.
+The old policy's log-probs are shifted on purpose, so that the ratio and its clip are compared too.
 """
 
 import sys
@@ -36,7 +36,7 @@ def main() -> int:
     folder = model_folder(WORK, Path())
     torch.manual_seed(0)
     policy, reference = load_model(str(folder), "float32"), load_model(str(folder), "float32")
-    # As in training; without it, rows would be computed in another way than the one that is timed.
+    # As in training; otherwise rows would be computed in a different way from the timed one.
     enable_packing(policy)
     enable_packing(reference)
     with torch.no_grad():
@@ -99,7 +99,7 @@ def scored(
 
 
 def gradient(policy: nn.Module, loss: Tensor) -> Tensor:
-    """Of all weights, in one row."""
+    """The gradient of all weights, as one vector."""
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(policy.parameters()))])
 
 

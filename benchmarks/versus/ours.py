@@ -1,4 +1,4 @@
-"""Our side: the command line as anyone uses it, with its defaults, timed by its own event file."""
+"""Our side: the usual command line with its defaults, timed by its own event file."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def arguments(work: Work, model: Path, runs: Path) -> list[str]:
         "model.evaluation.sampling.max_new_tokens": work.tokens,
         "data.questions_per_step": work.questions,
         "data.val": None,
-        # Plain GRPO, as TRL's: what AKL and GCS cost is in benchmarks/overhead.py.
+        # Plain GRPO, as TRL's; benchmarks/overhead.py measures the cost of AKL and GCS.
         "data.curriculum": "Uniform",
         "akl": None,
         "trainer.logger.save_dir": str(runs),
@@ -43,7 +43,7 @@ def _text(value: object) -> str:
 
 
 def main() -> int:
-    """Train, and write down what it took."""
+    """Train, and record the cost."""
     name, model, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     work = WORKS[name]
     sys.argv = ["fgexpo", *arguments(work, model, out.parent / "runs")]

@@ -1,4 +1,4 @@
-"""What either side writes down about its run."""
+"""The record that either side writes about its run."""
 
 import json
 import resource
@@ -13,7 +13,7 @@ class Result:
     """A run of one side.
 
     Attributes:
-        seconds: from the end of one step to the end of the next, all that lies between included.
+        seconds: from the end of one step to the end of the next, including everything between.
         tokens: mean length of the completions of these steps.
         memory: the training process's largest resident size, MiB.
     """
@@ -24,16 +24,16 @@ class Result:
 
 
 def write_result(out: Path, work: Work, ends: list[float], lengths: list[float]) -> None:
-    """Write down a run.
+    """Record a run.
 
     Args:
         out: JSON file.
-        work: that was done.
-        ends: when each step ended, in seconds, the uncounted ones too.
+        work: the work done.
+        ends: when each step ended, in seconds, including uncounted steps.
         lengths: mean length of each step's completions.
 
     Raises:
-        RuntimeError: when it is not the work that was to be done.
+        RuntimeError: when the work done is not the work asked for.
     """
     expected = work.warm + work.steps
     if not len(ends) == len(lengths) == expected:

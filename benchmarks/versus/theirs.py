@@ -1,7 +1,7 @@
 """TRL's side: ``GRPOTrainer`` with our verifier as its reward, timed by a callback.
 
-Its settings are those that are fastest here: no gradient checkpointing (on by default), large
-micro-batches (8 rollouts by default), no logger, and freed memory kept as our command line does.
+Its settings are the fastest here: no gradient checkpointing (on by default), large micro-batches (8
+rollouts by default), no logger, and freed memory is kept, as our command line does.
 """
 
 import sys
@@ -58,7 +58,7 @@ def config(work: Work, out: Path) -> GRPOConfig:
 
 
 class Clock(TrainerCallback):
-    """Notes when each rollout step ends, and how long its completions were."""
+    """Records when each rollout step ends, and how long its completions were."""
 
     def __init__(self, updates: int) -> None:
         self.updates = updates
@@ -77,7 +77,7 @@ class Clock(TrainerCallback):
 
 
 def main() -> int:
-    """Train, and write down what it took."""
+    """Train, and record the cost."""
     keep_freed_memory()
     name, model, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     work, verifier = WORKS[name], MathVerifier()

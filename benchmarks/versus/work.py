@@ -1,4 +1,4 @@
-"""What both sides are given: a model folder, questions, and the numbers of a training step."""
+"""The input of both sides: a model folder, questions, and the sizes of a training step."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from fgexpo.templates import Plain, PromptEncoder
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "checkpoints" / "tiny-base"
-PROMPT = 64  # the most tokens of a prompt, as there
+PROMPT = 64  # most tokens of a prompt, as in configs/tiny.yaml
 POOL = 70  # questions for each of the 24 kinds, as in configs/tiny.yaml
 BETA, CLIP_LOW, CLIP_HIGH = 0.02, 0.2, 0.28
 SMALL = TinyQwen2(hidden_size=128, layers=3, heads=4, kv_heads=2, intermediate_size=384)
@@ -28,18 +28,18 @@ class Work:
     """One comparison.
 
     Attributes:
-        title: what it is.
+        title: its name.
         shape: of a model with random weights that never ends a completion; None is the embedded
             base, which ends them when it likes.
-        questions: a step.
-        group: rollouts a question.
-        tokens: the most new tokens.
-        updates: optimizer steps a rollout batch.
+        questions: questions per step.
+        group: rollouts per question.
+        tokens: most new tokens.
+        updates: optimizer steps per rollout batch.
         rows: rollouts in a micro-batch of TRL, which takes as many as divide its updates.
         learning_rate: of AdamW.
         warm: steps that are not counted.
-        steps: steps that are.
-        limit: the ratio of seconds that is aimed at.
+        steps: steps that are counted.
+        limit: the target ratio of seconds.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Work:
 
     @property
     def rollouts(self) -> int:
-        """A step."""
+        """Rollouts per step."""
         return self.questions * self.group
 
     @property
@@ -93,7 +93,7 @@ def pool() -> list[dict[str, str]]:
 
 
 def one_step(work: Work, folder: Path) -> RolloutRequest:
-    """A step's questions, evenly from the pool, as the model in this folder reads them."""
+    """A step's questions, evenly spaced in the pool, encoded for the model in this folder."""
     encoder = PromptEncoder(load_tokenizer(str(folder)), Plain(), PROMPT)
     rows = pool()
     chosen = rows[:: len(rows) // work.questions][: work.questions]
@@ -108,7 +108,7 @@ def one_step(work: Work, folder: Path) -> RolloutRequest:
 
 
 def model_folder(work: Work, folder: Path) -> Path:
-    """Where the model of this work lies; a random one is made there."""
+    """The folder of this work's model; a random model is created there."""
     if work.shape is None:
         if not BASE.is_dir():
             raise SystemExit(f"{BASE} is not there: run `make demo` first, which makes it")
@@ -123,9 +123,9 @@ def model_folder(work: Work, folder: Path) -> Path:
 
 @torch.no_grad()
 def never_end(model: torch.nn.Module, eos: int) -> None:
-    """Give every token a first channel that speaks against eos and for nothing else.
+    """Give every token a first channel that only lowers eos.
 
-    So neither side needs an option for completions of a fixed length, nor pays for one.
+    So neither side needs, or pays for, an option for completions of a fixed length.
     """
     embeddings = model.get_input_embeddings().weight  # pyright: ignore[reportCallIssue]
     head = model.get_output_embeddings().weight  # pyright: ignore[reportCallIssue]

@@ -1,8 +1,8 @@
-"""Freed memory stays with the process instead of going back to the system after every tensor.
+"""Keep freed memory in the process instead of returning it to the system after every tensor.
 
-By default glibc gives much of what is freed back to the system, which clears its pages again for
-the next tensor. On a CPU this costs up to a third of a small model's forward pass (see
-docs/performance.md). PyTorch keeps a GPU's memory by itself.
+By default glibc returns much freed memory to the system, which clears the pages again for the next
+tensor. On a CPU this costs up to a third of a small model's forward pass (see docs/performance.md).
+PyTorch already keeps a GPU's memory.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library; False where it is not glibc, which is then left as it is."""
+    """Set the C library's thresholds; return False, and change nothing, if it is not glibc."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none

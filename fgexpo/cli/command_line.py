@@ -8,7 +8,7 @@ from functools import partial
 from .. import datamodules, rewards, tasks  # noqa: F401
 from ..callbacks import Left
 
-# Imported for their names: a slot's class can be named in YAML once its module is loaded.
+# Imported for its side effect: YAML can name a slot's class once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
@@ -19,26 +19,26 @@ from .fit import FGExpoCLI
 from .imports import restrict_imports
 from .quiet import hush
 
-# Exit status of a study's run that saved and left before its end.
+# Exit status of a study's run that saved and stopped before its end.
 LEFT = 3
 
-# Understood and harmless.
+# Warnings that are harmless here, each with its reason.
 HARMLESS = (
-    # It is, on purpose: main() passes its own arguments on.
+    # On purpose: main() passes its own arguments on.
     "LightningCLI's args parameter",
-    # The module's hook is the one that this design uses.
+    # On purpose: this design uses the module's hook.
     "You have overridden `on_after_batch_transfer`",
-    # Lightning 2.6 on torch 2.13.
+    # Raised inside Lightning 2.6 on torch 2.13.
     r"`isinstance\(treespec, LeafSpec\)`",
     # The sampler draws by step, so a loader has no state of its own (test_resume.py).
     "You're resuming from a checkpoint that ended before the epoch ended",
 )
-# Evaluation does without the callbacks that trained, such as AKL or the first validation.
+# Evaluation does not need training's callbacks, such as AKL or the first validation.
 HARMLESS_BUT_IN_FIT = "Be aware that when using `ckpt_path`, callbacks used to create"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends with one sentence and exit status 2."""
+    """Run a command; bad input ends it with one sentence and exit status 2."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
         warnings.filterwarnings("ignore", message)
@@ -62,18 +62,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _user_error(error: BaseException | None) -> UserError | None:
-    """The user's error that this one was raised for; the parser wraps what a class raises."""
+    """Find the user's error behind this one; the parser wraps what a class raises."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def run_to_the_end(arguments: list[str]) -> int:
-    """Run a command of this program; a run that saved and left before its end gets a status."""
+    """Run a command of this program; a run that saved and stopped early gets its own status."""
     try:
         return main(arguments)
     except Left:
-        print("it was asked to leave before its end; rerun the same command to resume")
+        print("stopped early on request; rerun the same command to resume")
         return LEFT
     except SystemExit as end:  # of --print_config
         return int(end.code or 0)

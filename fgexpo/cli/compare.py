@@ -20,12 +20,12 @@ Differences = dict[str, dict[str, tuple[float, float, float, int]]]
 
 
 def main(arguments: list[str]) -> None:
-    """Parse two files of results, print the paired differences and draw them."""
+    """Parse two results files; print and draw the paired differences."""
     parser = ArgumentParser(
         prog="fgexpo compare", description="Paired differences, B minus A, question by question."
     )
-    parser.add_argument("a", type=str, help="results.json, or its folder: what is subtracted")
-    parser.add_argument("b", type=str, help="results.json, or its folder: what it is taken from")
+    parser.add_argument("a", type=str, help="results.json, or its folder: the baseline")
+    parser.add_argument("b", type=str, help="results.json, or its folder: compared with A")
     parser.add_argument(
         "--out", type=str, default="compare.png", help="figure to draw: .png, .pdf or .svg"
     )
@@ -46,10 +46,10 @@ def main(arguments: list[str]) -> None:
 
 
 def read_results(path: str) -> dict[str, Any]:
-    """Read a ``results.json``, or that of a folder.
+    """Read a ``results.json``, given as a file or as its folder.
 
     Raises:
-        UserError: when the file does not exist or is none.
+        UserError: when the file does not exist, or is not a results file.
     """
     if Path(path).is_dir():
         path = str(Path(path) / "results.json")
@@ -61,12 +61,12 @@ def read_results(path: str) -> dict[str, Any]:
         raise UserError(f"compare: {path!r} is not JSON ({error})") from error
     needed = {"model", "identity", "benchmarks"}
     if not isinstance(results, dict) or not needed <= results.keys():
-        raise UserError(f"compare: {path!r} is no results.json of `python -m fgexpo test`")
+        raise UserError(f"compare: {path!r} is not a results.json of `python -m fgexpo test`")
     return results
 
 
 def warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """What differs between the two evaluations besides the weights."""
+    """The differences between the two evaluations besides the weights."""
     one, two = a["identity"], b["identity"]
     return [
         f"note: {name} differs: {one.get(name)} against {two.get(name)}"
@@ -76,9 +76,9 @@ def warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Differences:
-    """Mean difference of every score that both have, over the questions that both asked.
+    """Mean difference of every shared score, over the questions that both asked.
 
-    The interval is the paired bootstrap's: questions are drawn, and each brings both its scores.
+    Intervals come from a paired bootstrap: each question drawn brings both its scores.
 
     Raises:
         UserError: when the two share no benchmark, question or score, or their questions differ.
@@ -111,7 +111,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Differences:
 
 
 def table(found: Differences, title: str) -> Table:
-    """One row a benchmark and score."""
+    """One row per benchmark and score."""
     made = Table(title=title)
     made.add_column("benchmark")
     made.add_column("score")

@@ -26,7 +26,7 @@ def export(ckpt_path: str, out: str) -> None:
     """Write the policy's weights (safetensors, adapters merged), configuration and tokenizer.
 
     Raises:
-        UserError: for a missing or foreign checkpoint, or a folder that is not empty.
+        UserError: for a checkpoint that is missing or not fgexpo's, or a folder that is not empty.
     """
     checkpoint = read_checkpoint(ckpt_path)
     folder = Path(out)

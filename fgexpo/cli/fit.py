@@ -24,7 +24,7 @@ from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.resume import find_last, stay_in_folder
 from ..supervised import SupervisedModule  # noqa: F401
 
-# Callbacks with a key of their own, so that an ablation is one flag.
+# Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
     "akl": (slots.KLController, None),
     "checkpoint": (slots.RolloutCheckpoint, {"class_path": "RolloutCheckpoint"}),
@@ -66,7 +66,7 @@ class FGExpoCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
-            # A run that goes on in its folder has left its configuration there.
+            # A run that resumes in its folder finds its configuration there.
             save_config_kwargs={"overwrite": True},
             args=arguments,
         )
@@ -95,20 +95,20 @@ class FGExpoCLI(LightningCLI):
             parser.link_arguments("seed_everything", f"{target}.init_args.seed", compute_fn=_seed)
 
     def before_instantiate_classes(self) -> None:
-        """Check what needs no model; then make the base, if it is not there and a recipe is."""
+        """Check what needs no model; then make the base, if it is missing and a recipe is given."""
         config = self.config[str(self.subcommand)]
         self._resolve_checkpoint(config)
         if self.subcommand == "test":
-            config.verbose = False  # the report prints a table of its own
+            config.verbose = False  # the report prints its own table
         name = config.model.init_args.get("name", "")
         if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
             return
         self._check_without_model()
         if getattr(rank_zero_only, "rank", 0):
-            # Under torchrun or SLURM every process gets here; the folder appears when complete.
+            # Under torchrun or SLURM every process reaches this; the folder appears once complete.
             wait_for(Path(name), PREPARE_HOURS)
             return
-        print(f"model.name: {name!r} does not exist yet; making it by {config.prepare!r}")
+        print(f"model.name: {name!r} does not exist yet; making it with {config.prepare!r}")
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
@@ -120,15 +120,15 @@ class FGExpoCLI(LightningCLI):
             if found is not None:
                 stay_in_folder(config, found)
             elif self.subcommand == "fit":
-                rank_zero_info("--ckpt_path=last: there is no checkpoint yet, starting afresh")
+                rank_zero_info("--ckpt_path=last: no checkpoint yet, starting from step 0")
             else:
-                raise UserError("--ckpt_path=last: there is no checkpoint")
+                raise UserError("--ckpt_path=last: no checkpoint found")
             path = config.ckpt_path = None if found is None else str(found)
         if path:
             read_checkpoint(path)
 
     def _check_without_model(self) -> None:
-        """Find bad data and callback settings before a base model is fitted for them."""
+        """Reject bad data and callback settings before a base model is fitted."""
         trial = self.config.clone()
         config = trial[str(self.subcommand)]
         settings = config.pop("model").init_args
@@ -152,10 +152,10 @@ class FGExpoCLI(LightningCLI):
 
 
 def wait_for(folder: Path, hours: float) -> None:
-    """Wait until another process has made the folder.
+    """Wait for another process to make the folder.
 
     Raises:
-        UserError: when it does not come.
+        UserError: when it does not appear in time.
     """
     end = time.monotonic() + hours * 3600
     while not folder.exists():
@@ -171,7 +171,7 @@ def _with_atomic_saves(plugins: Any) -> list[Any]:
 
 
 def _makes(recipe: str, folder: str) -> bool:
-    """Whether fitting this config writes that folder; a mistyped model is not worth a fit."""
+    """Whether fitting this config writes that folder; a mistyped name must not start a fit."""
     if not Path(recipe).is_file():
         return False
     settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}

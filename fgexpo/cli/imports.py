@@ -1,7 +1,7 @@
-"""The one place that decides what YAML may have imported.
+"""The one place that decides what YAML may import.
 
-A dotted name in a configuration is code to be run. Only these packages may be named; others are
-added through the environment, by whoever starts the run, never by a configuration.
+A dotted name in a configuration runs code. Only these packages may be named. Whoever starts the run
+can add others through the environment; a configuration cannot.
 """
 
 import importlib
@@ -35,7 +35,7 @@ def plugins() -> list[str]:
 def restrict_imports() -> None:
     """Let configurations name only allowed packages, and import the plug-ins.
 
-    Imported plug-ins may be named by class alone, as the project's own classes are.
+    Classes of imported plug-ins may be named without their module, like the project's own.
 
     Raises:
         UserError: when a plug-in cannot be imported.
@@ -43,7 +43,7 @@ def restrict_imports() -> None:
     set_parsing_settings(
         import_path_denylist=["*"],
         import_path_allowlist=[*ALLOWED, *plugins()],
-        # A study's settings are passed on as they are, and else no value may make any object.
+        # A study passes its settings on unparsed; elsewhere, a value must not create any object.
         instantiate_subclass_spec_in_any=False,
     )
     for former, now in FORMER.items():

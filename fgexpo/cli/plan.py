@@ -12,7 +12,7 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked besides the run's own settings; null where the GPU's name decides."""
+    """The plan's own options; null means that the GPU's name decides."""
 
     gpus: int | None
     gpu: str
@@ -21,7 +21,7 @@ class Request:
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, plan and print; the exit status is 1 where the run does not fit.
+    """Parse, plan and print; the exit status is 1 if the run does not fit.
 
     Raises:
         SystemExit: with 1 when it does not fit.
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
 
 
 def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
-    """The plan's own options, and the rest, which are those of ``fit``.
+    """Split the arguments into the plan's own options and those of ``fit``.
 
     Raises:
         UserError: for a number that is not positive.
@@ -47,12 +47,12 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
     parser = argparse.ArgumentParser(
         prog="fgexpo plan",
         allow_abbrev=False,
-        description="Memory, time and changes of a run, before it. Takes all options of `fit`.",
+        description="Predict a run's memory and time before it. Takes all options of `fit`.",
     )
-    parser.add_argument("--gpus", type=int, help="in all; default trainer.devices, else 8")
-    parser.add_argument("--gpu", default="h100", help="whose data sheet the time is for")
-    parser.add_argument("--gpu-memory", type=float, help="GiB; default: that GPU's")
-    parser.add_argument("--mean-length", type=float, help="mean tokens of a completion")
+    parser.add_argument("--gpus", type=int, help="in total; default trainer.devices, else 8")
+    parser.add_argument("--gpu", default="h100", help="GPU whose data sheet the time is based on")
+    parser.add_argument("--gpu-memory", type=float, help="GiB per GPU; default: that GPU's")
+    parser.add_argument("--mean-length", type=float, help="mean tokens per completion")
     own, rest = parser.parse_known_args(arguments)
     for name in ("gpus", "gpu_memory", "mean_length"):
         value = getattr(own, name)
@@ -62,7 +62,7 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
 
 
 def parse_fit(arguments: list[str]) -> Any:
-    """The configuration that ``fit`` would run with; nothing is made from it."""
+    """The configuration that ``fit`` would use; nothing is instantiated."""
     from .fit import FGExpoCLI
 
     class ParseOnly(FGExpoCLI):
@@ -82,7 +82,7 @@ def parse_fit(arguments: list[str]) -> Any:
 
 
 def model_shape(config: Any) -> tuple[Any, str]:
-    """The model's configuration, and where it is from: a folder, the hub, or its recipe."""
+    """The model's configuration and its source: a folder, the hub, or its recipe."""
     from ..plan.known_models import find_config
     from ..tasks.tiny_model import TinyQwen2
 
@@ -98,7 +98,7 @@ def model_shape(config: Any) -> tuple[Any, str]:
 
 
 def report(job: Any, request: Request, name: str, source: str) -> bool:
-    """Print the plan; whether the run fits."""
+    """Print the plan; return whether the run fits."""
     from rich.console import Console
 
     from ..plan import tables
@@ -108,7 +108,7 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
 
     gpu = gpu_named(request.gpu)
     capacity = memory_named(gpu)
-    if job.cpu:  # the processes of a node share it
+    if job.cpu:  # a node's processes share its memory
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         capacity = whole * job.nodes // job.processes
     if request.gpu_memory is not None:
@@ -126,7 +126,7 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
         tables.show(console, tables.host_table(memory, job.nodes))
     lines = tables.memory_assumptions(job, memory)
     if job.cpu:
-        lines.append("time is not estimated on a CPU: Python's own share rules it")
+        lines.append("time is not estimated on a CPU, where Python's overhead dominates")
         lines.append("trainer.accelerator is cpu, so --gpus and --gpu are not used")
     else:
         timing = plan_timing(job, memory.state, memory.engine, gpu, request.mean_length)
@@ -141,7 +141,7 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
 
 
 def recommend(console: Any, job: Any, memory: Any, gpu: Any, mean_length: float | None) -> None:
-    """Print what would make it fit."""
+    """Print the changes that would make it fit."""
     from ..plan import tables
     from ..plan.advice import advise
     from ..plan.timing import plan_timing
@@ -155,13 +155,13 @@ def recommend(console: Any, job: Any, memory: Any, gpu: Any, mean_length: float 
     if memory.engine.missing:
         short["vLLM's share"] = memory.engine.missing
     named = ", ".join(f"{tables.gib(size)} in '{phase}'" for phase, size in short.items())
-    console.print(f"it does not fit; GiB that are missing: {named}")
+    console.print(f"it does not fit; missing GiB: {named}")
     console.print(tables.advice_table(advice, memory))
     if advice.job is None or advice.memory is None:
-        console.print("not even all of these together fit: use more or larger GPUs")
+        console.print("even with all of these changes it does not fit: use more or larger GPUs")
         return
     console.print(
-        f"the fewest that fit, with {tables.gib(advice.memory.spare)} GiB left:",
+        f"the fewest changes that fit, with {tables.gib(advice.memory.spare)} GiB left:",
         *(f"\n  {flag}" for flag in advice.flags),
         sep="",
     )

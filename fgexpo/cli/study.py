@@ -1,4 +1,4 @@
-"""``python -m fgexpo study FILE``: arms x seeds side by side, and a report of what they show."""
+"""``python -m fgexpo study FILE``: arms x seeds side by side, and a report of their results."""
 
 from collections.abc import Callable
 
@@ -12,15 +12,15 @@ from ..study.spec import read_study
 
 
 def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:
-    """Parse, make the runs that are missing, write table, figures and report.
+    """Parse, make the missing runs, write table, figures and report.
 
     Args:
         arguments: of this command.
-        command: runs a command line of this program to its end.
+        command: runs one command line of this program to its end.
     """
     parser = ArgumentParser(
         prog="fgexpo study",
-        description="Train arms x seeds of a study; the same command after a kill goes on.",
+        description="Train the arms x seeds of a study; rerun the same command to resume.",
     )
     parser.add_argument("study", type=str, help="YAML of the study, such as configs/studies/*.yaml")
     parser.add_argument("--jobs", type=int, default=cores(), help="runs at once")
@@ -28,7 +28,7 @@ def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:
         "--report",
         type=str,
         default=None,
-        help="Markdown to write, with figures and table beside it; by default in the folder",
+        help="Markdown to write, with figures and table beside it; default: in the folder",
     )
     parser.add_argument(
         "--table",

@@ -1,4 +1,4 @@
-"""Other answers to what to ask next, to hold the Gaussian curriculum against.
+"""Other rules for what to ask next, to compare with the Gaussian curriculum.
 
 Each is a class over a function of the pass-rates, and is named in YAML as ``data.curriculum``.
 """
@@ -33,13 +33,13 @@ def learnability_weights(pass_rate_M: Tensor, floor: float) -> Tensor:
 
 
 class HardFilter(Curriculum):
-    """All questions alike that are neither hopeless nor mastered, and the others not at all.
+    """Equal weights for questions that are neither hopeless nor mastered; 0 for the others.
 
-    DAPO's filter (arXiv 2503.14476, section 3.2) as a sampler: it judges by the moving averages,
-    before anything is generated. They come near 0 and 1 without reaching them, hence the margin.
+    DAPO's filter (arXiv 2503.14476, section 3.2) as a sampler: it decides by the moving averages,
+    before anything is generated. These approach 0 and 1 without reaching them, hence the margin.
 
     Args:
-        margin: how near is near, in [0, 0.5).
+        margin: distance from 0 and 1 that still counts as hopeless or mastered, in [0, 0.5).
     """
 
     def __init__(self, margin: float = 0.05) -> None:
@@ -53,11 +53,11 @@ class HardFilter(Curriculum):
 
 
 class TowardsHard(Curriculum):
-    """The less a question is solved, the more it is asked.
+    """Asks a question more often the less it is solved.
 
     Args:
         power: 0 is uniform.
-        floor: least weight, so that mastered questions are seen again.
+        floor: smallest weight, so that mastered questions are seen again.
     """
 
     def __init__(self, power: float = 1.0, floor: float = 0.01) -> None:
@@ -73,10 +73,10 @@ class TowardsHard(Curriculum):
 
 
 class Learnability(Curriculum):
-    """In proportion to ``p (1 - p)`` (arXiv 2502.12272): where a group's rewards differ most.
+    """Weights ``p (1 - p)`` (arXiv 2502.12272), largest where a group's rewards differ most.
 
     Args:
-        floor: least weight.
+        floor: smallest weight.
     """
 
     def __init__(self, floor: float = 0.01) -> None:
@@ -89,18 +89,19 @@ class Learnability(Curriculum):
 
 
 class Thompson(Curriculum):
-    """Gaussian weights of pass-rates drawn from what is believed of each question.
+    """Gaussian weights of pass-rates drawn from a belief about each question.
 
-    A question's belief is a Beta distribution over its pass-rate, from Beta(1, 1) on. Every visit
-    adds its successes and failures, after the old ones have lost a share. What was seldom asked is
-    uncertain, is drawn all over the place, and so is asked again: exploration without a schedule.
+    The belief is a Beta distribution over the question's pass-rate, starting from Beta(1, 1). Every
+    visit adds its successes and failures, after discounting the old ones. A question that was
+    seldom asked is uncertain, so its draws spread widely and it is asked again: exploration without
+    a schedule.
 
     Args:
         mean: of the Gaussian.
         std: of the Gaussian.
-        keep: share of the old counts that a visit leaves, in [0, 1]; the policy changes meanwhile.
-        rollouts: what a visit counts for, as many as the group has.
-        seed: of the draws.
+        keep: share of the old counts kept at a visit, in [0, 1], since the policy changes.
+        rollouts: rollouts that a visit counts as; use the group size.
+        seed: seed of the draws.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Thompson(Curriculum):
         self._counts_M2 = torch.zeros(0, 2, dtype=torch.float64)
 
     def weights(self, table: PassRateTable) -> Tensor:
-        """See the class; every call draws anew."""
+        """See the class; every call draws again."""
         self._grow(len(table))
         generator = np.random.default_rng(hash_seed(self.seed, "thompson", self._draws))
         self._draws += 1
@@ -134,13 +135,13 @@ class Thompson(Curriculum):
         return gaussian_weights(drawn_M, self.mean, self.std)
 
     def observe(self, index: Tensor, pass_rate: Tensor) -> None:
-        """Forget a share, then count."""
+        """Discount the old counts, then add the new ones."""
         self._grow(int(index.max()) + 1)
         seen = torch.stack([pass_rate, 1 - pass_rate], 1).double() * self.rollouts
         self._counts_M2[index] = self.keep * self._counts_M2[index] + seen
 
     def state_dict(self) -> dict[str, Any]:
-        """The counts, and how often was drawn."""
+        """The counts, and the number of draws so far."""
         return {"draws": self._draws, "counts": self._counts_M2.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Gaussian curriculum sampling (GCS): ask most often what is solved about half of the time.
+"""Gaussian curriculum sampling (GCS): most often ask questions that are solved half of the time.
 
-Equations (6) and (7) of FG-ExPO (arXiv 2605.11403): every question's pass-rate is followed by an
-exponential moving average, ``p <- decay * p + (1 - decay) * mean_g R``, and a question is drawn
+Equations (6) and (7) of FG-ExPO (arXiv 2605.11403): an exponential moving average tracks every
+question's pass-rate, ``p <- decay * p + (1 - decay) * mean_g R``, and a question is drawn
 with probability proportional to ``exp(-(p - mean)^2 / (2 std^2))``.
 
 A new curriculum is one small class: subclass :class:`Curriculum`, return weights, name it in YAML.
@@ -17,10 +17,10 @@ from .pass_rates import PassRateTable
 
 
 class Curriculum(ABC):
-    """What to ask next, given the pass-rates.
+    """Decides what to ask next, given the pass-rates.
 
-    Only :meth:`weights` is required. A rule that looks at the questions, or has a
-    memory of its own, overrides the others.
+    Only :meth:`weights` is required. A rule that reads the questions, or keeps a state, overrides
+    the other methods.
     """
 
     @abstractmethod
@@ -28,13 +28,13 @@ class Curriculum(ABC):
         """Unnormalised, non-negative sampling weights, float64 [M]."""
 
     def prepare(self, questions: list[Question]) -> None:  # noqa: B027
-        """See the pool's M questions, once, before any weight is asked for."""
+        """See the pool's M questions, once, before the first call of :meth:`weights`."""
 
     def observe(self, index: Tensor, pass_rate: Tensor) -> None:  # noqa: B027
         """See the batch just graded (the table has seen it already): rows [Q], pass-rates [Q]."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rule must remember over a restart; floats, ints, strings and tensors only."""
+        """The state that the rule needs after a restart; floats, ints, strings and tensors only."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027

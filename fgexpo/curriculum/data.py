@@ -1,4 +1,4 @@
-"""What training asks of a data module that has a curriculum."""
+"""What training needs from a data module that has a curriculum."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,7 +22,7 @@ class CurriculumData(Protocol):
         ...
 
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
-        """This process's share of another draw of the step at hand; None if too few are left."""
+        """This process's share of another draw for the current step; None if too few are left."""
         ...
 
 

@@ -5,15 +5,15 @@ from torch import Tensor
 
 
 def draw_distinct(weights_M: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw rows one after the other, each in proportion to the weights of those still left.
+    """Draw rows one after another, each in proportion to the weights of the rows still left.
 
-    Rows are drawn with replacement and repeats left out, which has the same distribution; what was
-    drawn then leaves the weights, so that a few heavy rows do not hold up the others.
+    Rows are drawn with replacement and repeats are discarded, which gives the same distribution.
+    Drawn rows then get weight 0, so that a few heavy rows do not slow down the draw of the others.
 
     Args:
-        weights_M: not negative, float64 [M]; rows of weight 0 are never drawn.
+        weights_M: non-negative, float64 [M]; rows of weight 0 are never drawn.
         count: at most the rows that may be drawn.
-        generator: of the uniform numbers.
+        generator: makes the uniform numbers.
 
     Returns:
         Distinct rows in the order drawn, int64 [count].
@@ -26,7 +26,7 @@ def draw_distinct(weights_M: Tensor, count: int, generator: torch.Generator) -> 
         running_M = weights_M.cumsum(0)
         uniform = torch.rand(count - len(drawn), dtype=torch.float64, generator=generator)
         rows = torch.searchsorted(running_M, uniform * running_M[-1], right=True)
-        # Rounding can end one behind the last row, which may be one that is never to be drawn.
+        # Rounding can give an index past the last row, and the last row may have weight 0.
         rows = rows.clamp_max(len(weights_M) - 1)
         drawn.update(dict.fromkeys(rows[weights_M[rows] > 0].tolist()))
         weights_M[rows] = 0

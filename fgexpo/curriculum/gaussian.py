@@ -1,4 +1,4 @@
-"""Gaussian curriculum sampling (GCS), equation (7), and the uniform one it is held against."""
+"""Gaussian curriculum sampling (GCS), equation (7), and the uniform one it is compared with."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Pass-rates of the pool, followed by moving averages: equation (6)."""
+"""Pass-rates of the pool, tracked by moving averages: equation (6)."""
 
 import torch
 from torch import Tensor
@@ -49,14 +49,14 @@ class PassRateTable:
         self.visits[index] += 1
 
     def metrics(self) -> dict[str, float]:
-        """How far the pool is known, once a question was observed."""
+        """Statistics of the questions seen; empty before the first observation."""
         seen = self.visits > 0
         frontier = (self.pass_rates >= FRONTIER[0]) & (self.pass_rates <= FRONTIER[1])
-        # Sums, since picking rows costs five times as much in a large pool.
+        # Sums, since indexing rows costs five times as much in a large pool.
         count = int(seen.count_nonzero())
         return {
             "frac_seen": count / len(self),
-            # Unseen questions stand at 0.5 and would all count: only what was seen is judged.
+            # Unseen questions are at 0.5 and would all count, so only seen ones do.
             "frac_frontier": int((frontier & seen).count_nonzero()) / count,
             "mean_pass_rate": float((self.pass_rates * seen).sum()) / count,
         }
@@ -69,7 +69,7 @@ class PassRateTable:
         """Restore both columns.
 
         Raises:
-            UserError: when the saved table has another number of questions.
+            UserError: when the saved table has a different number of questions.
         """
         if len(state["pass_rates"]) != len(self):
             raise UserError(
@@ -80,12 +80,12 @@ class PassRateTable:
         self.visits = state["visits"].clone()
 
     def carry_over(self, state: dict[str, Tensor], keys: Tensor, own_keys: Tensor) -> None:
-        """Take from another pool's state what is known of this pool's questions.
+        """Take over what another pool's state holds about this pool's questions.
 
         Args:
             state: what :meth:`state_dict` returned there.
-            keys: of that pool's questions, one number each.
-            own_keys: of this pool's, int64 [M].
+            keys: one number for each of that pool's questions.
+            own_keys: the same for this pool's questions, int64 [M].
         """
         rows = {key: row for row, key in enumerate(keys.tolist())}
         for row, key in enumerate(own_keys.tolist()):

@@ -1,4 +1,4 @@
-"""Pass-rates shared over similar questions: a question that was never asked is like its kin."""
+"""Pass-rates shared by similar questions: a question never asked is taken to be like its group."""
 
 import copy
 from typing import Any
@@ -14,11 +14,11 @@ from .pass_rates import PassRateTable
 
 
 def shrunk_rates(rates_M: Tensor, visits_M: Tensor, group_M: Tensor, strength: float) -> Tensor:
-    """Each question's pass-rate, drawn towards its group's mean; float64 [M].
+    """Each question's pass-rate, shrunk towards its group's mean; float64 [M].
 
-    ``(n p + s g) / (n + s)`` with n the question's visits, s the strength and g the mean over the
-    group, by visits: the posterior mean under a Beta prior worth s visits. Questions of a group
-    that nobody has visited stay as they are.
+    ``(n p + s g) / (n + s)`` with n the question's visits, s the strength and g the group's mean,
+    weighted by visits: the posterior mean under a Beta prior worth s visits. Questions of a group
+    without any visit keep their pass-rate.
 
     Args:
         rates_M: moving averages.
@@ -36,12 +36,12 @@ def shrunk_rates(rates_M: Tensor, visits_M: Tensor, group_M: Tensor, strength: f
 
 
 class Shared(Curriculum):
-    """Another curriculum, on pass-rates that are shared within groups of questions.
+    """Wraps another curriculum, and shares pass-rates within groups of questions.
 
     Args:
         key: tag of the questions by which they are grouped, such as ``level``.
         strength: see :func:`shrunk_rates`.
-        inner: what makes weights of them.
+        inner: the curriculum that turns them into weights.
 
     Raises:
         UserError: for a strength that is not above 0; later, for a question without the tag.

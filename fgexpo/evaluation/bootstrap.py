@@ -1,4 +1,4 @@
-"""Percentile bootstrap over questions (Efron 1979): how sure a mean is, the questions being few."""
+"""Percentile bootstrap over questions (Efron 1979): how certain a mean over few questions is."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ def resampled_means(values: np.ndarray, seed: int, draws: int = DRAWS) -> np.nda
 
     Args:
         values: scores of Q questions, [Q, S].
-        seed: of the draws; the same for the same benchmark, so that its scores move together.
-        draws: how many means.
+        seed: seed of the draws; one per benchmark, so that its scores move together.
+        draws: number of means.
 
     Returns:
         [draws, S].
@@ -40,11 +40,11 @@ def interval(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mean_with_interval(
     groups: Sequence[np.ndarray], seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean of the groups' means, and its interval: every group is resampled on its own.
+    """The mean of the groups' means, and its interval; every group is resampled separately.
 
     Args:
         groups: scores of the questions of each benchmark, [Q, S] each.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         Mean, lower and upper end, [S] each.

@@ -17,12 +17,12 @@ class Evaluator:
     """The bookkeeping of validation and test.
 
     Args:
-        settings: n, the values of k, the tags.
+        settings: n, the values of k, and the tags.
 
     Attributes:
-        known: samples that an earlier, interrupted evaluation has left, by dataset and question
-            id, [5, n] each; those questions are not asked again.
-        samples: what the last evaluation found, by dataset and row.
+        known: samples from an interrupted earlier evaluation, by dataset and question id,
+            [5, n] each; those questions are not asked again.
+        samples: the last evaluation's samples, by dataset and row.
     """
 
     def __init__(self, settings: EvaluationSettings) -> None:
@@ -47,9 +47,9 @@ class Evaluator:
         self._of(batch.source.dataset, index_Q.device).update(index_Q, samples_of(batch))
 
     def close(self, dataset: str, questions: Sequence[Question]) -> dict[str, float]:
-        """Put the dataset's samples of all processes together; mean scores by name.
+        """Gather the dataset's samples from all processes; return mean scores by name.
 
-        Scores of one value of a tag are named like ``level_2/pass@1``.
+        Scores for one value of a tag have names like ``level_2/pass@1``.
         """
         gathered = self._gathered.pop(dataset)
         self.samples[dataset] = gathered.compute()
@@ -62,7 +62,7 @@ class Evaluator:
 
 
 def samples_of(batch: RolloutBatch) -> Tensor:
-    """What scores need of a batch's rollouts, int64 [Q, 5, n]."""
+    """The fields of a batch's rollouts that scores need, int64 [Q, 5, n]."""
     answers = [verdict.answer for verdict in batch.verdicts]
     columns = [
         batch.correct_N.to(torch.int64).tolist(),
@@ -76,14 +76,14 @@ def samples_of(batch: RolloutBatch) -> Tensor:
 
 
 def vote(answer: str | None) -> int:
-    """A number for an answer, the same for the same answer written in another way."""
+    """A number for an answer, the same for every notation of that answer."""
     return NO_VOTE if answer is None else hash_seed(key(answer))
 
 
 def mean_scores(
     settings: EvaluationSettings, questions: Sequence[Question], samples: dict[int, Tensor]
 ) -> dict[str, float]:
-    """Means over all questions, and of pass@k and maj@k over each value of the tags to break by."""
+    """Means over all questions; for pass@k and maj@k also over each value of the chosen tags."""
     by_row = {
         row: question_scores(found, settings.ks, settings.maj_ks) for row, found in samples.items()
     }

@@ -25,11 +25,11 @@ def benchmark_results(
     samples: Mapping[int, Tensor],
     dropped: int,
 ) -> dict[str, Any]:
-    """Everything that is known of one benchmark.
+    """All results of one benchmark.
 
     Args:
         settings: the values of k.
-        name: of the benchmark; the bootstrap's draws depend on it.
+        name: the benchmark's name; the bootstrap's draws depend on it.
         questions: the dataset.
         samples: by row, [5, n] each.
         dropped: questions too long to be asked.
@@ -66,11 +66,11 @@ def _breakdown(
 
 
 def summarise(groups: Sequence[Mapping[str, Mapping[str, float]]], name: str) -> Scores:
-    """Mean and 95 % interval of every score; several benchmarks count alike, whatever their size.
+    """Mean and 95 % interval of every score; benchmarks count equally, whatever their size.
 
     Args:
-        groups: scores by question, one mapping a benchmark.
-        name: what the draws depend on.
+        groups: scores by question, one mapping per benchmark.
+        name: the bootstrap's draws depend on it.
     """
     tags = list(next(iter(groups[0].values())))
     arrays = [
@@ -84,7 +84,7 @@ def summarise(groups: Sequence[Mapping[str, Mapping[str, float]]], name: str) ->
 
 
 def overall(benchmarks: Mapping[str, Mapping[str, Any]]) -> Scores | None:
-    """Scores averaged over benchmarks; None when there is a single one."""
+    """Scores averaged over benchmarks; None for a single benchmark."""
     if len(benchmarks) < 2:
         return None
     return summarise([found["per_question"] for found in benchmarks.values()], MEAN)
@@ -97,7 +97,7 @@ def label(results: Mapping[str, Any]) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """One column a benchmark, one row a score; an interval under each pass@k and maj@k."""
+    """One column per benchmark, one row per score; an interval under each pass@k and maj@k."""
     benchmarks = results["benchmarks"]
     columns = {name: found["scores"] for name, found in benchmarks.items()}
     if results[MEAN] is not None:

@@ -1,4 +1,4 @@
-"""What evaluation asks for."""
+"""Settings of evaluation."""
 
 from dataclasses import dataclass, field
 
@@ -11,11 +11,11 @@ class EvaluationSettings:
     """How validation and test sample and score.
 
     Attributes:
-        rollouts: n, completions a question.
+        rollouts: n, completions per question.
         ks: the values of k of pass@k, each at most n.
-        sampling: how completions are drawn; its token budget is not that of training.
+        sampling: how completions are drawn; its token budget is separate from training's.
         maj_ks: the values of k of maj@k, likewise.
-        break_down_by: tags of the questions that get scores of their own, such as ``level``.
+        break_down_by: tags of the questions to score separately by value, such as ``level``.
     """
 
     rollouts: int = 32

@@ -1,4 +1,4 @@
-"""Every graded completion on disk, so that a killed evaluation goes on where it was."""
+"""Every graded completion on disk, so that a killed evaluation can resume."""
 
 import json
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ class EvaluationStore:
     """A folder of parquet files, ``completions/<dataset>/*.parquet``, of one evaluation.
 
     Args:
-        folder: where; made when it does not exist.
-        identity: what the completions and grades depend on: model, template, sampling, questions
-            and so on.
-        write: whether this process describes the folder, if it is new.
+        folder: output folder; created if it does not exist.
+        identity: everything that completions and grades depend on: model, template, sampling,
+            questions and so on.
+        write: whether this process writes the description of a new folder.
 
     Raises:
         UserError: when the folder holds another evaluation's completions.
@@ -42,8 +42,8 @@ class EvaluationStore:
             write_json(path, identity)
 
     def add(self, batch: RolloutBatch, rank: int) -> None:
-        """Keep a batch's rollouts."""
-        # Two batches may begin with the same question, when a part of them was known already.
+        """Save a batch's rollouts."""
+        # Two batches may begin with the same question, if some questions were already known.
         asked = hash_seed(*(question.id for question in batch.source.questions))
         name = f"question={int(batch.source.index_Q[0]):05d}-{asked:016x}-rank={rank}.parquet"
         write_rollouts(batch, self.folder / "completions" / batch.source.dataset / name)
@@ -51,8 +51,8 @@ class EvaluationStore:
     def load(self, dataset: str, n: int) -> dict[str, Tensor]:
         """Samples of the questions that are finished, [5, n] each, by id.
 
-        A question counts when all n samples are there. A file that cannot be read is left out,
-        with a warning.
+        A question counts if all n samples are there. A file that cannot be read is skipped with a
+        warning.
         """
         samples: dict[str, dict[int, list[int]]] = {}
         for path in sorted((self.folder / "completions" / dataset).glob("*.parquet")):

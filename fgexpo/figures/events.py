@@ -1,4 +1,4 @@
-"""What TensorBoard's event files hold, as plain tables that a notebook can draw."""
+"""Reads TensorBoard's event files into plain tables that a notebook can draw."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not any(folder.glob(PATTERN)):
         raise UserError(f"{str(folder)!r} holds no event files ({PATTERN})")
-    # By default it keeps a sample of each tag; 0 keeps all.
+    # By default it keeps a sample of each tag's values; 0 keeps all.
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "histograms": 0}).Reload()
     found = events.Tags()
     scalars = [
@@ -70,8 +70,8 @@ def read_run(folder: str | Path) -> Run:
 
 
 def curves(rows: Iterable[Scalar]) -> dict[str, Curve]:
-    """Steps and values by tag; of a step that was made twice, the later."""
-    # A killed run makes the steps after its last checkpoint again when it is resumed.
+    """Steps and values by tag; if a step was run twice, the later values."""
+    # A killed run repeats the steps after its last checkpoint when it resumes.
     by_tag: dict[str, dict[int, float]] = defaultdict(dict)
     for row in sorted(rows, key=lambda row: row.wall_time):
         by_tag[row.tag][row.step] = row.value
@@ -82,10 +82,10 @@ def curves(rows: Iterable[Scalar]) -> dict[str, Curve]:
 
 
 def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Path, str]:
-    """The folder of a run to look at, and a sentence on where it was looked for.
+    """The folder of the run to show, and a sentence that says why this one.
 
     Args:
-        given: a run's folder or one above it, in which the newest run is taken; null for none.
+        given: a run's folder, or a folder whose newest run is taken; null for none.
         runs: where runs are by default.
         saved: a run's folder to fall back on.
 
@@ -95,8 +95,8 @@ def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Pa
     if given:
         folder = newest_run(given)
         if folder is None:
-            raise UserError(f"no event files in or below {given!r}")
-        return folder, f"{folder}: the newest run in {given!r}, as asked for"
+            raise UserError(f"no event files in {given!r} or its subfolders")
+        return folder, f"{folder}: the newest run in {given!r}, as requested"
     folder = newest_run(runs)
     if folder is None:
         return Path(saved), f"{saved}: the saved log, since there is no run in {str(runs)!r}"
@@ -104,24 +104,24 @@ def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Pa
 
 
 def newest_run(root: str | Path) -> Path | None:
-    """The folder at or below ``root`` whose event file was written to last, if there is any."""
+    """The folder in ``root`` with the most recently written event file, if there is any."""
     files = sorted(Path(root).rglob(PATTERN), key=lambda file: file.stat().st_mtime)
     return files[-1].parent if files else None
 
 
 def rebin(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
-    """Counts [B] between other edges [B + 1], within which all values must lie.
+    """Counts [B] between new edges [B + 1], which must enclose all values.
 
     Values are taken to be spread evenly within a bucket.
     """
     below = np.interp(edges, histogram.limits, np.cumsum(histogram.counts))
-    # Buckets around 0 and 1 reach beyond what a pass-rate can be.
+    # Buckets around 0 and 1 extend beyond the range of a pass-rate.
     below[0], below[-1] = 0, histogram.counts.sum()
     return np.diff(below)
 
 
 def quantiles(histogram: Histogram, shares: Iterable[float]) -> np.ndarray:
-    """Values below which such shares lie, to the buckets' resolution."""
+    """Quantiles at these shares, to the buckets' resolution."""
     below = np.cumsum(histogram.counts)
     return np.interp(np.array(list(shares)) * below[-1], below, histogram.limits)
 

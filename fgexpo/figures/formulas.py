@@ -1,6 +1,6 @@
-"""AKL and GCS as pictures: how beta follows accuracy, and what the weights do to a pool.
+"""AKL and GCS as pictures: how beta follows accuracy, and how the weights act on a pool.
 
-Every number comes from :mod:`fgexpo.kl` and :mod:`fgexpo.curriculum.base`, as a run computes it.
+Every number comes from :mod:`fgexpo.kl` and :mod:`fgexpo.curriculum`, the code that a run uses.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ GRID = np.linspace(0, 1, 201)
 
 
 def rho_figure(kl_coef: float, shapes: Mapping[str, Rho]) -> Figure:
-    """Rho, and the beta that it makes of ``kl_coef``, against batch accuracy."""
+    """Rho, and the resulting beta for ``kl_coef``, against batch accuracy."""
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     axes = figure.subplots()
     for name, rho in shapes.items():
@@ -59,7 +59,7 @@ def hopeless_history(decay: float, visits: int) -> torch.Tensor:
 def visits_until(
     share: float, decay: float, mean: float = 0.5, std: float = 0.35, most: int = 1000
 ) -> int | None:
-    """Visits until a question never solved has this share of its first weight; null for never."""
+    """Visits until a question never solved has this share of its first weight; None for never."""
     weights = gaussian_weights(hopeless_history(decay, most), mean, std)
     below = (weights <= share * weights[0]).nonzero()
     return int(below[0]) if len(below) else None
@@ -102,7 +102,7 @@ def made_pool(size: int, spread: float, seed: int = 0) -> torch.Tensor:
 
 
 def sample_size_figure(pool: torch.Tensor, mean: float = 0.5, std: float = 0.35) -> Figure:
-    """A pool, and how much of it the weights still ask, for every width of the Gaussian."""
+    """A pool, and its effective share under the weights, for every width of the Gaussian."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.hist(pool.numpy(), bins=40, range=(0, 1), color="tab:blue", alpha=0.7)

@@ -1,6 +1,6 @@
-"""The curriculum at a glance: where the pool's pass-rates are, what is asked, and how both drift.
+"""The curriculum at a glance: the pool's pass-rates, the sampling weights, and how both drift.
 
-Shapes: M questions of the pool, B bins of pass-rates, S steps looked at.
+Shapes: M questions of the pool, B bins of pass-rates, S steps recorded.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..curriculum.pass_rates import FRONTIER
 
-# Bins of 0.05, so that the frontier ends between two of them.
+# Bins of 0.05, so that the frontier's ends are bin edges.
 EDGES = np.linspace(0, 1, 21)
 
 
@@ -22,10 +22,10 @@ def pass_rate_counts(rates: np.ndarray) -> np.ndarray:
 
 
 def weight_profile(rates_M: np.ndarray, weights_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean pass-rate and mean weight of the bins that hold questions, [B'] each.
+    """Mean pass-rate and mean weight of the non-empty bins, [B'] each.
 
-    Weights are relative to uniform sampling. They are those in force, not a rule's formula, so it
-    holds for any curriculum; where weights are refreshed by the epoch they lag behind.
+    Weights are relative to uniform sampling. They are the weights in use, not a rule's formula, so
+    this works for any curriculum; with ``refresh: epoch`` they lag behind the pass-rates.
     """
     relative = weights_M / weights_M.mean()
     bins = np.clip(np.digitize(rates_M, EDGES) - 1, 0, len(EDGES) - 2)
@@ -42,17 +42,17 @@ def frontier_figure(
     steps: Sequence[int],
     counts_SB: np.ndarray,
 ) -> Figure:
-    """Pass-rates against weights now, and the drift of the pass-rates until now.
+    """Pass-rates against the current weights, and the pass-rates' drift so far.
 
     Args:
         rates_M: pass-rates.
-        seen_M: whether each question was asked yet.
+        seen_M: whether each question has been asked.
         weights_M: sampling weights of the next draw.
-        steps: rollout steps looked at, rising, [S].
-        counts_SB: :func:`pass_rate_counts` of the questions seen by then.
+        steps: rollout steps recorded, increasing, [S].
+        counts_SB: :func:`pass_rate_counts` of the questions seen by each step.
     """
-    # Upright, since TensorBoard's cards are narrow; placed by hand, since a layout engine takes
-    # longer than the drawing.
+    # Upright, since TensorBoard's cards are narrow; with fixed positions, since a layout engine
+    # takes longer than the drawing.
     figure = Figure(figsize=(4.6, 6))
     now = figure.add_axes((0.14, 0.55, 0.7, 0.35))
     drift = figure.add_axes((0.14, 0.08, 0.7, 0.35))
@@ -96,7 +96,7 @@ def draw_drift(axes: Axes, steps: Sequence[int], counts_SB: np.ndarray) -> None:
 
 
 def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """Draw without a display: uint8 [height, width, 3]."""
+    """Render without a display: uint8 [height, width, 3]."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,4 +1,4 @@
-"""One run's curves as figures: tags in, a Figure out. What was not logged is said in its place.
+"""One run's curves as figures: tags in, a Figure out. A plot names the tags that were not logged.
 
 Shapes: S steps, B bins of pass-rates.
 """
@@ -27,7 +27,7 @@ Histograms = Mapping[str, Sequence[Histogram]]
 
 
 def missing(tags: Tags, histograms: Histograms) -> list[str]:
-    """What the figures of this file want and the log does not have."""
+    """The tags that this file's figures need and the log lacks."""
     wanted = (BETA, ACCURACY, KL, ENTROPY, *LENGTHS, CUT_OFF, SAMPLE_SIZE)
     absent = [tag for tag in wanted if tag not in tags]
     absent += [tag for tag in (RATES, WEIGHTS) if not histograms.get(tag)]
@@ -37,7 +37,7 @@ def missing(tags: Tags, histograms: Histograms) -> list[str]:
 
 
 def beta_and_accuracy(tags: Tags) -> Figure:
-    """The KL coefficient in force over the accuracy of the batches that set it."""
+    """The KL coefficient, above the accuracy of the batches that set it."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     draw_curves(above, tags, {"beta": BETA})
@@ -48,7 +48,7 @@ def beta_and_accuracy(tags: Tags) -> Figure:
 
 
 def pass_rate_drift(histograms: Histograms) -> Figure:
-    """How the pass-rates of the questions seen move, as a heat map over steps."""
+    """The pass-rates of the questions seen, as a heat map over steps."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     found = histograms.get(RATES)
@@ -62,7 +62,7 @@ def pass_rate_drift(histograms: Histograms) -> Figure:
 
 
 def weights(tags: Tags, histograms: Histograms) -> Figure:
-    """How far the sampling weights are from uniform: their spread, and what it amounts to."""
+    """Spread of the sampling weights, and their effective sample size."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     found = histograms.get(WEIGHTS)
@@ -76,7 +76,7 @@ def weights(tags: Tags, histograms: Histograms) -> Figure:
     else:
         say_missing(left, WEIGHTS)
     if SAMPLE_SIZE in tags:
-        # Not smoothed: it jumps where the weights are refreshed.
+        # Not smoothed: it jumps whenever the weights are refreshed.
         right.plot(*tags[SAMPLE_SIZE], color="C2")
         right.set(xlabel="rollout step", ylabel="effective sample size")
         right.ticklabel_format(useOffset=False)
@@ -86,13 +86,13 @@ def weights(tags: Tags, histograms: Histograms) -> Figure:
 
 
 def kl_and_entropy(tags: Tags) -> Figure:
-    """How far the policy has left the reference, and how much it still explores."""
+    """How far the policy has moved from the reference, and how much it still explores."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_curves(left, tags, {"KL to the reference": KL})
     draw_curves(right, tags, {"entropy": ENTROPY}, first_colour=1)
     for axes in (left, right):
-        axes.set(xlabel="rollout step", ylabel="nats a token")
+        axes.set(xlabel="rollout step", ylabel="nats per token")
     return figure
 
 
@@ -105,7 +105,7 @@ def lengths(tags: Tags) -> Figure:
         left.fill_between(steps, low, high, alpha=0.2, label="shortest to longest")
         left.plot(steps, mean, label="mean")
         left.legend(fontsize="small")
-        left.set(xlabel="rollout step", ylabel="tokens a completion", ylim=(0, None))
+        left.set(xlabel="rollout step", ylabel="tokens per completion", ylim=(0, None))
     else:
         say_missing(left, *[tag for tag in LENGTHS if tag not in tags])
     draw_curves(right, tags, {"share cut off by the limit": CUT_OFF}, first_colour=1)
@@ -114,7 +114,7 @@ def lengths(tags: Tags) -> Figure:
 
 
 def pass_at_k(tags: Tags) -> Figure:
-    """Pass@k on the questions that are not trained on, one plot a benchmark."""
+    """Pass@k on the questions that are not trained on, one plot per benchmark."""
     found: dict[str, dict[int, Curve]] = {}
     for tag, curve in tags.items():
         if match := PASS_AT_K.fullmatch(tag):
@@ -132,7 +132,7 @@ def pass_at_k(tags: Tags) -> Figure:
 
 
 def draw_curves(axes: Axes, tags: Tags, wanted: Mapping[str, str], first_colour: int = 0) -> None:
-    """Draw tags under their labels: every step faintly, and their running mean."""
+    """Draw labelled tags: every step faintly, and the running mean."""
     for i, (name, tag) in enumerate(wanted.items()):
         if tag not in tags:
             say_missing(axes, tag)
@@ -156,7 +156,7 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def say_missing(axes: Axes, *tags: str) -> None:
-    """Say in a plot what it would show."""
+    """Name the missing tags in an empty plot."""
     text = "not in this log:\n" + "\n".join(tags)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])

@@ -1,4 +1,4 @@
-"""Sliders under a figure where ipywidgets is there, and the figure alone where it is not."""
+"""Sliders under a figure if ipywidgets is installed, else only the figure."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 
 class Span(NamedTuple):
-    """The values that a slider goes through, and where it starts."""
+    """A slider's values, and its start."""
 
     low: float
     high: float
@@ -19,7 +19,7 @@ class Span(NamedTuple):
 def explore(draw: Callable[..., Figure], **spans: Span) -> None:
     """Display ``draw(**values)`` at the start values, and again whenever a slider is moved.
 
-    The figure is an output of the cell and not of a widget, so it is there without widgets too.
+    The figure is an output of the cell, not of a widget, so it also shows without widgets.
     """
     from IPython.display import display
 

@@ -1,4 +1,4 @@
-"""What makes a checkpoint self-contained: the texts of the model's configuration and tokenizer."""
+"""The model's configuration and tokenizer as text, which make a checkpoint self-contained."""
 
 import json
 import tempfile
@@ -13,13 +13,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 
 class ModelArchive:
-    """Keeps the small files of a Hugging Face folder as text, collected once."""
+    """Keeps the small files of a Hugging Face folder as text; reads them once."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] | None = None
 
     def files(self, policy: Any, tokenizer: Any) -> dict[str, str]:
-        """Contents by file name; everything but the weights."""
+        """Contents by file name: everything but the weights."""
         if self._files is None:
             with tempfile.TemporaryDirectory() as folder:
                 policy.config.save_pretrained(folder)
@@ -40,7 +40,7 @@ def write_model(files: dict[str, str], weights: Mapping[str, Tensor], folder: Pa
     Args:
         files: see :meth:`ModelArchive.files`.
         weights: every weight by its Hugging Face name.
-        folder: where to.
+        folder: to write.
 
     Raises:
         ValueError: for a file that would leave the folder.
@@ -55,7 +55,7 @@ def write_model(files: dict[str, str], weights: Mapping[str, Tensor], folder: Pa
     model.save_pretrained(folder)
     readable = (folder / "config.json").stat().st_mode
     for path in folder.glob("*.safetensors"):
-        path.chmod(readable)  # written for the owner alone
+        path.chmod(readable)  # safetensors makes it readable by its owner only
 
 
 def write_files(files: dict[str, str], folder: Path) -> None:

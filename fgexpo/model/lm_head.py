@@ -1,8 +1,8 @@
-"""Log-probs of chosen tokens without the logits: the LM head in slices, forward and backward.
+"""Log-probs of chosen tokens without full logits: the LM head in slices, forward and backward.
 
-The vocabulary is cut up, not the tokens, so that each slice of the head's gradient is written
-once; the backward pass makes a slice's logits again instead of keeping them. The [tokens,
-vocabulary] matrix never stands in memory whole, while each matrix product stays large.
+The vocabulary is cut into slices, not the tokens, so that each slice of the head's gradient is
+written once; the backward pass recomputes a slice's logits instead of keeping them. The full
+[tokens, vocabulary] matrix is never in memory, while each matrix product stays large.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .precision import precise
 
-# Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to be busy.
+# Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to stay busy.
 LOGITS_PER_CHUNK = {"cpu": 2**24, "cuda": 2**27}
-# Settings by which some architectures change the logits after the head; none is applied here.
+# Settings by which some architectures change the logits after the head; not supported here.
 _LOGIT_CHANGES = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
 
 
 def head_logprobs(
     head: Any, hidden_MH: Tensor, target_M: Tensor, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-prob of one token a position, and on demand the entropy of the distribution.
+    """Log-prob of one token per position, and optionally the entropy of the distribution.
 
     Args:
         head: the model's output embeddings, linear without bias.
         hidden_MH: the last hidden states, [M, H].
-        target_M: the token whose log-prob is asked for, int64 [M].
+        target_M: the token whose log-prob is wanted, int64 [M].
         temperature: logits are divided by it.
         entropy: also return entropies.
 
@@ -68,7 +68,7 @@ def check_head(model: Any) -> None:
 
 
 class _Head(torch.autograd.Function):
-    """Goes through the vocabulary in slices; the logits are made twice and never kept."""
+    """Goes through the vocabulary in slices; the logits are computed twice and never kept."""
 
     @staticmethod
     def forward(
@@ -102,7 +102,7 @@ class _Head(torch.autograd.Function):
             entropy_M = lse_M - ((lse_KM - lse_M).exp() * torch.stack(partial_mean)).sum(0)
         ctx.save_for_backward(hidden_MH, weight_VH, target_M, lse_M, entropy_M)
         ctx.temperature, ctx.dtype = temperature, dtype
-        # An entropy that is only looked at then costs nothing here.
+        # An entropy that is only logged then costs nothing here.
         ctx.set_materialize_grads(False)
         return logp_M if entropy_M is None else (logp_M, entropy_M)
 
@@ -114,7 +114,7 @@ class _Head(torch.autograd.Function):
         hidden = hidden_MH.to(ctx.dtype)
         slices = _Slices(hidden, weight_VH, ctx.temperature)
         wanted_hidden, wanted_weight = ctx.needs_input_grad[:2]
-        # Added up over the slices in full precision.
+        # Summed over the slices in full precision.
         by_hidden = torch.zeros_like(hidden_MH, dtype=slices.precise) if wanted_hidden else None
         by_weight = torch.empty_like(weight_VH) if wanted_weight else None
         for start, logits_Mv in slices:
@@ -140,9 +140,9 @@ class _Head(torch.autograd.Function):
 
 
 class _Slices:
-    """The logits of one part of the vocabulary after the other, all in the same memory.
+    """The logits of one slice of the vocabulary after another, all in the same memory.
 
-    Fresh memory for each would cost more time than the arithmetic on it: the system clears it.
+    Fresh memory for each would cost more time than the arithmetic: the system clears it first.
     """
 
     def __init__(self, hidden: Tensor, weight_VH: Tensor, temperature: float) -> None:
@@ -167,11 +167,11 @@ class _Slices:
             yield start, logits_Mv if self.temperature == 1 else logits_Mv.div_(self.temperature)
 
     def weight(self, rows: slice) -> Tensor:
-        """Rows of the head in the dtype of the computation."""
+        """A slice of the head's rows in the computation's dtype."""
         return self.weight_VH[rows].to(self.hidden.dtype)
 
     def new_column(self) -> Tensor:
-        """A number a token."""
+        """One number per token."""
         return self.hidden.new_zeros(len(self.hidden), dtype=self.precise)
 
     def spare(self, like: Tensor) -> Tensor:

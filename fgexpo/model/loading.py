@@ -43,8 +43,8 @@ def load_tokenizer(name: str) -> Any:
 def load_config(name: str) -> Any:
     """Open the model's configuration, and set its dropout to 0.
 
-    Old and new log-probs are to differ by the update alone, and the policy from what samples by
-    rounding alone.
+    Old and new log-probs must differ only by the update, and trainer and engine only by
+    rounding.
 
     Raises:
         UserError: when there is none under that name.
@@ -70,10 +70,10 @@ def load_model(name: str, dtype: str = "float32") -> nn.Module:
 
 
 def on_cpu() -> AbstractContextManager[Any]:
-    """Models that are made inside lie in the host's memory, whatever Lightning's default device is.
+    """Create models in the host's memory, whatever Lightning's default device is.
 
-    There adapters are the same for every strategy, a reference that is offloaded never fills a
-    GPU, and a model is sharded before it is moved.
+    So adapters are the same for every strategy, an offloaded reference never fills a GPU, and a
+    model is sharded before it is moved.
     """
     return torch.device("cpu")
 
@@ -83,6 +83,6 @@ def _open(auto_class: Any, name: str, **options: Any) -> Any:
         return auto_class.from_pretrained(name, trust_remote_code=False, **options)
     except OSError as error:
         raise UserError(
-            f"model.name: {name!r} is neither a folder here nor a model that the Hugging Face hub "
-            f"would give ({type(error).__name__}: {str(error).splitlines()[0]})"
+            f"model.name: {name!r} is not a local folder, and could not be loaded from the Hugging "
+            f"Face Hub ({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error

@@ -1,6 +1,6 @@
 """Log-probs of given completions: the one code path for policy, old policy and reference.
 
-Only the hidden states of completion tokens reach the LM head, which never makes the whole logits.
+Only the hidden states of completion tokens reach the LM head, which never makes full logits.
 """
 
 from functools import partial
@@ -13,14 +13,14 @@ from .packing import is_packed, packed_hidden
 from .sequences import Sequences
 from .shared_prompts import arrange
 
-# Of a sharded model: the method by which all its weights are gathered for this computation.
+# A sharded model's method that gathers all of its weights for this computation.
 LOGPROBS = "completion_logprobs"
 
 
 def completion_logprobs(
     model: Any, sequences: Sequences, temperature: float = 1.0, entropy: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-prob of every completion token, and on demand the entropy it was drawn from.
+    """Log-prob of every completion token, and optionally the entropy of its distribution.
 
     Args:
         model: a Hugging Face causal LM, whose decoder and LM head are called in turn.
@@ -39,11 +39,11 @@ def completion_logprobs(
 def compute_logprobs(
     model: Any, sequences: Sequences, temperature: float, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """What :func:`completion_logprobs` does, for a model whose weights are all there."""
+    """Compute :func:`completion_logprobs` for a model whose weights are all gathered."""
     mask_NT = sequences.mask_NT
     row, column = mask_NT.nonzero(as_tuple=True)
     position_M = sequences.prompt_lengths_N[row] + column
-    # The token at a position is predicted by the hidden state one before it.
+    # The hidden state at a position predicts the next token.
     hidden = _packed if is_packed(model) else _padded
     logp_M, entropy_M = head_logprobs(
         model.get_output_embeddings(),

@@ -24,7 +24,7 @@ class LoRA:
     Attributes:
         rank: of the update of each weight matrix.
         alpha: the update is scaled by alpha / rank.
-        targets: names of the layers that get one, or ``all-linear`` for all but the LM head.
+        targets: names of the layers to adapt, or ``all-linear`` for all but the LM head.
 
     Raises:
         UserError: on settings out of range.
@@ -46,12 +46,12 @@ class LoRA:
 
     @property
     def scale(self) -> float:
-        """What the product of an adapter's two matrices is multiplied by."""
+        """The factor on the product of an adapter's two matrices."""
         return self.alpha / self.rank
 
 
 def adapt(model: nn.Module, lora: LoRA, seed: int) -> None:
-    """Freeze a model and put adapters into it, which change nothing until they are trained.
+    """Freeze a model and add adapters, which change nothing until they are trained.
 
     Args:
         model: from Hugging Face.
@@ -98,14 +98,14 @@ def check_same_adapters(saved: Mapping[str, Any] | None, now: LoRA | None) -> No
     if saved != (None if now is None else asdict(now)):
         raise UserError(
             f"--ckpt_path: the checkpoint's model.lora is {dict(saved) if saved else None}, this "
-            f"run's is {None if now is None else asdict(now)}; set it alike, or `export` the "
+            f"run's is {None if now is None else asdict(now)}; set it the same, or `export` the "
             "checkpoint and start from that folder"
         )
 
 
 @contextmanager
 def adapters_off(model: nn.Module) -> Iterator[None]:
-    """The model inside is what it was before :func:`adapt`."""
+    """Run the block with the model as it was before :func:`adapt`."""
     layers = list(_layers(model))
     for layer in layers:
         layer.enable_adapters(False)
@@ -117,7 +117,7 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
 
 
 def merged(weights: Mapping[str, Tensor], scale: float) -> Iterator[tuple[str, Tensor]]:
-    """An adapted model's weights under the names, and with the values, of one without adapters.
+    """An adapted model's weights, merged, under the names that they have without adapters.
 
     Args:
         weights: by name, whole.

@@ -1,7 +1,7 @@
-"""Sequences one behind the other in a single row: everything but attention runs without padding.
+"""Sequences one after another in a single row: everything but attention runs without padding.
 
-Attention cannot cross from one sequence into the next. It goes by buckets of similar length, each
-padded for itself and given to PyTorch's causal kernel, so that no [M, M] mask is ever made.
+Attention cannot cross from one sequence into the next. It runs in buckets of similar length, each
+padded on its own and passed to PyTorch's causal kernel, so that no [M, M] mask is ever made.
 """
 
 from collections.abc import Iterator
@@ -20,17 +20,17 @@ from .precision import precise
 from .sequences import Sequences
 
 ATTENTION = "fgexpo_packed"
-# A bucket's padded size over its real one, at most: a kernel call costs more than some padding.
+# Upper limit on a bucket's padded size over its real size; some padding costs less than a call.
 MAX_PADDING = 1.25
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Neighbours in the row that attention pads to the longest of them.
+    """Neighbouring sequences of the row, which attention pads to the longest of them.
 
     Attributes:
-        start: of the first, in the row.
-        lengths: of each, longest first.
+        start: position in the row where the first begins.
+        lengths: length of each, longest first.
         device: of the row.
     """
 
@@ -45,7 +45,7 @@ class Bucket:
 
     @cached_property
     def place(self) -> Tensor | None:
-        """Where each token is in the padded rows, laid flat; None if there is no padding."""
+        """Each token's place in the flattened padded rows; None if there is no padding."""
         longest = self.lengths[0]
         if self.lengths[-1] == longest:
             return None
@@ -61,7 +61,7 @@ class Bucket:
         return part_mhd.unflatten(0, (len(self.lengths), self.lengths[0])).transpose(1, 2)
 
     def unpad(self, padded_nLhd: Tensor) -> Tensor:
-        """Back to the real tokens, [m, h, d]."""
+        """Remove the padding again, [m, h, d]."""
         flat = padded_nLhd.flatten(0, 1)
         return flat if self.place is None else flat.index_select(0, self.place)
 
@@ -76,7 +76,7 @@ class Bucket:
 
 
 class Segments:
-    """What attention has to know about a row; counts the layers that have asked.
+    """What attention needs to know about a row; counts the layers that used it.
 
     Args:
         lengths: of the sequences, longest first.
@@ -92,12 +92,12 @@ class Segments:
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences in a single row of M tokens, longest first.
+    """Sequences in one row of M tokens, longest first.
 
     Attributes:
         tokens_1M: int64 [1, M].
         position_1M: of each token in its own sequence, [1, M].
-        offset_N: where each sequence begins, in the order that it was given in, [N].
+        offset_N: where each sequence begins, in the order given, [N].
         segments: for attention.
     """
 
@@ -107,12 +107,12 @@ class Packed:
     segments: Segments
 
     def places(self, row_M: Tensor, position_M: Tensor) -> Tensor:
-        """Where in the row a sequence's token at a position stands, [M]."""
+        """Index in the row of a sequence's token at a position, [M]."""
         return self.offset_N[row_M] + position_M
 
 
 def lay_out(sequences: Sequences) -> Packed:
-    """Put N padded rows behind one another."""
+    """Join N padded rows into one row without padding."""
     device = sequences.tokens_NL.device
     lengths_N = sequences.lengths_N
     order_N = torch.argsort(lengths_N, descending=True, stable=True)
@@ -133,12 +133,12 @@ def packed_hidden(decoder: Any, packed: Packed) -> Tensor:
     """Last hidden states of a row, [M, H].
 
     Raises:
-        RuntimeError: when the decoder does not hand the row's segments to its attention.
+        RuntimeError: when the decoder does not pass the row's segments to its attention.
     """
     hidden_1MH = decoder(
         input_ids=packed.tokens_1M,
         position_ids=packed.position_1M,
-        # Four dimensions: taken as it is, where positions alone would make a [M, M] mask.
+        # Transformers uses a 4-d mask as it is; from positions alone it would make an [M, M] one.
         attention_mask=packed.tokens_1M.new_zeros(1, 1, 1, 1, dtype=torch.bool),
         use_cache=False,
         segments=packed.segments,
@@ -189,14 +189,14 @@ def packed_attention(
 def _one_token(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> Tensor:
-    """Attention of the newest token, whose query heads stand in for positions of a shared key head.
+    """Attention of the newest token: query heads take the place of positions of their key head.
 
-    All of them see the same keys, so that no copy of these is made for each.
+    All of them see the same keys, so no head needs its own copy.
     """
     rows, heads, _, width = query.shape
     query = query.view(rows, key.shape[1], -1, width)
     if query.device.type == "cpu" and query.dtype == precise(query.dtype):
-        # For so few queries the blocks of PyTorch's fused kernel cost more than they save.
+        # For this few queries, the blocks of PyTorch's fused kernel cost more than they save.
         scaled = query * (width**-0.5 if scaling is None else scaling)
         logits = torch.matmul(scaled, key.transpose(-1, -2))
         if mask is not None:
@@ -212,10 +212,10 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def enable_packing(model: Any) -> bool:
-    """Let a model read padding-free rows, where its attention is PyTorch's and full in all layers.
+    """Let a model read padding-free rows, if its attention is PyTorch's and full in all layers.
 
     Returns:
-        Whether it does now. Padded rows, as in generation, work as before.
+        Whether it can now. Padded rows, as in generation, work as before.
     """
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     window = getattr(model.config, "sliding_window", None)
@@ -230,7 +230,7 @@ def is_packed(model: Any) -> bool:
 
 
 def _similar(lengths: tuple[int, ...], limit: float) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Cut sorted lengths where padding to the longest would cost more than ``limit`` allows."""
+    """Cut sorted lengths into runs whose padding to their longest stays within ``limit``."""
     first = start = total = 0
     for n, length in enumerate(lengths):
         if (n + 1 - first) * lengths[first] > limit * (total + length):

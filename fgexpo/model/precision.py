@@ -1,4 +1,4 @@
-"""In what dtype numbers about a policy are computed and kept."""
+"""The dtype in which numbers about a policy are computed and kept."""
 
 import torch
 

@@ -13,14 +13,14 @@ from ..types import Completions
 class Sequences:
     """Right-padded rows of prompt followed by completion.
 
-    Right padding under a causal mask never reaches a real token, so no attention mask is needed
-    and a row's log-probs do not depend on how far the batch is padded.
+    Under a causal mask, right padding never reaches a real token. So no attention mask is needed,
+    and a row's log-probs do not depend on the batch's padding.
 
     Attributes:
         tokens_NL: int64 [N, L].
         prompt_lengths_N: int64 [N], at least 1 each.
         completion_lengths_N: int64 [N].
-        prompt_N: a number for each different prompt, int64 [N].
+        prompt_N: each row's number of its distinct prompt, int64 [N].
         width: T, the width of the per-completion-token tensors.
     """
 
@@ -42,7 +42,7 @@ class Sequences:
 
     @property
     def lengths_N(self) -> Tensor:
-        """Real tokens a row, [N]."""
+        """Real tokens per row, [N]."""
         return self.prompt_lengths_N + self.completion_lengths_N
 
     @property

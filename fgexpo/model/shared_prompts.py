@@ -1,9 +1,9 @@
-"""Rows in which a prompt stands once for all of its completions, and no token stands for nothing.
+"""Rows without padding in which a prompt appears once for all of its completions.
 
-A group's completions have the same prompt, so its hidden states are the same in each; they are
-computed once and attended to by all. What a completion's last token leads to is never asked, so it
-is left out. Log-probs are what they are in rows of their own, to rounding. On short completions
-this is most of the work; where it saves little, :mod:`fgexpo.model.packing` lays rows out whole.
+A group's completions have the same prompt, so the prompt's hidden states are the same in each; they
+are computed once and attended to by all. A completion's last token predicts nothing that is needed,
+so it is left out. Log-probs equal those of separate rows, up to rounding. On short completions this
+saves most of the work; where it saves little, :mod:`fgexpo.model.packing` lays rows out whole.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from torch import Tensor
 from .packing import MAX_PADDING, Bucket, Packed, Segments, lay_out
 from .sequences import Sequences
 
-# Prompts are shared where that leaves at most this share of the tokens.
+# Prompts are shared if that leaves at most this share of the tokens.
 WORTHWHILE = 7 / 8
-# Cells of an attention matrix that cost as much as another call of the kernel.
+# Cells of an attention matrix that cost as much as one more kernel call.
 CALL_CELLS = 2**15
-# Cells of a mask, which attention keeps in every layer until the backward pass. Above it, only
-# prompts of the same length go together, which need a single one for all rows; where even that is
-# above it, prompts are not shared.
+# Limit on a mask's cells; attention keeps the mask in every layer until the backward pass. Above
+# it, only prompts of equal length share a bucket, which needs one mask for all its rows; if even
+# that is above it, prompts are not shared.
 MASK_CELLS = 2**20
 
 
 def arrange(sequences: Sequences) -> Packed:
-    """Lay rows out with shared prompts where that pays, and whole elsewhere."""
+    """Lay rows out with shared prompts if that pays, else whole."""
     first_P, prompt_of_N = _distinct(sequences.prompt_N)
     rest_N = (sequences.completion_lengths_N - 1).clamp_min(0)
     tokens = int(sequences.prompt_lengths_N[first_P].sum() + rest_N.sum())
@@ -66,8 +66,8 @@ class Continued(Bucket):
     """Completions that attend to prompts elsewhere in the row and to themselves.
 
     Attributes:
-        key_nL: places of the keys in the row: prompts, padded on the left, then completions.
-        mask_n1TL: which keys a token sees; n is 1 where all prompts have the same length.
+        key_nL: indices of the keys in the row: prompts, padded on the left, then completions.
+        mask_n1TL: which keys a token sees; n is 1 if all prompts have the same length.
     """
 
     key_nL: Tensor
@@ -82,7 +82,7 @@ class Continued(Bucket):
             row[0].index_select(1, self.key_nL.flatten()).unflatten(1, shape).transpose(0, 1)
             for row in (key, value)
         )
-        # Query heads of a key head stand behind one another, so that no key is copied for each.
+        # Query heads of a key head follow one another, so that no key is copied for each.
         query_nhTd = self.pad(query)
         count = query_nhTd.shape[1] // keys.shape[1]
         found = F.scaled_dot_product_attention(
@@ -133,7 +133,7 @@ def _lay_out_shared(
 
 
 def _distinct(prompt_N: Tensor) -> tuple[Tensor, Tensor]:
-    """A row of each different prompt, [P], and which of these each row has, [N]."""
+    """One row of each distinct prompt, [P], and which of these each row has, [N]."""
     numbers_P, prompt_of_N = torch.unique(prompt_N, return_inverse=True)
     rows_N = torch.arange(len(prompt_N), device=prompt_N.device)
     first_P = torch.full_like(numbers_P, len(prompt_N))
@@ -141,7 +141,7 @@ def _distinct(prompt_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _offsets(lengths_N: Tensor, order_N: Tensor) -> Tensor:
-    """Where each begins when they stand behind one another in this order."""
+    """Where each begins when they follow one another in this order."""
     sorted_N = lengths_N[order_N]
     offset_N = torch.empty_like(lengths_N)
     offset_N[order_N] = sorted_N.cumsum(0) - sorted_N
@@ -169,7 +169,7 @@ def _bucket(
 ) -> Continued:
     device, longest = offset_n.device, max(prompts)
     key_L = torch.arange(longest + rest[0], device=device)
-    # Of the keys in the prompt, those before it are padding: any place will do for them.
+    # Keys before the prompt are padding: any index will do for them.
     place_nL = key_L - longest + prompt_lengths_n[:, None]
     rest_n = torch.tensor(rest, device=device)[:, None]
     own_nL = (key_L - longest).clamp_min(0).minimum(rest_n - 1)
@@ -186,7 +186,7 @@ def _bucket(
 
 
 def _similar(rest: list[int], prompts: list[int]) -> Iterator[tuple[int, int]]:
-    """Cut completions, longest first, where padding costs more than another call would."""
+    """Cut completions, longest first, where padding would cost more than another kernel call."""
     first, longest, shortest, real = 0, 0, prompts[0], 0
     count = sum(1 for length in rest if length)  # the others have nothing to compute
     for n in range(count):

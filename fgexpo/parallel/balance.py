@@ -1,8 +1,8 @@
-"""Questions change hands after generation, so that every process has about as many tokens.
+"""Moves questions between processes after generation, so that all have about as many tokens.
 
-All processes wait for the slowest in every update. Lengths are known only once the rollouts are
-there; questions with all their rollouts then move within their optimizer step, which changes
-neither a gradient nor a metric.
+In every update, all processes wait for the slowest one. Lengths are known only after generation.
+Questions then move, with all their rollouts, within their optimizer step, which changes neither a
+gradient nor a metric.
 """
 
 import torch
@@ -18,12 +18,12 @@ def balance(trainer: Trainer, rollouts: RolloutBatch, questions: int) -> Rollout
     """Exchange questions between the processes.
 
     Args:
-        trainer: of this process.
-        rollouts: as the engine and the verifier left them, with as many questions on each process.
-        questions: of an optimizer step on each process.
+        trainer: this process's trainer.
+        rollouts: from the engine and the verifier, with equally many questions on each process.
+        questions: per optimizer step on each process.
 
     Returns:
-        As many questions again, those of each optimizer step together.
+        Equally many questions, those of each optimizer step together.
     """
     if trainer.world_size == 1:
         return rollouts
@@ -38,14 +38,14 @@ def balance(trainer: Trainer, rollouts: RolloutBatch, questions: int) -> Rollout
 
 
 def assign(tokens_WQ: Tensor, questions: int) -> Plan:
-    """Who takes what: the longest first, each to the process with the fewest tokens and room left.
+    """Assign questions, longest first, each to the process with the fewest tokens and room left.
 
     Args:
         tokens_WQ: tokens of each process's questions, [W, Q].
-        questions: of an optimizer step on each process; a divisor of Q.
+        questions: per optimizer step on each process; a divisor of Q.
 
     Returns:
-        Of every process, the Q questions that it takes, as (process that has it, its number
+        For every process, the Q questions that it takes, as (process that has it, its number
         there); those of an optimizer step stay together.
     """
     processes, count = tokens_WQ.shape

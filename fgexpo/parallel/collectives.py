@@ -1,8 +1,7 @@
-"""What several processes have to agree on, through Lightning's strategy.
+"""Collectives through Lightning's strategy.
 
-Process r of W holds every W-th question of a step, from the r-th on. Putting the processes' rows
-together therefore interleaves them, and the result is in the order in which a single process would
-have had them.
+Process r of W holds every W-th question of a step, starting with the r-th. Gathering the processes'
+rows therefore interleaves them, in the order that a single process would have had.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -35,7 +34,7 @@ def own_questions(trainer: Trainer, values: Tensor) -> Tensor:
 def gather_columns(
     trainer: Trainer, columns: dict[str, Tensor], group_size: int
 ) -> dict[str, Tensor]:
-    """Scalars a rollout, [N] each, of all processes; one collective for all of them."""
+    """Scalars per rollout, [N] each, of all processes; one collective for all of them."""
     table = torch.stack(list(columns.values()), 1)
     gathered = gather_questions(trainer, table.view(-1, group_size * len(columns)))
     return dict(zip(columns, gathered.reshape(-1, len(columns)).unbind(1), strict=True))
@@ -54,7 +53,7 @@ def mean_over_processes(
 
 
 def any_process(trainer: Trainer, flag: bool) -> bool:
-    """Whether the flag is up on at least one process."""
+    """Whether the flag is set on at least one process."""
     return bool(largest(trainer, int(flag)))
 
 
@@ -73,7 +72,7 @@ def mean(trainer: Trainer, value: float) -> float:
 
 
 def check_same_step(trainer: Trainer, rollout_step: int) -> None:
-    """Check that all processes begin at the same step.
+    """Check that all processes start at the same step.
 
     Raises:
         UserError: on all of them, naming this one's step and another's.
@@ -88,9 +87,9 @@ def check_same_step(trainer: Trainer, rollout_step: int) -> None:
 
 
 def without_gradient_sync(trainer: Trainer) -> AbstractContextManager[Any]:
-    """Backward passes in here add to this process's gradients; under DDP they talk to nobody.
+    """Let backward passes add to this process's gradients; under DDP without communication.
 
-    FSDP2 spreads them all the same: gradients that wait for the last micro-batch would be whole.
+    FSDP2 still reduces each one: gradients kept until the last micro-batch would be unsharded.
     """
     strategy = trainer.strategy
     return (

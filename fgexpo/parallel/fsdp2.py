@@ -1,4 +1,4 @@
-"""``--trainer.strategy=fsdp2``: Lightning's model-parallel strategy, all processes alike."""
+"""``--trainer.strategy=fsdp2``: Lightning's model-parallel strategy, purely data-parallel."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ from .sharding import full_tensor
 
 
 class FSDP2(ModelParallelStrategy):
-    """Every process is data-parallel; checkpoints are single files, as DDP's and no other's.
+    """Every process is data-parallel; checkpoints are single files, in DDP's format.
 
-    A run may therefore go on under DDP or with another number of processes, and one file is all
-    that ``export`` needs.
+    A run may therefore resume under DDP or with another number of processes, and ``export`` needs
+    only one file.
 
     Args:
         **options: of the process group, as for :class:`ModelParallelStrategy`.
@@ -33,12 +33,12 @@ class FSDP2(ModelParallelStrategy):
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
 
-    # Lightning's own loading goes past the checkpoint reader, and loads weights before the module
-    # has seen whether they belong to its run.
+    # Lightning's own loading bypasses the checkpoint reader, and loads weights before the module
+    # has checked that they belong to its run.
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Yes, by :meth:`load_optimizer_state_dict`."""
+        """True: see :meth:`load_optimizer_state_dict`."""
         return True
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> Any:
@@ -53,7 +53,7 @@ class FSDP2(ModelParallelStrategy):
         set_model_state_dict(self.model, checkpoint["state_dict"], options=options)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """An optimizer's state with whole tensors; all processes put them together, one keeps."""
+        """An optimizer's state with whole tensors; all processes gather, the first one keeps."""
 
         def gather(tensor: Tensor) -> Tensor:
             whole = full_tensor(tensor)
@@ -62,7 +62,7 @@ class FSDP2(ModelParallelStrategy):
         return apply_to_collection(optimizer.state_dict(), Tensor, gather)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Cut whole tensors up as the weights are that they belong to."""
+        """Cut whole tensors up in the same way as the weights they belong to."""
         for optimizer, saved in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             state = {
@@ -81,7 +81,7 @@ class FSDP2(ModelParallelStrategy):
 def _like(tensor: Tensor, weight: Tensor) -> Tensor:
     if not isinstance(weight, DTensor):
         return tensor
-    # Every process has read all of it, so nothing needs to be sent.
+    # Every process has read the whole state, so nothing needs to be sent.
     return distribute_tensor(
         tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
     )

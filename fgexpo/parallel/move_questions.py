@@ -1,6 +1,6 @@
-"""Questions change hands: each process gives away some of its own, with all their rollouts.
+"""Moves questions between processes, with all their rollouts.
 
-Who takes what is decided elsewhere, by all processes alike.
+The plan is made elsewhere, and is the same on all processes.
 """
 
 from dataclasses import replace
@@ -14,16 +14,16 @@ from torch.nn.functional import pad
 from ..heartbeat import EXCHANGE, phase
 from ..types import Completions, QuestionBatch, RolloutBatch
 
-# Of every process, the questions that it takes, as (process that has it, its number there).
+# For every process, the questions that it takes, as (process that has it, its number there).
 Plan = list[list[tuple[int, int]]]
 
 
 def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBatch:
-    """Exchange questions between the processes; a question that nobody takes is dropped.
+    """Exchange questions between the processes; a question that no process takes is dropped.
 
     Args:
         trainer: of this process.
-        rollouts: this process's, graded but not scored.
+        rollouts: this process's, graded but not yet prepared for training.
         plan: the same on all processes.
 
     Returns:
@@ -72,7 +72,7 @@ def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
 
 
 def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> RolloutBatch:
-    """Put graded rollouts behind one another; ``seconds`` are those of the whole."""
+    """Concatenate graded rollouts; ``seconds`` are those of the whole."""
     width = max(part.completions.tokens_NT.shape[1] for part in parts)
     done = [part.completions for part in parts]
 

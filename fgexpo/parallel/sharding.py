@@ -29,11 +29,11 @@ def shards(trainer: Trainer) -> bool:
 
 
 def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
-    """Make a model ready to be trained or scored with under this trainer.
+    """Prepare a model for training or scoring under this trainer.
 
     Args:
         model: from Hugging Face, with the same weights on every process.
-        trainer: whose strategy decides whether it is sharded.
+        trainer: its strategy decides whether the model is sharded.
         offload: see :func:`shard`.
     """
     enable_packing(model)
@@ -43,15 +43,15 @@ def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
 
 
 def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
-    """Cut a causal LM up over the processes, decoder layer by decoder layer, in place.
+    """Shard a causal LM over the processes, decoder layer by decoder layer, in place.
 
-    With a precision of bf16 the weights are gathered, and the layers computed, in bf16; slices,
-    gradients' sums and the optimizer stay in the weights' own dtype.
+    In bf16 precision, weights are gathered and layers computed in bf16; the slices, the summed
+    gradients and the optimizer stay in the weights' own dtype.
 
     Args:
         model: from Hugging Face, with the same weights on every process.
-        trainer: whose strategy has a device mesh.
-        offload: the slices rest in the host's memory.
+        trainer: its strategy has a device mesh.
+        offload: keep the slices in the host's memory while they are not used.
     """
     half = str(trainer.precision).startswith("bf16")
     policy = (
@@ -82,7 +82,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 @contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
-    """Keep all layers gathered inside, where processes may differ in how often they call them.
+    """Keep all layers gathered, since processes may call them different numbers of times.
 
     All processes enter together.
     """
@@ -99,7 +99,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """All of a weight; of a sharded one it is put together, by all processes at once."""
+    """The whole weight; a sharded one is gathered, and all processes must take part."""
     tensor = tensor.detach()
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 

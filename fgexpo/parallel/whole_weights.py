@@ -1,4 +1,4 @@
-"""A policy's weights as an engine with a copy of its own takes them over."""
+"""A policy's weights in the form that an engine with its own copy loads."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +14,10 @@ _WRAPPER, _BASE, _ADAPTER = "base_model.model.", ".base_layer", "lora_"
 def full_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every weight by its Hugging Face name, whole, in the same order on every process.
 
-    Sharded ones are gathered one after the other, so all processes must go through all of them. A
-    tied LM head comes as a weight of its own: engines are opened untied, since vLLM on a CPU
-    leaves a tied head as it was. LoRA adapters (peft) come merged; the policy's own weights stay
-    as they are, bit for bit.
+    Sharded weights are gathered one after another, so all processes must iterate over all of them.
+    A tied LM head is a separate weight here: engines are opened untied, since vLLM on a CPU does
+    not update a tied head. LoRA adapters (peft) are merged; the policy's own weights stay the same,
+    bit for bit.
     """
     adapted = _adapted(policy)
     seen = set()

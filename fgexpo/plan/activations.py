@@ -1,9 +1,9 @@
 """Bytes of activations: the real model and LM head run on fake tensors, forward and backward.
 
-Parameters and their gradients stand there before and are not counted; a second, transient gradient
-that is added to the first one is. The operations are those of a CPU, whose attention keeps what a
-GPU's fused kernels keep. Rows are planned whole: those that share prompts
-(:mod:`fgexpo.model.shared_prompts`) have at most seven eighths of the tokens, and masks besides.
+Parameters and their gradients exist before and are not counted; a second, transient gradient that
+is added to the first one is counted. The operations are a CPU's, whose attention keeps what a
+GPU's fused kernels keep. Rows are planned whole: rows that share prompts
+(:mod:`fgexpo.model.shared_prompts`) have at most seven eighths of the tokens, plus masks.
 """
 
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ from .shape import to_text
 
 @dataclass(frozen=True)
 class Work:
-    """One forward pass of a micro-batch, and on demand its backward pass.
+    """One forward pass of a micro-batch, and optionally its backward pass.
 
     Attributes:
         tokens: T, of all sequences together; all of them reach the LM head.
-        longest: of a sequence.
+        longest: tokens of the longest sequence.
         weights: dtype of the weights that the layers see.
         autocast: bf16 matrix products; without autocast's cache, as Lightning runs it, so that
             every layer keeps a bf16 copy of its weights until its backward pass.
-        backward: an update; else scoring.
-        entropy: is looked at too, as in scoring and in a step's first update.
-        checkpointing: a layer's activations are made again in the backward pass.
+        backward: true for an update, false for scoring.
+        entropy: also computed, as in scoring and in a step's first update.
+        checkpointing: a layer's activations are recomputed in the backward pass.
         adapters: LoRA's; null where all weights are trained.
-        device: ``cpu`` or ``cuda``, which decides how many logits are made at a time.
+        device: ``cpu`` or ``cuda``, which decides how many logits are computed at a time.
     """
 
     tokens: int
@@ -53,7 +53,7 @@ class Work:
 
 
 def count(config: Any, work: Work) -> Bytes:
-    """Bytes of one micro-batch of a model; ``kept`` is when the decoder's forward pass is over."""
+    """Bytes of one micro-batch; ``kept`` is measured after the decoder's forward pass."""
     text = to_text(config)
     return at_depth(lambda layers: _count(text, work, layers), config)
 
@@ -66,7 +66,7 @@ def _count(text: str, work: Work, layers: int) -> Bytes:
 
 
 def prepare(model: Any, work: Work) -> Any:
-    """The model as an update finds it, with gradients from a micro-batch before."""
+    """The model as an update finds it, with gradients of an earlier micro-batch."""
     model.train(work.backward)
     enable_packing(model)
     if work.checkpointing:
@@ -96,7 +96,7 @@ def run(model: Any, work: Work) -> Bytes:
 
 
 def _hidden(model: Any, lengths: list[int]) -> Tensor:
-    """Hidden states of sequences of these lengths, [T, H], as log-probs are made from."""
+    """Hidden states of sequences of these lengths, [T, H], the input of log-probs."""
     decoder, total = model.get_decoder(), sum(lengths)
     if not is_packed(model):
         tokens_NL = torch.zeros(ceil(total / lengths[0]), lengths[0], dtype=torch.int64)
@@ -110,8 +110,8 @@ def _hidden(model: Any, lengths: list[int]) -> Tensor:
 def spread(tokens: int, longest: int) -> list[int]:
     """Lengths of sequences that make up a micro-batch, longest first.
 
-    They go from the longest down to half of it, so that attention pads them about as much as it
-    ever does.
+    They range from the longest down to half of it, which pads about as much as attention ever
+    does.
     """
     number = max(1, ceil(tokens / (0.75 * longest)))
     if number == 1:
@@ -125,7 +125,7 @@ def spread(tokens: int, longest: int) -> list[int]:
 
 @contextmanager
 def _head_as_on(device: str) -> Iterator[None]:
-    """Fake tensors lie on the CPU; the LM head shall cut its logits as on the real device."""
+    """Slice the LM head's logits as on the real device, although fake tensors are on the CPU."""
     chunks = lm_head.LOGITS_PER_CHUNK
     before = dict(chunks)
     chunks["cpu"] = chunks[device]

@@ -1,4 +1,4 @@
-"""Models without weights, and LoRA's adapters in them."""
+"""Models without weights, with LoRA's adapters."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from .shape import Size, from_text, to_text
 
 @dataclass(frozen=True)
 class Adapters:
-    """What memory depends on of :class:`~fgexpo.model.lora.LoRA`, hashable."""
+    """The part of :class:`~fgexpo.model.lora.LoRA` that memory depends on; hashable."""
 
     rank: int
     targets: str | tuple[str, ...] = ALL
@@ -31,7 +31,7 @@ def meta_model(
     dtype: torch.dtype = torch.float32,
     adapters: Adapters | None = None,
 ) -> Any:
-    """A model of this configuration without weights, on demand with fewer layers and adapted."""
+    """A model of this configuration without weights, optionally with fewer layers and adapted."""
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(from_text(text, layers), dtype=dtype)
         if adapters is not None:
@@ -42,7 +42,7 @@ def meta_model(
 def fake_model(text: str, layers: int, dtype: torch.dtype, adapters: Adapters | None = None) -> Any:
     """The same with fake tensors on the CPU, to be called in a ``FakeTensorMode``.
 
-    Adapters are in the weights' dtype, as peft puts them in, unless on the meta device.
+    Adapters have the weights' dtype, as peft makes them, except on the meta device.
     """
     model = meta_model(text, layers, dtype, adapters)
     made: dict[int, nn.Parameter] = {}  # a tied weight is one
@@ -58,7 +58,7 @@ def fake_model(text: str, layers: int, dtype: torch.dtype, adapters: Adapters | 
 
 
 def adapter_sizes(config: Any, adapters: Adapters) -> tuple[Size, ...]:
-    """Of every matrix that is trained."""
+    """Sizes of all trained matrices."""
     return _sizes(to_text(config), adapters)
 
 

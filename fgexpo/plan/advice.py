@@ -1,4 +1,4 @@
-"""What to change when a run does not fit: every change is planned again, never guessed."""
+"""What to change when a run does not fit: every change is planned, never guessed."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from .generation import engine_dtype
 from .job import Job
 from .memory import Memory, plan_memory
 
-# Applies a change, or says by None that there is nothing to change.
+# Applies a change, or returns None if there is nothing to change.
 Rule = Callable[[Job], tuple[Job, str] | None]
 
 
@@ -21,10 +21,10 @@ class Change:
     """One setting's change.
 
     Attributes:
-        flag: as it is given on the command line.
-        cost: what it costs besides.
-        alone: bytes that are missing, over all phases, with this change only.
-        together: the same with all changes up to this one.
+        flag: its form on the command line.
+        cost: its disadvantage.
+        alone: missing bytes, over all phases, with only this change.
+        together: missing bytes with all changes up to this one.
     """
 
     flag: str
@@ -35,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Advice:
-    """Changes in order of cost, and the fewest of them that fit; none if all do not."""
+    """Changes in order of cost, and the fewest of them that fit; none if even all do not."""
 
     changes: list[Change]
     flags: list[str]
@@ -44,10 +44,10 @@ class Advice:
 
 
 def advise(job: Job, capacity: int) -> Advice:
-    """Try the changes one after the other until the job fits, then leave out what is not needed.
+    """Try the changes one after another until the job fits, then drop those not needed.
 
     Args:
-        job: that does not fit.
+        job: a job that does not fit.
         capacity: bytes of the GPU.
     """
     changes: list[Change] = []
@@ -72,7 +72,7 @@ def advise(job: Job, capacity: int) -> Advice:
 
 
 def _fewest(job: Job, capacity: int, changes: list[Change], used: list[Rule]) -> Advice:
-    """Leave out, from the dearest on, every change that the others do without."""
+    """Drop every change that the others can do without, the most costly first."""
     kept = list(used)
     for place in reversed(range(len(used))):
         fewer = kept[:place] + kept[place + 1 :]
@@ -83,7 +83,7 @@ def _fewest(job: Job, capacity: int, changes: list[Change], used: list[Rule]) ->
 
 
 def _apply(job: Job, used: list[Rule]) -> tuple[Job, list[str]]:
-    flags = {}  # the last of several changes of one setting holds
+    flags = {}  # of several changes of one setting, the last one counts
     for rule in used:
         changed = rule(job)
         if changed is not None:
@@ -96,7 +96,7 @@ def rules() -> Iterator[tuple[Rule, str]]:
     """Changes and their costs, cheapest first."""
     smaller = "smaller matrix products; the gradient stays the same"
     fewer = "fewer sequences decoded at once"
-    yield _sleep, "seconds a step to wake and sleep"
+    yield _sleep, "seconds per step to wake and sleep"
     yield _engine_half, "the engine's log-probs round: keep model.loss.correction on"
     yield _offload, "the reference crosses to the GPU and back once a step"
     yield _checkpointing, "a third more arithmetic in updates"
@@ -175,6 +175,6 @@ def _adapters(job: Job) -> tuple[Job, str] | None:
     if job.adapters is not None or importlib.util.find_spec("peft") is None:
         return None
     flag = f"--model.lora.rank={LoRA().rank}"
-    if job.offload:  # there would be nothing to move
+    if job.offload:  # with adapters there is nothing to offload
         flag += " --model.reference_offload=false"
     return job.change(adapters=Adapters(LoRA().rank), offload=False), flag

@@ -1,6 +1,6 @@
-"""Counts the bytes of tensors, fake or real, from the birth of their storage to its end.
+"""Counts the bytes of tensors, fake or real, while their storage exists.
 
-That is what an allocator would hand out, less its rounding.
+That is what an allocator would hand out, without its rounding.
 """
 
 import weakref
@@ -16,11 +16,11 @@ from torch.utils._pytree import tree_leaves
 
 @dataclass(frozen=True)
 class Bytes:
-    """Bytes above what was there before.
+    """Bytes above those of earlier tensors.
 
     Attributes:
-        kept: live at the moment that was asked for.
-        peak: at the worst moment.
+        kept: alive at the chosen moment.
+        peak: alive at the worst moment.
     """
 
     kept: int
@@ -28,14 +28,14 @@ class Bytes:
 
 
 class StorageCounter(TorchDispatchMode):
-    """Follows the storages that operations make.
+    """Tracks the storages that operations make.
 
     Args:
-        known: tensors that were there before and do not count.
+        known: earlier tensors, which do not count.
 
     Attributes:
         now: bytes alive.
-        peak: the most that were.
+        peak: the most bytes alive so far.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
@@ -64,10 +64,10 @@ class StorageCounter(TorchDispatchMode):
 
 
 def at_depth(run: Callable[[int], Bytes], config: Any) -> Bytes:
-    """What ``run(layers)`` counts for a model of this configuration, without running all layers.
+    """The result of ``run(layers)`` for a model of this configuration, without running all layers.
 
-    Where all layers are alike, two depths tell what a layer keeps. If the peak grows by exactly
-    that, it is when all layers are live and goes on to grow so, since nothing can grow faster;
+    If all layers are alike, two depths tell what a layer keeps. If the peak grows by exactly that,
+    all layers are alive at the peak and it keeps growing so, since nothing can grow faster;
     otherwise the whole depth is run.
     """
     depth = config.num_hidden_layers

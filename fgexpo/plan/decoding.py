@@ -1,7 +1,7 @@
 """Bytes of the policy's own decoding: the native engine's operations on fake tensors.
 
-Its worst moments are the prompts' forward pass, the last time that the KV cache grows, and the last
-token, in a wave in which no row has ended before.
+Its worst moments are the prompts' forward pass, the last growth of the KV cache, and the last
+token, in a wave in which no row has ended earlier.
 """
 
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from .count_bytes import Bytes, StorageCounter, at_depth
 from .job import Call, Job
 from .shape import to_text
 
-# Heads, channels, and dtypes of keys and values, of a layer's cache.
+# Heads, channels, and dtypes of keys and values in a layer's cache.
 Heads = tuple[int, int, torch.dtype, torch.dtype]
 
 
 @dataclass(frozen=True)
 class Wave:
-    """What is decoded at once.
+    """The rollouts decoded at once.
 
     Attributes:
         prompts: Q.
-        group: rows a prompt.
-        prompt: tokens of the prompts.
-        new: tokens of the completions.
+        group: rows per prompt.
+        prompt: tokens per prompt.
+        new: tokens per completion.
         filtered: top-p or top-k is on.
         weights: dtype of the weights that the layers see.
         autocast: see :class:`~fgexpo.plan.activations.Work`.
@@ -94,7 +94,7 @@ def run_wave(model: Any, wave: Wave) -> Bytes:
 
 
 def _decode(model: Any, wave: Wave, layers: list[Heads], counter: StorageCounter) -> int:
-    """Decode a token where the cache grows for the last time, and the last one; bytes kept then."""
+    """Decode the token at the cache's last growth, and the last one; return the bytes then kept."""
     cache: Any = roomy_cache(model.config)
 
     def fill(tokens: int) -> None:
@@ -113,7 +113,7 @@ def _decode(model: Any, wave: Wave, layers: list[Heads], counter: StorageCounter
     grown = last_growth(wave.prompt, last)
     fill(grown - 1)
     cache.batch_repeat_interleave(1)  # full, as it is before it grows
-    counter.peak = counter.now  # filling it at once took copies
+    counter.peak = counter.now  # filling it in one go took copies
     step(grown)
     growing = counter.peak
     if last > grown:

@@ -1,4 +1,4 @@
-"""From what the command line of ``fit`` has parsed to a job; nothing is instantiated."""
+"""Turns a parsed ``fit`` command line into a job; nothing is instantiated."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ..errors import UserError
 from .adapters import Adapters
 from .job import Call, Engine, Job, Optimizer, Strategy
 
-# What Lightning calls them, and whether it is autocast over the weights.
+# Lightning's name: the dtype, and whether it is autocast over the weights.
 PRECISIONS = {"32-true": False, "32": False, "bf16-mixed": True, "bf16": True}
 
 
@@ -17,12 +17,12 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
     """The job of a parsed ``fit`` configuration.
 
     Args:
-        config: what the command line parsed.
+        config: the parsed command line.
         shape: the model's transformers configuration.
         gpus: processes; null for ``trainer.devices``.
 
     Raises:
-        UserError: for settings that this plan does not cover or that do not fit together.
+        UserError: for settings that this plan does not cover or that contradict each other.
     """
     model, data, trainer = config.model.init_args, config.data.init_args, config.trainer
     dtype = _dtype("model.dtype", model.dtype)

@@ -1,9 +1,9 @@
-"""Bytes of what FSDP2 has whole at once. An upper estimate, from how FSDP2 goes about it.
+"""Bytes of what FSDP2 holds unsharded at once: an upper estimate from the way FSDP2 works.
 
-Decoder layers are groups of their own; embedding, last norm and head are the root's, whole during
-all of a forward and a backward pass. A group is gathered in a flat buffer and copied out of it, and
-one flat buffer is kept until the next group's; gradients stay whole, in the compute dtype, until
-their group is reduced, in a flat fp32 buffer that is kept likewise.
+Each decoder layer is a group; embedding, last norm and head are the root's, unsharded during all of
+a forward and a backward pass. A group is gathered in a flat buffer and copied out of it; one flat
+buffer is kept until the next group's. Gradients stay unsharded, in the compute dtype, until their
+group is reduced, in a flat fp32 buffer that is kept likewise.
 """
 
 from math import prod
@@ -17,7 +17,7 @@ from .state import FULL
 def gathered_to_decode(job: Job, shape: Shape) -> int:
     """Bytes while the policy itself decodes: all weights, and the flat buffer of the last group.
 
-    Other engines take one weight after the other; a vLLM that sleeps, before its cache is awake.
+    Other engines load one weight after another; a sleeping vLLM does so before its cache wakes.
     """
     if job.strategy != "fsdp2" or (job.vllm and job.engine.sleep):
         return 0
@@ -30,13 +30,13 @@ def gathered_to_decode(job: Job, shape: Shape) -> int:
 def gathered_to_run(job: Job, shape: Shape, activations: int, backward: bool) -> int:
     """Bytes in scoring or updating.
 
-    The embedding's gradient and the reduction of the root's come last, when no activation is left.
+    The embedding's gradient and the root's reduction come last, when no activation is left.
 
     Args:
         job: the settings.
         shape: of the model.
         activations: bytes at the peak of the layers' own work.
-        backward: an update, else scoring.
+        backward: true for an update, false for scoring.
     """
     if job.strategy != "fsdp2":
         return 0

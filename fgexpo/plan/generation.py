@@ -1,4 +1,4 @@
-"""Bytes of generation on one GPU: vLLM's share of it, or those of the policy's own decoding."""
+"""Bytes of generation on one GPU: vLLM's share, or the policy's own decoding."""
 
 from dataclasses import dataclass
 
@@ -18,17 +18,17 @@ ENGINE_RESIDUE = int(1.5 * GIB)  # CUDA graphs and buffers that a sleeping vLLM 
 
 @dataclass(frozen=True)
 class EngineBytes:
-    """What an engine takes of one GPU.
+    """An engine's memory on one GPU.
 
     Attributes:
         weights: its own copy's share.
         cache: the KV cache.
         rest: vLLM's workspace; the policy's own decoding: everything else at its worst moment.
-        asleep: what stays outside generation.
-        missing: of vLLM's share, for one sequence of the longest length; 0 if there is room.
-        tokens: that the KV cache holds, over the GPUs that share the engine.
-        token_bytes: of KV cache a token, a GPU.
-        at_once: sequences that are decoded at once, if the cache holds them.
+        asleep: what stays in use outside generation.
+        missing: bytes that vLLM's share lacks for one sequence of full length; 0 if it fits.
+        tokens: capacity of the KV cache, over the GPUs that share the engine.
+        token_bytes: bytes of KV cache per token and GPU.
+        at_once: sequences decoded at once, if the cache holds them.
     """
 
     weights: int = 0
@@ -49,7 +49,7 @@ def engine_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
 
 
 def _native_bytes(job: Job) -> EngineBytes:
-    """The worse of training and validation."""
+    """The larger of training's and validation's."""
     waves = [wave_of(job, call) for call in job.calls]
     counted = [(count_wave(job.config, wave), wave) for wave in waves]
     worst, wave = max(counted, key=lambda pair: pair[0].peak)
@@ -63,7 +63,7 @@ def _native_bytes(job: Job) -> EngineBytes:
 
 
 def _vllm_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
-    """VLLM takes its share whole: what weights and workspace leave of it is the KV cache."""
+    """VLLM always takes its whole share: the KV cache is what weights and workspace leave."""
     # The engine is opened untied, and each GPU holds its part of every matrix.
     count = shape.count + (elements((shape.head,)) if shape.tied else 0)
     weights = count * engine_dtype(job).itemsize // job.parallel
@@ -84,7 +84,7 @@ def _vllm_bytes(job: Job, shape: Shape, capacity: int) -> EngineBytes:
 
 
 def engine_dtype(job: Job) -> torch.dtype:
-    """What the engine computes in; vLLM stores keys and values in it too."""
+    """The engine's compute dtype; vLLM also stores keys and values in it."""
     if not job.vllm:
         return job.compute
     return job.engine.dtype or job.dtype

@@ -1,4 +1,4 @@
-"""The settings that memory and time depend on, flat, so that a plan can be made with others."""
+"""The settings that memory and time depend on, in a flat form, so that changes can be planned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ EngineKind = Literal["Native", "VLLM", "VLLMServer"]
 
 @dataclass(frozen=True)
 class Engine:
-    """What samples rollouts.
+    """The engine that samples rollouts.
 
     Attributes:
         kind: the policy itself, vLLM in the same process, or a server on other GPUs.
@@ -43,13 +43,13 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Call:
-    """What an engine is asked for at once, by one process.
+    """One process's request to an engine.
 
     Attributes:
         questions: prompts.
-        group: completions each.
-        max_new: tokens of a completion, at most.
-        filtered: top-p or top-k is on.
+        group: completions per prompt.
+        max_new: most tokens of a completion.
+        filtered: whether top-p or top-k is on.
     """
 
     questions: int
@@ -66,28 +66,28 @@ class Job:
         config: the model's transformers configuration.
         processes: over all nodes.
         nodes: machines.
-        cpu: there is no GPU.
+        cpu: whether the run is on a CPU.
         strategy: how the processes share the work.
         dtype: of the policy's weights in memory.
         autocast: bf16-mixed: matrix products in bf16 over those weights.
-        bucket_view: DDP's buckets are the gradients themselves.
-        optimizer: of what is trained.
-        engine: what samples rollouts.
+        bucket_view: whether DDP's buckets are the gradients themselves.
+        optimizer: its class and arguments.
+        engine: samples the rollouts.
         adapters: LoRA's; null where all weights are trained.
-        checkpointing: activations are made again in the backward pass.
-        reference: there is one; with LoRA it is no copy, but the policy without adapters.
+        checkpointing: activations are recomputed in the backward pass.
+        reference: whether there is one; with LoRA it is the policy without adapters, not a copy.
         offload: the reference rests in host memory.
-        questions: Q, of a step, over all processes.
-        group: G, rollouts a question.
-        mini_batch: questions of an optimizer step, over all processes.
+        questions: Q, per step, over all processes.
+        group: G, rollouts per question.
+        mini_batch: questions per optimizer step, over all processes.
         inner_epochs: passes over each rollout batch.
         micro_batch_tokens: limit on the tokens of a forward pass.
-        max_prompt: tokens of a prompt, at most.
-        max_new: tokens of a completion in training, at most.
+        max_prompt: most tokens of a prompt.
+        max_new: most tokens of a completion in training.
         filtered: training samples by top-p or top-k.
-        waves: of Q questions that a step asks at most, to train on Q of them.
-        evaluation: what validation asks for at once; null without validation.
-        steps: of the run.
+        waves: most waves of Q questions that a step asks, to train on Q of them.
+        evaluation: validation's request; null without validation.
+        steps: rollout steps of the run.
     """
 
     config: Any
@@ -118,12 +118,12 @@ class Job:
 
     @property
     def compute(self) -> torch.dtype:
-        """What matrix products are computed in, and FSDP2 gathers in."""
+        """The dtype of matrix products, in which FSDP2 also gathers."""
         return torch.bfloat16 if self.autocast else self.dtype
 
     @property
     def seen(self) -> torch.dtype:
-        """Of the weights that the layers see: FSDP2 hands them over in the compute dtype."""
+        """The dtype of the weights in the layers: FSDP2 passes them in the compute dtype."""
         return self.compute if self.strategy == "fsdp2" else self.dtype
 
     @property
@@ -138,25 +138,25 @@ class Job:
 
     @property
     def calls(self) -> list[Call]:
-        """What the engine is asked for: in training, and in validation."""
+        """The requests to the engine: in training, and in validation."""
         questions = self.questions // self.processes
         training = Call(questions, self.group, self.max_new, self.filtered)
         return [training] if self.evaluation is None else [training, self.evaluation]
 
     @property
     def own_rollouts(self) -> int:
-        """Rollouts of a step, a process."""
+        """Rollouts per step and process."""
         return self.questions * self.group // self.processes
 
     @property
     def micro_tokens(self) -> int:
-        """Tokens of the largest micro-batch: a sequence over the limit goes alone."""
+        """Tokens of the largest micro-batch: a sequence over the limit gets its own."""
         rows = self.mini_batch * self.group // self.processes
         return max(min(self.micro_batch_tokens, rows * self.longest), self.longest)
 
     @property
     def vllm(self) -> bool:
-        """VLLM shares the GPU with the policy."""
+        """Whether vLLM shares the GPU with the policy."""
         return self.engine.kind == "VLLM"
 
     @property
@@ -165,5 +165,5 @@ class Job:
         return self.engine.tensor_parallel if self.vllm else 1
 
     def change(self, **settings: Any) -> "Job":
-        """The same with other settings."""
+        """A copy with some settings changed."""
         return replace(self, **settings)

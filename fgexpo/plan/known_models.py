@@ -1,4 +1,4 @@
-"""The shapes of models that are planned for, without a folder and without the hub."""
+"""The shapes of well-known models, to plan without a folder and without the hub."""
 
 import sys
 from pathlib import Path
@@ -59,7 +59,7 @@ def find_config(name: str) -> tuple[Any, str]:
     without a network it answers only after half a minute of retries.
 
     Raises:
-        UserError: when nobody knows the name.
+        UserError: when the name is found nowhere.
     """
     known = SHAPES.get(name)
     place = resolve_name(name)
@@ -70,5 +70,5 @@ def find_config(name: str) -> tuple[Any, str]:
     except (OSError, ValueError):
         if known is not None:
             return known(), "built in (fgexpo/plan/known_models.py); the hub was not asked"
-    print(f"asking the Hugging Face hub for the shape of {name!r} ...", file=sys.stderr)
-    return load_config(name), "the Hugging Face hub"
+    print(f"asking the Hugging Face Hub for the shape of {name!r} ...", file=sys.stderr)
+    return load_config(name), "the Hugging Face Hub"

@@ -1,4 +1,4 @@
-"""Memory a GPU by kind and by phase, and the host's."""
+"""Memory per GPU by kind and by phase, and the host's."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .state import State, state_of
 
 # Assumptions, printed with every plan.
 RESERVE = 3 * GIB  # CUDA context, NCCL, cuBLAS workspaces, holes between the allocator's blocks
-PROCESS_HOST = 6 * GIB  # Python, PyTorch's and vLLM's libraries, data loaders, a process
+PROCESS_HOST = 6 * GIB  # Python, PyTorch's and vLLM's libraries, data loaders, per process
 
 Kinds = dict[str, int]
 
@@ -21,12 +21,12 @@ class Memory:
     """What a job needs.
 
     Attributes:
-        phases: bytes a GPU by phase and kind.
+        phases: bytes per GPU by phase and kind.
         capacity: bytes of the GPU.
-        reserve: of these, bytes that are no tensor's.
-        host: bytes of a node's host memory by kind; empty without a GPU, where all is the host's.
-        engine: what the rollout engine takes.
-        state: what stays from step to step.
+        reserve: bytes of these that tensors cannot use.
+        host: bytes of a node's host memory by kind; empty without a GPU: all memory is host's.
+        engine: the rollout engine's memory.
+        state: the memory that stays from step to step.
     """
 
     phases: dict[str, Kinds]
@@ -48,12 +48,12 @@ class Memory:
 
     @property
     def spare(self) -> int:
-        """Bytes that are left in the worst phase; negative where that does not fit."""
+        """Bytes left in the worst phase; negative if it does not fit."""
         return self.usable - max(self.totals.values())
 
     @property
     def shortage(self) -> int:
-        """Bytes that are missing, over all phases and in vLLM's share: what advice reduces."""
+        """Missing bytes, over all phases and in vLLM's share; advice reduces this number."""
         lacking = (max(0, total - self.usable) for total in self.totals.values())
         return sum(lacking) + self.engine.missing
 
@@ -94,7 +94,7 @@ def plan_memory(job: Job, capacity: int) -> Memory:
             "optimizer temporaries": state.step,
         },
     }
-    if job.offload and job.strategy != "fsdp2":  # which brings a layer at a time
+    if job.offload and job.strategy != "fsdp2":  # which moves one layer at a time
         phases["score"]["reference"] = state.reference
     host = {} if job.cpu else host_memory(job, shape, state)
     reserve = PROCESS_CPU if job.cpu else RESERVE
@@ -119,7 +119,7 @@ def work_of(job: Job, phase: str) -> Work:
         weights=job.seen,
         autocast=job.autocast,
         backward=phase == "update",
-        entropy=True,  # the first update of a step looks at it too
+        entropy=True,  # the first update of a step computes it too
         checkpointing=job.checkpointing and phase == "update",
         adapters=job.adapters,
         device="cpu" if job.cpu else "cuda",
@@ -127,11 +127,11 @@ def work_of(job: Job, phase: str) -> Work:
 
 
 def host_memory(job: Job, shape: Shape, state: State) -> Kinds:
-    """Bytes of the first node's host memory: at its worst, the sum of these.
+    """Bytes of the first node's host memory by kind; the peak is at most their sum.
 
-    Every process opens the policy, and a reference if there is one, in its own host memory before
-    they go to the GPU; FSDP2 takes the one before the other is opened. FSDP2 also puts a
-    checkpoint together in the first process's, where DDP writes from the GPU.
+    Every process loads the policy, and a reference if there is one, into its own host memory before
+    they move to the GPU; FSDP2 takes the first before the second is loaded. FSDP2 also gathers a
+    checkpoint in the first process's host memory, while DDP writes from the GPU.
     """
     processes, sharded = job.processes // job.nodes, job.strategy == "fsdp2"
     whole = shape.count * job.dtype.itemsize

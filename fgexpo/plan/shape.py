@@ -16,12 +16,12 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model is made of.
+    """The sizes of a model's parameters.
 
     Attributes:
         layers: of each decoder layer, the sizes of its parameters.
         root: sizes of the others: embedding, last norm, and the head where it is not tied.
-        linear: [out, in] of every linear layer inside the decoder layers: what LoRA adapts.
+        linear: [out, in] of every linear layer in the decoder layers, which LoRA adapts.
         head: [V, H] of the LM head.
         tied: the head is the embedding.
     """
@@ -34,7 +34,7 @@ class Shape:
 
     @cached_property
     def sizes(self) -> tuple[Size, ...]:
-        """Of all parameters; a tied head counts once."""
+        """Number of all parameters; a tied head counts once."""
         return (*self.root, *(size for layer in self.layers for size in layer))
 
     @property
@@ -49,17 +49,17 @@ class Shape:
 
     @property
     def matrices(self) -> int:
-        """Parameters that every token is multiplied with, the head not among them."""
+        """Parameters that every token is multiplied with, without the head."""
         return elements(self.linear)
 
 
 def elements(sizes: tuple[Size, ...]) -> int:
-    """How many numbers tensors of these sizes hold."""
+    """Number of elements of tensors of these sizes."""
     return sum(prod(size) for size in sizes)
 
 
 def shard(sizes: tuple[Size, ...], processes: int) -> tuple[Size, ...]:
-    """Sizes of what rank 0 holds under FSDP2: of every parameter, ceil(rows / W) rows."""
+    """Sizes of rank 0's shards under FSDP2: of every parameter, ceil(rows / W) rows."""
     return tuple((ceil(size[0] / processes), *size[1:]) for size in sizes)
 
 
@@ -69,12 +69,12 @@ def shape_of(config: Any) -> Shape:
 
 
 def to_text(config: Any) -> str:
-    """A configuration as something that can be compared and remembered."""
+    """A configuration in a hashable form."""
     return json.dumps(config.to_dict(), sort_keys=True, default=str)
 
 
 def from_text(text: str, layers: int | None = None) -> Any:
-    """The configuration back, on demand with another number of layers."""
+    """The configuration from that form, optionally with another number of layers."""
     settings = json.loads(text)
     if layers is not None:
         settings["num_hidden_layers"] = layers

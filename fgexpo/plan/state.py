@@ -17,19 +17,19 @@ FULL = torch.float32.itemsize
 
 @dataclass(frozen=True)
 class State:
-    """Bytes a process, from the second update on.
+    """Bytes per process, from the second update on.
 
     Attributes:
         weights: of the policy, adapters included. Under FSDP2 rank 0's shard.
-        gradients: as they stand after a backward pass. They are set free at the start of the next
-            update only, so they stand there during generation and scoring too.
+        gradients: all of them. They are freed only at the start of the next update, so they also
+            take memory during generation and scoring.
         optimizer: the optimizer's state on the device.
         optimizer_host: the part of it that stays in host memory: AdamW's ``step`` counters, one
-            fp32 scalar a parameter, unless it is ``capturable`` or ``fused``.
+            fp32 scalar per parameter, unless it is ``capturable`` or ``fused``.
         buckets: DDP's flat copies of the gradients, unless gradients are views of them.
         step: temporaries of the optimizer's step. An estimate.
-        reference: of the frozen copy, wherever it rests; 0 without one and with LoRA.
-        guessed: the optimizer could not be run on shapes alone; two fp32 copies are assumed.
+        reference: the frozen copy, on either device; 0 without one and with LoRA.
+        guessed: the optimizer could not run on shapes alone; two fp32 copies are assumed.
     """
 
     weights: int
@@ -67,10 +67,10 @@ def state_of(job: Job, shape: Shape) -> State:
 
 
 def step_temporaries(job: Job, trained: tuple[Size, ...]) -> int:
-    """Bytes of AdamW's second moments on their way to a denominator.
+    """Bytes of AdamW's temporaries between second moments and denominators.
 
-    On a GPU torch takes all parameters at once (``foreach``), in one copy, unless told not to; one
-    after the other elsewhere and under FSDP2, whose parameters it does not know, in two copies.
+    On a GPU torch handles all parameters at once (``foreach``), in one copy, unless told not to.
+    Elsewhere, and under FSDP2's sharded parameters, it handles one at a time, in two copies.
     """
     options = job.optimizer.arguments
     if options.get("fused"):
@@ -86,16 +86,16 @@ def optimizer_state(
 ) -> tuple[int, int, bool]:
     """Bytes of an optimizer's state on the device and on the host, after one real step.
 
-    The step is made on meta tensors, so what is created on the parameter's device is counted there
-    and what is created on the CPU as the host's. Parameters of one size have the same state.
+    The step runs on meta tensors: state on the parameter's device counts as the device's, state on
+    the CPU as the host's. Parameters of the same size have the same state.
 
     Args:
         optimizer: its class and arguments.
-        sizes: of the parameters of this process.
-        dtype: of the parameters.
+        sizes: sizes of this process's parameters.
+        dtype: the parameters' dtype.
 
     Returns:
-        Device bytes, host bytes, and whether they are a guess, since the optimizer needs values.
+        Device bytes, host bytes, and whether these are a guess because the optimizer needs values.
 
     Raises:
         UserError: when there is no such class.
@@ -126,4 +126,4 @@ def _optimizer_class(class_path: str) -> type[torch.optim.Optimizer]:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"model.optimizer: there is no class {class_path!r}") from error
+        raise UserError(f"model.optimizer: class {class_path!r} does not exist") from error

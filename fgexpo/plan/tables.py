@@ -22,9 +22,9 @@ def _amount(size: float, unit: int) -> str:
 
 
 def memory_table(memory: Memory, place: str) -> Table:
-    """Kinds by phases, and what is left; in MiB for runs that are small."""
+    """Kinds by phases, and what is left; in MiB for small runs."""
     name, unit = ("MiB", MIB) if max(memory.totals.values()) < 10 * GIB else ("GiB", GIB)
-    made = Table(title=f"memory, {name} a {place}")
+    made = Table(title=f"memory, {name} per {place}")
     made.add_column("")
     for phase in memory.phases:
         made.add_column(phase, justify="right")
@@ -45,7 +45,7 @@ def memory_table(memory: Memory, place: str) -> Table:
 
 def host_table(memory: Memory, nodes: int) -> Table:
     """The host's memory by kind."""
-    made = Table(title=f"host memory, GiB a node ({nodes} in all)")
+    made = Table(title=f"host memory, GiB per node ({nodes} in all)")
     made.add_column("")
     made.add_column("", justify="right")
     for kind, size in memory.host.items():
@@ -59,7 +59,7 @@ def time_table(timing: Timing, steps: int | None) -> Table:
     """Seconds by phase, and hours of the run."""
     made = Table(title="time, estimated")
     made.add_column("")
-    made.add_column("seconds a step", justify="right")
+    made.add_column("seconds per step", justify="right")
     made.add_column("share", justify="right")
     for phase, seconds in timing.seconds.items():
         made.add_row(phase, f"{seconds:.1f}", f"{seconds / timing.step:.0%}")
@@ -71,8 +71,8 @@ def time_table(timing: Timing, steps: int | None) -> Table:
 
 
 def advice_table(advice: Advice, memory: Memory) -> Table:
-    """Every change with what it saves of the missing bytes, alone and after those before it."""
-    made = Table(title="changes, cheapest first, each planned anew (GiB missing, over all phases)")
+    """Every change with the bytes still missing, with it alone and with all changes up to it."""
+    made = Table(title="changes, cheapest first, each planned again (GiB missing, over all phases)")
     made.add_column("change", no_wrap=True)
     for column in ("alone", "after all so far"):
         made.add_column(column, justify="right")
@@ -86,15 +86,15 @@ def advice_table(advice: Advice, memory: Memory) -> Table:
 
 
 def engine_lines(job: Job, memory: Memory) -> list[str]:
-    """How much the KV cache holds."""
+    """The capacity of the KV cache."""
     engine, gpus = memory.engine, f"{job.parallel} GPU{'s' if job.parallel > 1 else ''}"
     if job.engine.kind == "VLLMServer":
         return ["the rollout engine is a server on GPUs of its own, which are not planned"]
     lines = [
-        f"KV cache: {engine.tokens:,} tokens an engine ({gpus}), {engine.token_bytes / 1024:.0f} "
-        f"KiB a token and GPU: {engine.tokens // job.longest_asked:,} sequences of the longest "
+        f"KV cache: {engine.tokens:,} tokens per engine ({gpus}), {engine.token_bytes / 1024:.0f} "
+        f"KiB per token and GPU: {engine.tokens // job.longest_asked:,} sequences of the longest "
         f"length, {job.longest_asked:,}; an engine gets {job.own_rollouts * job.parallel:,} "
-        f"rollouts a step and decodes {engine.at_once:,} at most at once"
+        f"rollouts per step and decodes at most {engine.at_once:,} at once"
     ]
     if engine.missing:
         lines.append(
@@ -106,11 +106,11 @@ def engine_lines(job: Job, memory: Memory) -> list[str]:
 
 
 def memory_assumptions(job: Job, memory: Memory) -> list[str]:
-    """What the byte counts take for granted, in words."""
+    """The assumptions behind the byte counts."""
     lines = [
-        f"the largest micro-batch: {job.micro_tokens:,} tokens, from {job.longest:,} a sequence "
-        "down to half of it, attention fused and bucket by bucket",
-        "gradients stay until the next update begins, so also while generating and scoring",
+        f"the largest micro-batch: {job.micro_tokens:,} tokens, sequences of {job.longest:,} "
+        "tokens down to half of that, attention fused and bucket by bucket",
+        "gradients stay in memory until the next update, also during generation and scoring",
     ]
     if job.cpu:
         lines.append(f"{gib(memory.reserve)} GiB of each process for Python and its libraries")
@@ -118,7 +118,7 @@ def memory_assumptions(job: Job, memory: Memory) -> list[str]:
         lines += [
             f"{gib(memory.reserve)} GiB of each GPU for the CUDA context, NCCL, cuBLAS and holes "
             "in the allocator",
-            f"host: {gib(PROCESS_HOST)} GiB a process, and every process opens the weights itself",
+            f"host: {gib(PROCESS_HOST)} GiB per process, and every process loads all weights",
         ]
     if job.vllm and not job.cpu:
         lines.append(
@@ -128,7 +128,7 @@ def memory_assumptions(job: Job, memory: Memory) -> list[str]:
     if job.engine.kind == "Native":
         lines.append("decoding by the policy itself: no row of a wave ends before the last token")
     if job.strategy == "fsdp2":
-        lines.append("FSDP2: what is gathered at once is an upper estimate")
+        lines.append("FSDP2: the size of what is gathered at once is an upper estimate")
     if memory.state.guessed:
         lines.append(
             f"{job.optimizer.class_path} cannot step without values: two fp32 copies of the "

@@ -1,7 +1,7 @@
-"""Seconds of a step by phase: an estimate, good for an order of magnitude and for comparisons.
+"""Seconds of a step by phase: an estimate, good for orders of magnitude and for comparisons.
 
-Compute-bound phases are floating-point operations over a GPU's peak times the share of it that is
-usually reached; decoding is the bytes that every token's step reads over a share of the bandwidth.
+Compute-bound phases take their floating-point operations over the usual share of a GPU's peak;
+decoding takes the bytes that every token's step reads over a share of the bandwidth.
 """
 
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from .state import State
 USE_PREFILL, USE_SCORE, USE_UPDATE = 0.40, 0.35, 0.30  # share of the peak FLOP/s
 USE_BANDWIDTH = 0.60  # share of the memory bandwidth in decoding
 USE_LINK = 0.60  # share of the interconnect's bandwidth in collectives
-DECODE_OVERHEAD = 0.005  # seconds a decoded token: scheduler, sampler, kernel launches
-FP32_SLOWER = 15  # times, fp32 matrix products against bf16
+DECODE_OVERHEAD = 0.005  # seconds per decoded token: scheduler, sampler, kernel launches
+FP32_SLOWER = 15  # times: fp32 matrix products against bf16
 PROMPT_SHARE = 0.15  # of max_prompt_tokens: the mean prompt
 COMPLETION_SHARE = 0.60  # of max_new_tokens: the mean completion, without --mean-length
-OTHER = 10.0  # seconds a step: grading, waking and sleeping of vLLM, handing over of weights
+OTHER = 10.0  # seconds per step: grading, waking and sleeping of vLLM, transfer of weights
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """What a data sheet says: dense bf16 FLOP/s, bytes/s of memory and link, GiB of memory."""
+    """Data-sheet values: dense bf16 FLOP/s, bytes/s of memory and link, GiB of memory."""
 
     flops: float
     bandwidth: float
@@ -47,7 +47,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a step by phase, and the lengths that they are for.
+    """Seconds of a step by phase, and the lengths they hold for.
 
     Attributes:
         seconds: by phase.
@@ -72,7 +72,7 @@ def gpu_named(name: str) -> Gpu:
     """The data sheet of a GPU.
 
     Raises:
-        UserError: for a name that is not known.
+        UserError: for an unknown name.
     """
     if name.lower() not in GPUS:
         raise UserError(f"--gpu must be one of {', '.join(GPUS)}, got {name!r}")
@@ -91,14 +91,14 @@ def plan_timing(
     body = job.own_rollouts * body_flops(job, shape, prompt + completion)
     head = job.own_rollouts * completion * 2 * elements((shape.head,))
     score = scorings(job) * (body + head) / (speed * USE_SCORE)
-    # A backward pass costs two forward passes, less one where the weights are frozen; the head
-    # makes its logits twice.
+    # A backward pass costs two forward passes, one less if the weights are frozen; the head
+    # computes its logits twice.
     frozen = job.adapters is not None
     passes = 3 - frozen + job.checkpointing
     work = job.inner_epochs * (passes * body + (4 - frozen) * head)
     update = work / (speed * USE_UPDATE)
     scoring, updating = communication(job, shape, state, gpu, prompt + completion)
-    if job.strategy == "fsdp2":  # overlaps with the work, where there is enough of it
+    if job.strategy == "fsdp2":  # overlaps with the computation if that takes long enough
         score, update = max(score, scoring), max(update, updating)
     else:
         update += updating
@@ -110,7 +110,7 @@ def plan_timing(
 def scorings(job: Job) -> float:
     """Passes over all rollouts before the updates: the reference's, and the policy's own.
 
-    The first update needs none: it is made with the policy that is asked for.
+    The first update needs none: its own forward pass is the old policy's.
     """
     return job.reference + 1 - job.mini_batch / job.questions
 
@@ -127,9 +127,9 @@ def generation(
 ) -> tuple[float, int]:
     """Seconds of a step's rollouts, and how many sequences an engine decodes at once.
 
-    vLLM replaces finished sequences by waiting ones, so that the longest ones decode alone only
-    once, in the end; the policy's own decoding has such an end in every wave. A question's prompt
-    is read once for its G rollouts.
+    vLLM replaces finished sequences by waiting ones, so its longest sequences decode alone only
+    once, at the end; in the policy's own decoding, every wave ends so. A question's prompt is read
+    once for its G rollouts.
     """
     if job.engine.kind == "VLLMServer":
         return 0.0, 0
@@ -138,7 +138,7 @@ def generation(
     at_once = max(1, min(engine.at_once, held))
     dtype = engine_dtype(job)
     speed = gpu.flops if dtype.itemsize < 4 else gpu.flops / FP32_SLOWER
-    # Autocast reads the policy's own weights in their full width for every token.
+    # Autocast reads the policy's weights in full precision for every token.
     width = dtype.itemsize if job.vllm else job.dtype.itemsize
     matrices = (shape.matrices + elements((shape.head,))) / job.parallel
     cache = (prompt + completion / 2) * engine.token_bytes
@@ -159,8 +159,8 @@ def communication(
 ) -> tuple[float, float]:
     """Seconds of scoring's and updating's collectives in a step.
 
-    DDP sums the gradients once an update, FSDP2 gathers the weights for every pass and spreads the
-    fp32 gradients over the processes after every micro-batch.
+    DDP sums the gradients once per update. FSDP2 gathers the weights for every pass, and
+    reduce-scatters the fp32 gradients after every micro-batch.
     """
     if job.processes == 1:
         return 0.0, 0.0
@@ -176,16 +176,16 @@ def communication(
 
 
 def optimizer_seconds(job: Job, state: State, gpu: Gpu) -> float:
-    """Seconds of the optimizer's own reading and writing in a step."""
+    """Seconds of the optimizer's reading and writing in a step."""
     updates = job.inner_epochs * job.questions // job.mini_batch
     moved = 3 * state.gradients + 2 * state.optimizer
     return updates * moved / (gpu.bandwidth * USE_BANDWIDTH)
 
 
 def assumptions(job: Job, timing: Timing, name: str, gpu: Gpu, given: bool) -> list[str]:
-    """What the estimate takes for granted, in words."""
+    """The assumptions behind the estimate."""
     waves = (
-        f"generate: one wave of {job.questions} questions; model.refill asks up to {job.waves} a "
+        f"generate: one wave of {job.questions} questions; model.refill asks up to {job.waves} per "
         f"step, for up to {job.waves} times these seconds"
     )
     whence = "given" if given else f"assumed, {COMPLETION_SHARE:.0%} of max_new_tokens"
@@ -193,15 +193,15 @@ def assumptions(job: Job, timing: Timing, name: str, gpu: Gpu, given: bool) -> l
         f"mean completion {timing.completion:.0f} tokens ({whence}; --mean-length sets it), mean "
         f"prompt {timing.prompt:.0f} ({PROMPT_SHARE:.0%} of max_prompt_tokens)",
         f"{name}: {gpu.flops / 1e12:.0f} TFLOP/s dense bf16, fp32 {FP32_SLOWER} times slower, "
-        f"{gpu.bandwidth / 1e12:.2f} TB/s, link {gpu.link / 1e9:.0f} GB/s a direction",
+        f"{gpu.bandwidth / 1e12:.2f} TB/s, link {gpu.link / 1e9:.0f} GB/s per direction",
         f"share of peak FLOP/s: prefill {USE_PREFILL:.0%}, score {USE_SCORE:.0%}, update "
         f"{USE_UPDATE:.0%}; of bandwidth in decoding {USE_BANDWIDTH:.0%}, of the link "
         f"{USE_LINK:.0%}",
-        f"decoding {timing.at_once} sequences at once an engine, {DECODE_OVERHEAD * 1e3:.0f} ms "
-        "of overhead a token, the longest ones in the end alone"
+        f"decoding {timing.at_once} sequences at once per engine, {DECODE_OVERHEAD * 1e3:.0f} ms "
+        "of overhead per token, the longest ones alone at the end"
         if timing.at_once
         else "generate: the server's GPUs are not known, so its time is not in the step",
-        f"other: {OTHER:.0f} s a step for grading, vLLM's sleep and the hand-over of weights; no "
+        f"other: {OTHER:.0f} s per step for grading, vLLM's sleep and the transfer of weights; no "
         "time is counted for evaluation and start-up",
         *([waves] if job.waves > 1 else []),
     ]

@@ -23,8 +23,8 @@ def grade(
         batch: Q questions.
         count: G.
         completions: of Q x G rollouts, question-major.
-        prompts: whose tokenizer decodes.
-        verifier: what says whether an answer is right.
+        prompts: its tokenizer decodes the completions.
+        verifier: decides whether an answer is right.
     """
     lengths = completions.lengths_N.tolist()
     texts = [
@@ -47,7 +47,7 @@ def grade(
 
 
 def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
-    """Set ``reward_N`` to the weighted sum of the rewards, and keep each one's scores.
+    """Set ``reward_N`` to the weighted sum of the rewards, and keep each reward's scores.
 
     Raises:
         UserError: naming the reward whose scores are too few, too many or not finite.

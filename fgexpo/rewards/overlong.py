@@ -9,16 +9,15 @@ from .reward import Graded, Reward
 class Overlong(Reward):
     """Soft overlong punishment: 0, then down to -1 over the last tokens before the limit.
 
-    Equation (13) of DAPO (arXiv 2503.14476): 0 up to ``max_tokens - buffer`` tokens, from there on
-    linearly down to -1 at ``max_tokens``, and -1 beyond. Tokens include the stop token. DAPO's
-    other reward is 1 or -1 where :class:`Accuracy` is 1 or 0, so a weight of 0.5 has its
-    proportions.
+    Equation (13) of DAPO (arXiv 2503.14476): 0 up to ``max_tokens - buffer`` tokens, then linearly
+    down to -1 at ``max_tokens``, and -1 beyond. Tokens include the stop token. DAPO's other reward
+    is 1 or -1, while :class:`Accuracy` is 1 or 0, so a weight of 0.5 gives DAPO's proportions.
 
     Args:
-        max_tokens: where the punishment is full; at most ``model.sampling.max_new_tokens``.
-        buffer: the last tokens before it, over which the punishment grows.
-        weight: factor in the sum of rewards, not negative.
-        name: as in the tag ``rewards/<name>/mean``.
+        max_tokens: length of the full punishment; at most ``model.sampling.max_new_tokens``.
+        buffer: tokens before it over which the punishment grows.
+        weight: factor in the sum of rewards; must not be negative.
+        name: its name in the tag ``rewards/<name>/mean``.
 
     Raises:
         UserError: on a buffer outside (0, max_tokens], or a weight that would reward length.
@@ -41,7 +40,7 @@ class Overlong(Reward):
         self.buffer = buffer
 
     def check(self, max_new_tokens: int) -> None:
-        """Check that completions can get as long as the full punishment expects.
+        """Check that completions can reach the length of the full punishment.
 
         Raises:
             UserError: naming both settings.

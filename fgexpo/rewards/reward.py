@@ -1,4 +1,4 @@
-"""Rewards: what a rollout earns, a weighted sum of named parts. ``correct`` stays apart from it.
+"""Rewards: a rollout earns a weighted sum of named parts. ``correct`` is separate from it.
 
 AKL's accuracy and the curriculum's pass-rates read the verdicts, so a shaped reward cannot corrupt
 them. A new reward is one small class: subclass :class:`Reward` and name it in YAML.
@@ -20,7 +20,7 @@ class Graded:
         text: the decoded completion.
         length: its tokens.
         finish: why it ended.
-        verdict: the verifier's word.
+        verdict: the verifier's decision.
     """
 
     question: Question
@@ -35,7 +35,7 @@ class Reward(ABC):
 
     Args:
         weight: factor in the sum.
-        name: as in the tag ``rewards/<name>/mean``; the class's name in lower case if not given.
+        name: its name in the tag ``rewards/<name>/mean``; by default the class's, in lower case.
     """
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
@@ -43,7 +43,7 @@ class Reward(ABC):
         self.name = name or type(self).__name__.lower()
 
     def check(self, max_new_tokens: int) -> None:  # noqa: B027
-        """Check that the reward can be earned within so many tokens.
+        """Check that the reward can be earned within this many tokens.
 
         Raises:
             UserError: naming both settings.

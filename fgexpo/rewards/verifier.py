@@ -1,4 +1,4 @@
-"""Verifiers say whether a completion's answer is right; rewards are built on what they say."""
+"""Verifiers decide whether a completion's answer is right; rewards build on their verdicts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,4 +11,4 @@ class Verifier(ABC):
 
     @abstractmethod
     def verify(self, questions: Sequence[Question], texts: Sequence[str]) -> list[Verdict]:
-        """Grade each text as an answer to the question at the same place."""
+        """Grade each text as an answer to the question at the same index."""

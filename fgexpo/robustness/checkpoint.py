@@ -1,7 +1,7 @@
-"""Checkpoints that a kill cannot tear, and that load without running code.
+"""Checkpoints that survive a kill while they are written, and that load without running code.
 
 A file is written beside its final name, flushed to disk and renamed. A directory, as a sharding
-strategy writes it, counts once a marker stands in it, which is written after everything else.
+strategy writes it, counts once it holds a marker, which is written after everything else.
 """
 
 import io
@@ -21,7 +21,7 @@ from ..heartbeat import beat
 
 MARKER = "complete"
 PATTERN = "step=*.ckpt"
-# What zipfile raises, depending on which byte is spoilt: names, flags, versions, offsets.
+# Errors of zipfile, depending on which byte is damaged: names, flags, versions, offsets.
 UNREADABLE = (
     *(OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error),
     *(pickle.UnpicklingError, KeyError),
@@ -29,7 +29,7 @@ UNREADABLE = (
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's own staging directory may lie on another filesystem, where a move can tear."""
+    """Lightning's own staging directory may be on another filesystem: its move is not atomic."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -47,12 +47,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         map_location: Any = lambda storage, _: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Load tensors and plain values only: whatever was asked for, no code is unpickled."""
+        """Load tensors and plain values only; never unpickle code, whatever the caller asks for."""
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 class _BeatingFile(io.FileIO):
-    """A slow disk is no hang: every piece that is written counts as progress."""
+    """A slow disk is not a hang: every piece written counts as progress."""
 
     def write(self, data: Any) -> int | None:
         beat()
@@ -77,7 +77,7 @@ def is_complete(path: Path) -> bool:
             # torch sets no attributes, and would take some for those of a folder.
             if any(record.external_attr for record in archive.infolist()):
                 return False
-        # A spoilt directory of the archive may pass for another one, in which a record is missing.
+        # A damaged archive directory may look like another one, in which a record is missing.
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE:
         return False
@@ -85,12 +85,12 @@ def is_complete(path: Path) -> bool:
 
 
 def by_age(paths: Iterable[Path]) -> list[Path]:
-    """Oldest first. Not by step: a run may have been resumed from an earlier one."""
+    """Oldest first, by time and not by step: a run may have resumed from an earlier step."""
     return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def newest_complete(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
-    """The newest checkpoint that is whole, and those newer ones that are not."""
+    """The newest complete checkpoint, and the newer ones that are not complete."""
     torn = []
     for path in reversed(by_age(paths)):
         if is_complete(path):
@@ -103,15 +103,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Load a checkpoint onto the CPU without running any code from it.
 
     Raises:
-        UserError: when the file is missing, torn, or was not written by this project.
+        UserError: when the file is missing, incomplete, or not written by this project.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
     if not zipfile.is_zipfile(path):
         raise UserError(
-            f"--ckpt_path: {str(path)!r} is torn or no checkpoint; --ckpt_path=last looks for the "
-            "newest whole one"
+            f"--ckpt_path: {str(path)!r} is incomplete or not a checkpoint; --ckpt_path=last finds "
+            "the newest complete one"
         )
     checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if "fgexpo" not in checkpoint:

@@ -1,4 +1,4 @@
-"""Out of memory, said in a way that tells what to do about it."""
+"""Out-of-memory errors that name the settings to lower."""
 
 import re
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
-# What PyTorch's CPU allocator raises is a plain RuntimeError.
+# PyTorch's CPU allocator raises a plain RuntimeError.
 _CPU = re.compile(r"DefaultCPUAllocator: (not enough memory|can't allocate memory)")
 
 
 class OutOfMemory(RuntimeError):
-    """Memory ran out; the message says where and which settings to lower."""
+    """Memory ran out; the message names the work and the settings to lower."""
 
 
 @contextmanager
 def explain_memory(doing: str, *settings: str) -> Iterator[None]:
-    """Turn an allocator's error inside into one that names the work and the settings.
+    """Turn an allocator's error in the block into one that names the work and the settings.
 
     Raises:
         OutOfMemory: from the allocator's own error.
@@ -32,7 +32,7 @@ def explain_memory(doing: str, *settings: str) -> Iterator[None]:
 
 
 def explain_micro_batches(doing: str, tokens: int) -> AbstractContextManager[None]:
-    """The same for work that goes micro-batch by micro-batch."""
+    """The same for work that runs micro-batch by micro-batch."""
     return explain_memory(
         f"{doing} micro-batches of up to {tokens} tokens",
         "model.micro_batch_tokens",
@@ -41,7 +41,7 @@ def explain_micro_batches(doing: str, tokens: int) -> AbstractContextManager[Non
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator, on a GPU or the CPU, has given up."""
+    """Whether the error comes from an allocator, on a GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or bool(
         _CPU.search(str(error)) and not isinstance(error, OutOfMemory)
     )

@@ -1,4 +1,4 @@
-"""``--ckpt_path=last``: go on with the newest whole checkpoint of this run, wherever it stopped."""
+"""``--ckpt_path=last``: resume from the newest complete checkpoint of this run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,34 +8,34 @@ from lightning.pytorch.utilities import rank_zero_info
 from ..errors import UserError
 from .checkpoint import PATTERN, newest_complete
 
-# Loggers that give each start of a run a folder of its own, under save_dir/name.
+# Loggers that give each start of a run its own folder, under save_dir/name.
 _VERSIONED = ("TensorBoardLogger", "CSVLogger")
 _LIGHTNINGS_NAME = "lightning_logs"
 
 
 def find_last(config: Any) -> Path | None:
-    """The newest whole checkpoint among those that this configuration's runs have written.
+    """The newest complete checkpoint that this configuration's runs have written.
 
     Args:
-        config: of a subcommand, before anything is made from it.
+        config: a subcommand's configuration, not yet instantiated.
 
     Returns:
-        None when there is no checkpoint yet; a run that is requeued may never have saved.
+        None when there is no checkpoint yet; a requeued run may never have saved.
 
     Raises:
-        UserError: when it cannot be told from the configuration where they are.
+        UserError: when the configuration does not tell where they are.
     """
     root, pattern = checkpoint_folders(config)
     found, torn = newest_complete(root.glob(f"{pattern}{PATTERN}"))
     for path in torn:
-        rank_zero_info(f"--ckpt_path=last: {path} is torn, looking for the one before")
+        rank_zero_info(f"--ckpt_path=last: {path} is incomplete, trying the one before")
     if found is not None:
-        rank_zero_info(f"--ckpt_path=last: going on from {found}")
+        rank_zero_info(f"--ckpt_path=last: resuming from {found}")
     return found
 
 
 def checkpoint_folders(config: Any) -> tuple[Path, str]:
-    """Where checkpoints go: a folder, and a pattern below it for those of all starts of a run.
+    """Where checkpoints go: a folder, and a pattern below it that matches all starts of a run.
 
     It mirrors :func:`fgexpo.files.run_folder`, which needs a trainer.
     """
@@ -51,7 +51,7 @@ def checkpoint_folders(config: Any) -> tuple[Path, str]:
     kind, save_dir = str(logger.get("class_path")), _setting(logger, "save_dir")
     if save_dir is None:
         raise UserError(
-            f"--ckpt_path=last: trainer.logger {kind!r} does not say where its runs are; "
+            f"--ckpt_path=last: trainer.logger {kind!r} does not tell where its runs are; "
             "set --checkpoint.dirpath"
         )
     if not kind.endswith(_VERSIONED):
@@ -63,7 +63,7 @@ def checkpoint_folders(config: Any) -> tuple[Path, str]:
 
 
 def stay_in_folder(config: Any, checkpoint: Path) -> None:
-    """Let a TensorBoard logger write where the checkpoint's run did, instead of beside it."""
+    """Let a TensorBoard logger write to the checkpoint's run folder, not to a new one."""
     logger = config.trainer.get("logger")
     if str(_setting(logger, "class_path")).endswith("TensorBoardLogger"):
         root, pattern = checkpoint_folders(config)
@@ -76,7 +76,7 @@ def _whole(version: Any) -> bool:
 
 
 def _setting(slot: Any, name: str, default: Any = None) -> Any:
-    """A value from a class's slot; the default when the slot is empty or does not say."""
+    """A value from a class's slot; the default when the slot is empty or does not set it."""
     if slot is None or isinstance(slot, bool | list):
         return default
     return slot.get(name, slot.get("init_args", {}).get(name, default))

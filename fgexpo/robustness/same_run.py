@@ -1,4 +1,4 @@
-"""What a run is made of, so that a checkpoint is not resumed as part of another run."""
+"""The facts that identify a run, so that a checkpoint is not resumed as part of another run."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -25,13 +25,13 @@ def fingerprint_model(model: nn.Module) -> str:
         stride = max(1, len(flat) // _SAMPLES)
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(flat[::stride].float().cpu().numpy().tobytes())
-    # Sharding makes a class of its own.
+    # Sharding creates a subclass.
     return f"{type(model).__name__.removeprefix('FSDP')} {digest.hexdigest()}"
 
 
 def fingerprint_template(encoder: PromptEncoder) -> str:
-    """The tokens of a question and those that end an answer: template and tokenizer in one."""
-    # The text too: a small vocabulary may drop what tells two templates apart.
+    """A hash of a question's tokens and those that end an answer: template and tokenizer."""
+    # The text too: a small vocabulary may drop the characters in which two templates differ.
     text = encoder.template.render(_PROBE, encoder.tokenizer)
     facts = repr((text, encoder.tokens(_PROBE), encoder.stop_ids))
     digest = hashlib.blake2b(facts.encode(), digest_size=8)
@@ -44,7 +44,7 @@ def fingerprints(model: nn.Module, encoder: PromptEncoder) -> dict[str, Fact]:
 
 
 def check_changes(allowed: Collection[str]) -> None:
-    """Check the names of the differences that a resumed run allows.
+    """Check the names of the changes that a resumed run allows.
 
     Raises:
         UserError: for an unknown one.
@@ -65,14 +65,13 @@ def check_same_run(
     for name, value in now.items():
         if name in saved and saved[name] != value and name not in allowed:
             raise UserError(
-                f"--ckpt_path: the checkpoint comes from a run with another {name} "
-                f"({saved[name]}) than this one's ({value}); if that is meant, "
-                f"set --model.allow_changes=[{name}]"
+                f"--ckpt_path: the checkpoint was made with {name} {saved[name]}, but this "
+                f"run uses {value}; if that is intended, set --model.allow_changes=[{name}]"
             )
 
 
 def question_keys(ids: list[str]) -> torch.Tensor:
-    """A number for each question id, int64 [M], small enough to stand in every checkpoint."""
+    """A number for each question id, int64 [M], small enough to store in every checkpoint."""
     keys = [
         int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little", signed=True)
         for id in ids

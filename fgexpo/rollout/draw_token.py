@@ -1,4 +1,4 @@
-"""Draw one token a row from logits and one uniform number a row."""
+"""Draw one token per row from logits and one uniform number per row."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from .engine import Sampling
 def sample_tokens(
     logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling
 ) -> tuple[Tensor, Tensor]:
-    """Sample by inverting the cumulative distribution, so that a row needs its own number alone.
+    """Sample by inverting the cumulative distribution, so that a row needs only its own number.
 
     Args:
         logits_NV: [N, V].
         uniform_N: in [0, 1), [N].
-        sampling: temperature, top-p and top-k; the latter two cut what is drawn from, not the
-            log-prob that is returned.
+        sampling: temperature, top-p and top-k; the latter two restrict the draw, not the returned
+            log-prob.
 
     Returns:
         Tokens, int64 [N], and their log-probs under the tempered policy, [N].
@@ -39,7 +39,7 @@ def _filtered(probability_NV: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k:
         ordered_NV[:, sampling.top_k :] = 0
     if sampling.top_p < 1:
-        # top-p acts on what top-k has left, renormalised, as in other engines.
+        # As in other engines, top-p acts on the renormalised tokens that top-k has kept.
         share_NV = ordered_NV / ordered_NV.sum(-1, keepdim=True)
         before_NV = share_NV.cumsum(-1) - share_NV
         ordered_NV[before_NV >= sampling.top_p] = 0
@@ -50,6 +50,6 @@ def _invert(weight_NV: Tensor, uniform_N: Tensor) -> Tensor:
     cumulative_NV = weight_NV.cumsum(-1)
     total_N1 = cumulative_NV[:, -1:]
     target_N1 = uniform_N[:, None] * total_N1
-    # Rounding must not reach the total, beyond which lie only tokens of weight 0.
+    # Rounding must not reach the total: only tokens of weight 0 lie beyond it.
     target_N1 = torch.minimum(target_N1, torch.nextafter(total_N1, torch.zeros_like(total_N1)))
     return torch.searchsorted(cumulative_NV, target_N1, right=True).squeeze(-1)

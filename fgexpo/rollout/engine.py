@@ -45,11 +45,11 @@ class RolloutRequest:
 
     Attributes:
         prompts: token ids of Q prompts.
-        seeds: one seed per rollout, Q lists of G.
-        sampling: how.
+        seeds: one per rollout, Q lists of G.
+        sampling: how to draw.
         stop_ids: a completion ends with the first of these.
-        device: where the completions shall lie.
-        longest: tokens that any prompt and completion of this run may have together.
+        device: for the completions.
+        longest: the most tokens of a prompt with its completion in this run.
     """
 
     prompts: list[list[int]]
@@ -61,7 +61,7 @@ class RolloutRequest:
 
     @property
     def group_size(self) -> int:
-        """G, rollouts a prompt."""
+        """G, rollouts per prompt."""
         return len(self.seeds[0])
 
 
@@ -69,7 +69,7 @@ class RolloutEngine(ABC):
     """Samples completions from the current policy; a new engine is one file.
 
     Attributes:
-        memory_settings: settings of the engine that need less memory when they are lowered.
+        memory_settings: settings of the engine that save memory when lowered.
         collective: all processes must call ``generate`` together.
         cuts_logprobs: top-p and top-k change the log-probs that it returns.
     """
@@ -83,22 +83,22 @@ class RolloutEngine(ABC):
         """Sample ``Q x G`` completions, question-major."""
 
     def sync(self, policy: nn.Module) -> None:  # noqa: B027
-        """The policy's weights have changed; engines with their own copy take them over here."""
+        """Note that the policy's weights have changed; an engine with its own copy updates it."""
 
     def check_weights(self, adapters: bool, sharded: bool) -> None:  # noqa: B027
-        """Check that :meth:`sync` can take over such weights.
+        """Check that :meth:`sync` can load such weights.
 
         Args:
             adapters: the policy has LoRA adapters.
             sharded: its weights are spread over the processes.
 
         Raises:
-            UserError: naming the setting that stands in the way.
+            UserError: naming the setting that prevents it.
         """
 
     def rest(self) -> None:  # noqa: B027
-        """The device's memory is needed for something else until the next rollouts."""
+        """Free the device's memory until the next rollouts."""
 
     def logp_limit(self) -> float | None:
-        """Mean difference from the trainer's log-probs that rounding can make; None: unknown."""
+        """Largest mean difference from the trainer's log-probs due to rounding; None if unknown."""
         return None

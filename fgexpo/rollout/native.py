@@ -14,8 +14,8 @@ from .draw_token import sample_tokens
 from .engine import RolloutEngine, RolloutRequest
 from .native_cache import roomy_cache
 
-# Finished rows leave once this share or less of all rows is alive: to take them out is to copy the
-# others' cache.
+# Finished rows are removed once at most this share of all rows is alive, since removing them copies
+# the others' cache.
 KEPT_ROWS = 0.8
 
 
@@ -107,7 +107,7 @@ def _prefill(
     policy: nn.Module, prompts: list[list[int]], device: torch.device
 ) -> tuple[Tensor, DynamicCache, Tensor]:
     longest = max(len(prompt) for prompt in prompts)
-    # Left padding: every row's next token then lies at the same place in the cache.
+    # Left padding: every row's next token is then at the same index of the cache.
     padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     mask_QL = torch.tensor(mask, device=device)

@@ -1,6 +1,6 @@
-"""A KV cache with room for the tokens to come: each is written in place, nothing is copied for it.
+"""A KV cache with room for later tokens: each is written in place, without a copy.
 
-Transformers' own cache is put together anew for every token, which is quadratic in the length.
+Transformers' own cache is concatenated again for every token, which is quadratic in the length.
 """
 
 from typing import Any
@@ -9,19 +9,19 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-# Tokens that a layer gets room for when it is full: an eighth more, and at least these.
+# A full layer grows by an eighth, but by at least this many tokens.
 ROOM = 32
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values of one layer: the first part of memory that is longer than they are."""
+    """Keys and values of one layer: the used part of a larger block of memory."""
 
     _memory: tuple[Tensor, Tensor] | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Add tokens, [N, h, l, d] each; all there are now, [N, h, L, d] each."""
+        """Add tokens, [N, h, l, d] each; return all of them, [N, h, L, d] each."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         before = self.get_seq_length()
@@ -44,17 +44,17 @@ class RoomyLayer(DynamicLayer):
         super().reset()
 
     def reorder_cache(self, beam_idx: Any) -> None:
-        """The rows in another order, with new room at the next token."""
+        """Reorder the rows; new room is made at the next token."""
         self._memory = None
         super().reorder_cache(beam_idx)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Each row ``repeats`` times, with new room at the next token."""
+        """Repeat each row ``repeats`` times; new room is made at the next token."""
         self._memory = None
         super().batch_repeat_interleave(repeats)
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Some of the rows, with new room at the next token."""
+        """Keep some of the rows; new room is made at the next token."""
         self._memory = None
         super().batch_select_indices(indices)
 
@@ -68,12 +68,12 @@ def _longer(held: Tensor | None, new: Tensor, length: int) -> Tensor:
 
 
 def with_room(length: int) -> int:
-    """Tokens that a layer has memory for once it had to grow to this length."""
+    """Tokens that a layer has memory for after growing to this length."""
     return length + max(ROOM, length // 8)
 
 
 def last_growth(first: int, last: int) -> int:
-    """At which length a layer grows for the last time, from full at ``first`` to ``last``."""
+    """The length at which a layer grows for the last time, from full at ``first`` to ``last``."""
     grown = first + 1
     while with_room(grown) < last:
         grown = with_room(grown) + 1
@@ -81,7 +81,7 @@ def last_growth(first: int, last: int) -> int:
 
 
 def roomy_cache(config: Any) -> DynamicCache:
-    """An empty cache for a model; layers that look back over a window alone keep their own kind."""
+    """An empty cache for a model; layers with sliding-window attention keep their own kind."""
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(kind) is DynamicLayer else kind for kind in cache.layers]
     return cache

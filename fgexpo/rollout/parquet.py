@@ -41,7 +41,7 @@ def write_rollouts(batch: RolloutBatch, path: Path, advantages_N: Tensor | None 
     from pyarrow import Table, array, parquet, string
 
     columns: dict[str, Any] = table_columns(batch, advantages_N)
-    # The type is told, since a batch may have no answer at all.
+    # The type is explicit, since a batch may have no answer at all.
     columns["answer"] = array(columns["answer"], string())
     with whole_file(path) as partial:
         parquet.write_table(Table.from_pydict(columns), partial)

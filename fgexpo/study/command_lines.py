@@ -18,7 +18,7 @@ class Run:
         arm: name of the arm.
         base: seed of the base.
         seed: the run's own.
-        settings: on top of the configs.
+        settings: added to those of the configs.
         tuned: value tried for the tuned setting; null outside tuning.
     """
 
@@ -31,14 +31,14 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Its name, also of its folder."""
+        """The run's name, and its folder's."""
         tried = "" if self.tuned is None else f"-tune={self.tuned:g}"
         point = f"{self.point}-" if self.point else ""
         return f"{point}{self.arm}-base={self.base}-seed={self.seed}{tried}"
 
 
 def all_runs(study: Study, seeds: list[int], tuned: int | float | None = None) -> list[Run]:
-    """Every arm at every point, on every base, with these seeds; runs that pair are neighbours."""
+    """Every arm at every point, on every base, with these seeds; paired runs are neighbours."""
     return [
         Run(point, name, base, seed, {**study.settings, **settings, **arm.settings}, tuned)
         for point, settings in (study.points or {"": {}}).items()
@@ -49,17 +49,17 @@ def all_runs(study: Study, seeds: list[int], tuned: int | float | None = None) -
 
 
 def base_folder(study: Study, seed: int) -> Path:
-    """Where the base of this seed lies."""
+    """The folder of this seed's base."""
     return Path(study.folder) / "bases" / f"seed={seed}"
 
 
 def making_folder(study: Study, seed: int) -> Path:
-    """Where the log of its making lies."""
+    """The folder of the log of making it."""
     return Path(study.folder) / "bases" / f"making={seed}"
 
 
 def base_arguments(study: Study, seed: int) -> list[str]:
-    """Command line that makes a base."""
+    """The command line that makes a base."""
     return [
         "fit",
         f"--config={study.bases.config}",
@@ -72,12 +72,12 @@ def base_arguments(study: Study, seed: int) -> list[str]:
 
 
 def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
-    """Command line of a run, which goes on where a kill has left it.
+    """The command line of a run, which also resumes a killed one.
 
     Args:
-        study: that it belongs to.
-        run: which.
-        extra: what was found out since: a tuned value, a matched coefficient.
+        study: the study of the run.
+        run: the run.
+        extra: settings found meanwhile: a tuned value, a matched coefficient.
     """
     return [
         "fit",
@@ -91,20 +91,20 @@ def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
         "--scores=ValidationScores",
         f"--trainer.logger.save_dir={Path(study.folder) / 'runs'}",
         f"--trainer.logger.name={run.key}",
-        # One folder, also when a kill came before the first checkpoint.
+        # One fixed folder, even if the run was killed before its first checkpoint.
         "--trainer.logger.version=0",
         "--ckpt_path=last",
     ]
 
 
 def fingerprint(study: Study) -> str:
-    """What the contents of the study's config files and the making of its bases amount to."""
+    """A hash of the study's config files and of the settings of its bases."""
     texts = [Path(config).read_text() for config in (*study.configs, study.bases.config)]
     return f"{hash_seed(*texts, *flags(study.bases.settings)):016x}"
 
 
 def flags(settings: Settings) -> list[str]:
-    """Dotted settings as the command line takes them."""
+    """Dotted settings as command-line flags."""
     return [f"--{name}={_text(value)}" for name, value in settings.items()]
 
 

@@ -1,10 +1,10 @@
-"""What the runs of an arm say, and how sure that is; pure functions of arrays.
+"""Means over the runs of an arm, and their uncertainty; pure functions of arrays.
 
-Runs and questions are both samples: another seed, and other questions, would have given other
-scores. So the mean of a table of runs x questions has a variance of two crossed random effects
+Runs and questions are both samples: other seeds or other questions would have given other
+scores. So the mean of a table of runs x questions has the variance of two crossed random effects
 (Searle, Casella and McCulloch, *Variance Components*, 1992, chapter 4), with t quantiles at
 Satterthwaite's degrees of freedom (1946), since the runs are few. Runs vary within their base: the
-intervals are for these bases. A pair of runs has the same base and seed.
+intervals hold for these bases. A pair of runs has the same base and seed.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Estimate:
 
     @property
     def clear(self) -> bool:
-        """Whether 0 lies outside."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -44,7 +44,7 @@ def estimate(scores_RQ: np.ndarray, strata: Sequence[int], comparisons: int = 1)
     Args:
         scores_RQ: a score, or a difference of two, of every run and question.
         strata: the base of each run, R of them.
-        comparisons: how many intervals are to hold together.
+        comparisons: number of intervals that must hold together.
     """
     variance, freedom = variance_of_mean(scores_RQ, strata)
     mean = float(scores_RQ.mean())
@@ -58,8 +58,8 @@ def variance_of_mean(scores_RQ: np.ndarray, strata: Sequence[int]) -> tuple[floa
     """Variance of the table's mean, and its degrees of freedom.
 
     ``(MS_runs + MS_questions - MS_rest) / (R Q)``, runs within strata, never less than one of the
-    first two alone. A stratum of a single run says nothing of how runs vary; with no other there
-    is only the questions' part.
+    first two alone. A stratum of a single run says nothing about how runs vary; if all are so, only
+    the questions' part remains.
 
     Args:
         scores_RQ: [R, Q].
@@ -86,7 +86,7 @@ def variance_of_mean(scores_RQ: np.ndarray, strata: Sequence[int]) -> tuple[floa
 
 
 def rollouts_to(target: float, rollouts: Sequence[float], scores: Sequence[float]) -> float | None:
-    """Rollouts at which a curve first reaches the target, on the line between two validations."""
+    """Rollouts at which a curve first reaches the target, interpolated between validations."""
     previous: tuple[float, float] | None = None
     for spent, score in zip(rollouts, scores, strict=True):
         if score >= target:

@@ -1,4 +1,4 @@
-"""Figures of a study: what differs, how scores grew, and what happened on the way."""
+"""Figures of a study: differences between arms, learning curves, and training metrics."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .estimates import Estimate
     from .results import ArmResults, Results
 
-# Tags of the traces, and how their panels are called.
+# Tags of the traces, and the titles of their panels.
 TRACES = {
     "akl/kl_coef": "KL coefficient, where it changes",
     "kl": "KL a token",
@@ -24,7 +24,7 @@ SPENT = {"rollouts": "rollouts", "updates": "optimizer updates", "seconds": "sec
 def differences_figure(
     found: "dict[tuple[str, str], dict[int, Estimate]]", ks: list[int]
 ) -> Figure:
-    """One row a comparison: pass@k of an arm minus its control's, with intervals."""
+    """One row per comparison: pass@k of an arm minus its control's, with intervals."""
     figure = Figure(figsize=(2.5 + 2.7 * len(ks), 1.2 + 0.32 * len(found)), layout="constrained")
     places = np.arange(len(found))
     for column, k in enumerate(ks, start=1):
@@ -45,14 +45,14 @@ def differences_figure(
 def curves_figure(
     results: "Results", point: str, arms: list[str], ks: list[int], target: float | None
 ) -> Figure:
-    """Mean score of each arm against what was spent: a row a k, a column a currency."""
+    """Mean score of each arm against its cost: one row per k, one column per kind of cost."""
     figure = Figure(figsize=(11, 2.6 * len(ks)), layout="constrained")
     panels = figure.subplots(len(ks), len(SPENT), sharey="row", squeeze=False)
     for row, k in enumerate(ks):
         for number, name in enumerate(arms):
             arm = results.arm(point, name)
             curves = [arm.curve(k, run) for run in arm.runs]
-            # Runs of an arm that end at different steps are averaged as far as all of them go.
+            # Runs of an arm that end at different steps are averaged up to the earliest end.
             shortest = min(len(curve) for curve in curves)
             mean = {
                 column: np.mean([curve[column][:shortest] for curve in curves], axis=0)
@@ -72,7 +72,7 @@ def curves_figure(
 
 
 def tradeoff_figure(results: "Results", point: str, arms: list[str], ks: list[int]) -> Figure:
-    """Pass@1 against the pass@k of the greatest k as training goes on; the last point is large."""
+    """Pass@1 against the pass@k of the largest k during training; the last point is large."""
     figure = Figure(figsize=(6.5, 4), layout="constrained")
     axes = figure.add_subplot()
     for number, name in enumerate(arms):
@@ -87,7 +87,7 @@ def tradeoff_figure(results: "Results", point: str, arms: list[str], ks: list[in
 
 
 def traces_figure(results: "Results", point: str, arms: list[str]) -> Figure:
-    """Means over runs of what was logged, against rollouts."""
+    """Means over runs of logged metrics, against rollouts."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     panels = figure.subplots(2, 3).flat
     for axes, (tag, title) in zip(panels, TRACES.items(), strict=True):
@@ -95,7 +95,7 @@ def traces_figure(results: "Results", point: str, arms: list[str]) -> Figure:
             trace = results.arm(point, name).trace(tag)
             if trace.empty:
                 continue
-            # Only steps that all runs have made: refilled ones end at different steps.
+            # Only steps that all runs reached: runs with refills end at different steps.
             trace = trace[trace["runs"] == trace["runs"].max()]
             smooth = trace["mean"].rolling(5, min_periods=1, center=True).mean()
             axes.plot(trace["rollouts"], smooth, color=f"C{number}")

@@ -1,4 +1,4 @@
-"""Functions run in processes that are cheap to start: forked from a server that imported all."""
+"""Runs functions in processes that start fast: forked from a server with all imports done."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ def start(
     The exit status is what the function returns, or 1 after an exception, whose traceback is in the
     log.
     """
-    # Heeded when the server is first needed.
+    # Takes effect when the server starts.
     CONTEXT.set_forkserver_preload(["fgexpo.cli.command_line"])
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()

@@ -1,4 +1,4 @@
-"""Runs commands side by side, each in a process of its own, and says when all will be done."""
+"""Runs commands side by side, each in its own process, and prints when all will be done."""
 
 import fcntl
 import os
@@ -19,13 +19,13 @@ _TAIL = 5
 
 @dataclass(frozen=True)
 class Task:
-    """A command with a folder of its own, in which it is marked as finished.
+    """A command with its own folder, in which it is marked as finished.
 
     Attributes:
         key: its name.
         folder: where its log and mark are.
         arguments: of ``python -m fgexpo``.
-        facts: what else it depends on, such as the contents of files.
+        facts: anything else it depends on, such as the contents of files.
     """
 
     key: str
@@ -35,10 +35,10 @@ class Task:
 
     @property
     def finished(self) -> bool:
-        """Whether it has run to its end, with these very arguments.
+        """Whether it has finished with exactly these arguments.
 
         Raises:
-            UserError: when it ran, or has begun to train, with others.
+            UserError: when it ran, or started to train, with other arguments.
         """
         note, done = self.folder / ARGUMENTS, (self.folder / FINISHED).is_file()
         begun = done or any(self.folder.glob("version_*"))
@@ -50,7 +50,7 @@ class Task:
         return done
 
     def note(self) -> None:
-        """Write down what it is run with."""
+        """Record its arguments."""
         write_text(self.folder / ARGUMENTS, self._shown())
 
     def _shown(self) -> str:
@@ -64,7 +64,7 @@ class Jobs:
     Attributes:
         command: runs a command line and returns its exit status; importable by other processes.
         at_once: tasks side by side.
-        say: takes each line about progress.
+        say: prints a line about progress.
     """
 
     command: Callable[[list[str]], int]
@@ -75,11 +75,11 @@ class Jobs:
 def work_off(jobs: Jobs, tasks: list[Task], what: str) -> None:
     """Run the tasks that are not finished yet.
 
-    A task that fails does not stop the others; what it printed lies in its folder's ``log``.
+    A task that fails does not stop the others; its output is in its folder's ``log``.
 
     Args:
-        jobs: how.
-        tasks: which.
+        jobs: how to run them.
+        tasks: the tasks.
         what: their name in lines about progress.
 
     Raises:
@@ -89,7 +89,7 @@ def work_off(jobs: Jobs, tasks: list[Task], what: str) -> None:
     waiting = [task for task in tasks if not task.finished]
     total, began = len(waiting), time.monotonic()
     if len(waiting) < len(tasks):
-        say(f"{what}: {len(tasks) - total} of {len(tasks)} are finished already")
+        say(f"{what}: {len(tasks) - total} of {len(tasks)} are already finished")
     running, failed, done = {}, [], 0
     try:
         while waiting or running:
@@ -109,7 +109,7 @@ def work_off(jobs: Jobs, tasks: list[Task], what: str) -> None:
                 state = "finished" if process.exitcode == 0 else f"FAILED ({process.exitcode})"
                 say(f"{what}: {done}/{total} {task.key} {state}; all by {end:%H:%M:%S}")
     finally:
-        # A run goes on from its last checkpoint; one that ended softly would pass for finished.
+        # A run resumes from its last checkpoint; after a gentle stop it would count as finished.
         for _, process in running.values():
             process.kill()
             process.join()
@@ -124,7 +124,7 @@ def cores() -> int:
 
 def _run(command: Callable[[list[str]], int], task: Task) -> int:
     with (task.folder / "lock").open("w") as lock:
-        # Of a study that was killed itself, a run may still be there; then this one waits for it.
+        # If the study was killed, one of its runs may still be alive; then this one waits for it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if task.finished:
             return 0
@@ -136,7 +136,7 @@ def _run(command: Callable[[list[str]], int], task: Task) -> int:
 
 
 def _reasons(failed: list[Task]) -> list[str]:
-    """What the tasks printed last; those that printed the same are named together."""
+    """The last lines that the tasks printed; tasks with the same lines are named together."""
     by_words: dict[str, list[Task]] = {}
     for task in failed:
         lines = (task.folder / "log").read_text().splitlines()[-_TAIL:]

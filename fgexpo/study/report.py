@@ -16,11 +16,11 @@ from .table import KL_COEF
 
 
 def write_report(study: Study, source: str, table: str, path: str) -> None:
-    """Write the Markdown, and beside it its figures and the table that it was made from.
+    """Write the Markdown, with its figures and a copy of the table beside it.
 
     Args:
-        study: what was run.
-        source: the study's YAML, for the command that makes it again.
+        study: the study.
+        source: the study's YAML, for the command that reproduces the report.
         table: parquet of the results.
         path: Markdown to write; figures are named after it.
     """
@@ -136,7 +136,7 @@ def _first(results: Results, point: str, k: int) -> float:
 
 
 def _means(study: Study, results: Results, point: str) -> tuple[list[str], list[list[str]]]:
-    """What the arms did on the way and at their end: means over runs."""
+    """The arms' metrics during and at the end of training: means over runs."""
     header = ["arm", "KL coefficient", "informative groups", "effective sample size at the end"]
     header += ["KL at the end", "entropy at the end", "rollouts", "updates", "s a step"]
     if study.tune is not None:
@@ -163,7 +163,7 @@ def _means(study: Study, results: Results, point: str) -> tuple[list[str], list[
 
 
 def _coefficient(arm: ArmResults) -> str:
-    """The mean of a controlled coefficient with its range, or the constant one."""
+    """A controlled coefficient's mean and range, or the constant value."""
     trace = arm.trace("akl/kl_coef")
     if trace.empty:
         return f"{_number(arm.on_the_way(KL_COEF), '.4f')}, constant"
@@ -172,7 +172,7 @@ def _coefficient(arm: ArmResults) -> str:
 
 
 def _informative(arm: ArmResults) -> float:
-    """Share of the groups asked whose rewards differ; those trained on are chosen by it."""
+    """Share of all groups asked whose rewards differ; a refill selects groups by this."""
     asked = arm.on_the_way("refill/informative_frac")
     return 1 - (arm.on_the_way("frac_reward_zero_std") or 0.0) if asked is None else asked
 
@@ -186,7 +186,7 @@ def _reached(arm: ArmResults, target: float) -> str:
     found = [rollouts_to(target, c["rollouts"].tolist(), c["score"].tolist()) for c in curves]
     reached = [spent for spent in found if spent is not None]
     share = f"({len(reached)} of {len(found)})"
-    # The median over all runs, those that never got there being the slowest.
+    # The median over all runs, counting those that never reached it as the slowest.
     if len(reached) <= len(found) / 2:
         return f"more than the budget {share}"
     median = statistics.median(float("inf") if spent is None else spent for spent in found)

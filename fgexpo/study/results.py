@@ -11,7 +11,7 @@ from ..errors import UserError
 from .estimates import Estimate, estimate, question_scores
 from .table import CORRECT, SCHEMA
 
-# A pandas DataFrame, whose inferred types are unions of all that a cell may hold.
+# A pandas DataFrame; its inferred types are unions of everything a cell may hold.
 Frame = Any
 
 
@@ -20,7 +20,7 @@ class ArmResults:
     """All runs of an arm at a point, in order of base and seed.
 
     Attributes:
-        rows: its part of the table.
+        rows: the arm's part of the table.
     """
 
     rows: Frame
@@ -32,7 +32,7 @@ class ArmResults:
 
     @cached_property
     def n(self) -> int:
-        """Samples a question."""
+        """Samples per question."""
         return int(self._counts["n"].max())
 
     def final(self, k: int) -> np.ndarray:
@@ -41,7 +41,7 @@ class ArmResults:
         return self._scores(self._counts[self._counts["step"] == last], k)
 
     def first(self, k: int) -> np.ndarray:
-        """The same of the validation before the first step."""
+        """The same for the validation before the first step."""
         return self._scores(self._counts[self._counts["step"] == 0], k)
 
     def curve(self, k: int, run: tuple[int, int]) -> Frame:
@@ -97,7 +97,7 @@ class Results:
     arms: dict[tuple[str, str], ArmResults]
 
     def difference(self, point: str, arm: str, control: str, k: int) -> np.ndarray:
-        """Pass@k of an arm minus its control's, run by run and question by question, [R, Q]."""
+        """Pass@k of an arm minus its control's, by run and question, [R, Q]."""
         one, other = self.arm(point, arm), self.arm(point, control)
         if one.runs != other.runs:
             raise UserError(f"study: {arm} and {control} do not have the same bases and seeds")
@@ -133,12 +133,12 @@ def compare(
     """Arm minus control of each pair, in pass@k.
 
     Args:
-        results: of a study.
-        point: the regime; empty where a study has one.
+        results: a study's results.
+        point: the regime; empty if the study has only one.
         pairs: arm and control.
         ks: values of k.
-        comparisons: how many differences are looked at in all; their intervals are widened so
-            that all of them hold together. By default, these.
+        comparisons: total number of differences; their intervals are widened so that all of them
+            hold together. By default, the number of these.
     """
     return {
         (arm, control): {
@@ -157,13 +157,13 @@ def read_results(path: str) -> Results:
     """Read the table of a study.
 
     Raises:
-        UserError: when it is not there, or is no such table.
+        UserError: when it does not exist, or is not such a table.
     """
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise UserError(f"study: cannot read {path!r} ({error})") from error
     if list(table.columns) != SCHEMA.names:
-        raise UserError(f"study: {path!r} is no table of a study: columns {list(table.columns)}")
+        raise UserError(f"study: {path!r} is not a table of a study: columns {list(table.columns)}")
     grouped: Any = table.groupby(["point", "arm"], sort=False)
     return Results({(point, arm): ArmResults(rows) for (point, arm), rows in grouped})

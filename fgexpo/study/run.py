@@ -1,4 +1,4 @@
-"""A study from its bases to its table, in rounds of runs that do not wait for one another."""
+"""Runs a study from its bases to its table, in rounds of independent runs."""
 
 import shutil
 import statistics
@@ -28,14 +28,14 @@ Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
 
 
 def run_study(study: Study, jobs: Jobs) -> Path:
-    """Make every run that is not finished yet; path of the table.
+    """Make every run that is not finished yet; return the table's path.
 
     Args:
-        study: what to run.
-        jobs: how its runs are run.
+        study: the study.
+        jobs: how to run it.
 
     Raises:
-        UserError: when a run fails, or its folder holds another one.
+        UserError: when a run fails, or its folder holds a different run.
     """
     folder = Path(study.folder)
     check(study, jobs)
@@ -45,7 +45,7 @@ def run_study(study: Study, jobs: Jobs) -> Path:
         for seed in study.bases.seeds
     ]
     for base, seed in zip(bases, study.bases.seeds, strict=True):
-        if not base.finished:  # a kill may have left one half written, which export refuses
+        if not base.finished:  # a kill may have left it half-written, and export rejects that
             shutil.rmtree(base_folder(study, seed), ignore_errors=True)
     work_off(jobs, bases, "bases")
     best = tune(study, jobs)
@@ -53,18 +53,18 @@ def run_study(study: Study, jobs: Jobs) -> Path:
     free = [run for run in runs if study.arms[run.arm].match_kl is None]
     matched = [run for run in runs if study.arms[run.arm].match_kl is not None]
     work_off(jobs, [_task(study, run, best) for run in free], "runs")
-    # Only now is known what they are to be matched to.
+    # Only now are the values known that these runs match.
     work_off(jobs, [_task(study, run, best) for run in matched], "matched runs")
     write_table(study, runs, folder / TABLE)
     return folder / TABLE
 
 
 def check(study: Study, jobs: Jobs) -> None:
-    """Parse the settings of every arm at every point, before anything is spent.
+    """Parse the settings of every arm at every point, before any run starts.
 
     Raises:
-        UserError: naming an arm whose settings `fit` does not take, or that is not judged as the
-            report needs it.
+        UserError: naming an arm whose settings `fit` rejects, or whose evaluation lacks something
+            that the report needs.
     """
     some = {(run.point, run.arm): run for run in all_runs(study, study.seeds[:1])}
     tasks = {}
@@ -72,7 +72,7 @@ def check(study: Study, jobs: Jobs) -> None:
         tuned = {} if study.tune is None else {study.tune.setting: study.tune.values[0]}
         name = f"{point}-{arm}".lstrip("-")
         arguments = [*run_arguments(study, run, tuned), "--print_config"]
-        # Settings that were refused may be mended, so another folder for other settings.
+        # Rejected settings may be corrected later, so each set of settings gets its own folder.
         folder = Path(study.folder) / "checks" / f"{name}-{hash_seed(*arguments):016x}"
         tasks[name] = Task(name, folder, arguments, fingerprint(study))
     work_off(jobs, list(tasks.values()), "checks")
@@ -85,7 +85,7 @@ def check(study: Study, jobs: Jobs) -> None:
 
 
 def judged_otherwise(study: Study, config: Any) -> list[str]:
-    """Why a run with this configuration could not be reported as the study wants it."""
+    """Reasons why the study could not report a run with this configuration."""
     names = set(config["data"]["init_args"]["val"] or {})
     found = [
         f"no evaluation set {name!r} in data.val, only {sorted(names)}"
@@ -99,9 +99,9 @@ def judged_otherwise(study: Study, config: Any) -> list[str]:
 
 
 def tune(study: Study, jobs: Jobs) -> Best:
-    """Every arm's best value of the tuned setting at every point, by its mean final score.
+    """Each arm's best value of the tuned setting at every point, by its mean final score.
 
-    A matched arm takes the value of the arm that it is matched to.
+    A matched arm uses the value of the arm that it matches.
     """
     if study.tune is None:
         return {}
@@ -156,7 +156,7 @@ def _task(study: Study, run: Run, best: Best) -> Task:
 
 
 def mean_kl_coef(study: Study, run: Run) -> float:
-    """The mean KL coefficient that a run has had, to six digits.
+    """A run's mean KL coefficient, to six digits.
 
     Raises:
         UserError: when its arm has no controller of the coefficient.

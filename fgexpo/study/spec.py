@@ -1,4 +1,4 @@
-"""What a study compares, read from its YAML."""
+"""A study's specification, read from its YAML."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..errors import UserError
 
 # Dotted settings of `python -m fgexpo fit`, in the order in which they are given.
 Settings = dict[str, Any]
-SEEDS = 100  # they are less, so that a base's and a run's make one number
+SEEDS = 100  # seeds are below this, so that a base's and a run's combine into one number
 
 
 @dataclass
@@ -18,10 +18,10 @@ class Arm:
     """One way of training.
 
     Attributes:
-        settings: what sets it apart.
+        settings: its own settings.
         match_kl: arm whose mean KL coefficient, on the same base and seed, is this arm's constant
             one: the control that a changing coefficient must beat.
-        against: arms that it is compared with, run by run and question by question.
+        against: arms to compare it with, run by run and question by question.
     """
 
     settings: Settings = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Bases:
 
     Attributes:
         config: config whose ``export`` slot writes one.
-        seeds: one base a seed.
+        seeds: one base per seed.
         settings: for all of them.
     """
 
@@ -46,13 +46,13 @@ class Bases:
 
 @dataclass
 class Tuning:
-    """A setting of which every arm, at every point, gets its own best value.
+    """A setting that is tuned separately for each arm and point.
 
     Attributes:
-        setting: such as ``model.optimizer.init_args.lr``.
+        setting: its dotted name, such as ``model.optimizer.init_args.lr``.
         values: to choose from.
-        seeds: of the runs by which is chosen; none of them is a seed of the study.
-        benchmark: evaluation set whose final score decides; not the one that is reported.
+        seeds: seeds of the tuning runs; none of them is a seed of the study.
+        benchmark: evaluation set whose final score decides; must not be the reported one.
         k: of the pass@k that decides.
     """
 
@@ -73,15 +73,15 @@ class Study:
         configs: configs of every run, as ``--config`` takes them.
         rollouts: budget of a run; rollouts that are not trained on count too.
         bases: what runs start from.
-        seeds: runs an arm and point on each base; the same seeds in all arms, which makes pairs.
+        seeds: one run per seed, arm, point and base; arms share seeds, so runs form pairs.
         arms: by name.
         settings: of every run.
-        points: settings of each regime by name; without, there is one.
-        tune: null for the configs' own values.
-        benchmark: evaluation set that is reported.
-        ks: values of k of pass@k that are reported.
-        target: pass@1 that rollouts-to-target are counted to; null for none.
-        claim: what the study is asked, in a sentence or two, for the report.
+        points: settings of each regime by name; empty for a single regime.
+        tune: the setting to tune; null for the configs' own values.
+        benchmark: evaluation set to report.
+        ks: values of k of pass@k to report.
+        target: pass@1 up to which rollouts are counted; null for none.
+        claim: the study's question, in a sentence or two, for the report.
     """
 
     title: str
@@ -120,7 +120,7 @@ def read_study(path: str) -> Study:
 
 
 def problems(study: Study) -> list[str]:
-    """What does not fit together."""
+    """Find values that are out of range or contradict each other."""
     found = []
     if study.rollouts < 1:
         found.append(f"rollouts must be at least 1, got {study.rollouts}")
@@ -137,11 +137,11 @@ def problems(study: Study) -> list[str]:
     for name, arm in study.arms.items():
         for other in (*arm.against, *([arm.match_kl] if arm.match_kl else [])):
             if other not in study.arms or other == name:
-                found.append(f"arms.{name} names {other!r}, which is no other arm")
+                found.append(f"arms.{name} names {other!r}, which is not another arm")
         if arm.match_kl and study.arms.get(arm.match_kl, arm).match_kl:
             found.append(f"arms.{name}.match_kl: {arm.match_kl!r} is itself matched")
     if study.tune and set(study.tune.seeds) & set(study.seeds):
-        found.append(f"tune.seeds {study.tune.seeds} are not to be seeds of the study")
+        found.append(f"tune.seeds {study.tune.seeds} must not be seeds of the study")
     if study.tune and study.tune.benchmark == study.benchmark:
         found.append(f"tune.benchmark must not be the reported one, {study.benchmark!r}")
     if study.tune and not study.tune.values:

@@ -1,4 +1,4 @@
-"""One tidy table of everything that a study's runs have logged and scored."""
+"""One tidy table of everything that a study's runs logged and scored."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from .command_lines import Run
 from .spec import Study
 
 TABLE = "results.parquet"
-# One row a value: a logged scalar, or the correct samples of a question in a validation.
+# One row per value: a logged scalar, or a question's correct samples in a validation.
 SCHEMA = pa.schema(
     [
         ("point", pa.string()),
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("step", pa.int32()),
         ("rollouts", pa.int64()),
         ("updates", pa.int32()),
-        ("seconds", pa.float32()),  # of training steps alone
+        ("seconds", pa.float32()),  # of training steps only
         ("value", pa.float32()),
         ("n", pa.int32()),  # samples of the question
     ]
@@ -49,7 +49,7 @@ SCALARS = (
     "refill/waves",
     "refill/informative_frac",
 )
-# Settings of a run, in rows of step 0.
+# Settings of a run, stored in rows of step 0.
 KL_COEF = "model.kl_coef"
 
 
@@ -89,7 +89,7 @@ def run_rows(study: Study, run: Run) -> Iterator[dict[str, Any]]:
 
 
 def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """What a run has logged: values by tag and step."""
+    """A run's logged values by tag and step."""
     found = curves(read_run(folder).scalars)
     return {
         tag: dict(zip(steps.tolist(), values.tolist(), strict=True))
@@ -98,7 +98,7 @@ def read_scalars(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def setting_of(config: Any, dotted: str) -> Any:
-    """A setting of a saved configuration, where classes have their settings in ``init_args``."""
+    """A setting of a saved configuration, in which a class has its settings in ``init_args``."""
     for key in dotted.split("."):
         if key not in config and "init_args" in config:
             config = config["init_args"]
@@ -107,33 +107,33 @@ def setting_of(config: Any, dotted: str) -> Any:
 
 
 def last_scores(study: Study, run: Run) -> dict[str, Any]:
-    """What a run's last validation has found.
+    """The scores of a run's last validation.
 
     Raises:
-        UserError: when the run has not spent its budget, so that this is not its end.
+        UserError: when the run has not spent its budget, so that this is not its final score.
     """
     folder = run_folder_of(study, run)
     scores = read_scores(folder)
     if not scores or scores[-1]["rollouts"] < study.rollouts:
         spent = scores[-1]["rollouts"] if scores else 0
         raise UserError(
-            f"study: {folder} was last judged after {spent} of its {study.rollouts} rollouts; "
+            f"study: {folder} was last validated after {spent} of its {study.rollouts} rollouts; "
             f"remove {folder.parent} and run the study again"
         )
     return scores[-1]
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """What the validations of a run have found, in order."""
+    """The scores of a run's validations, in order."""
     paths = sorted((folder / "scores").glob("step=*.json"))
     return [json.loads(path.read_text()) for path in paths]
 
 
 def run_folder_of(study: Study, run: Run) -> Path:
-    """Folder with the logs of a run.
+    """The folder with a run's logs.
 
     Raises:
-        UserError: when it is not there.
+        UserError: when it does not exist.
     """
     folder = Path(study.folder) / "runs" / run.key / "version_0"
     if not folder.is_dir():

@@ -1,8 +1,8 @@
-r"""The embedded world: six arithmetic families x four levels, made on the spot.
+r"""The embedded world: six arithmetic families x four levels, generated on demand.
 
 Each question has a short scratchpad and one integer answer. It belongs to exactly one split, by a
 hash of its canonical form (27+45 and 45+27 are one question), so the splits are disjoint by
-construction. Operands are drawn so that no constant answer is right in 2 % of a family and level.
+construction. Operands are drawn so that no constant answer is right in 2 % of any family and level.
 """
 
 import random
@@ -16,7 +16,7 @@ from ..seeding import hash_seed
 
 Split = Literal["held_out", "validation", "pool", "warm_up"]
 LEVELS = (1, 2, 3, 4)
-_EXHAUSTED = 2_000  # repetitions in a row after which a split is taken to hold no more
+_EXHAUSTED = 2_000  # repetitions in a row after which a split counts as exhausted
 
 # Sixteenths of all questions: two held out, one to tune on, five to train by RL, eight to warm up.
 _SHARES: dict[Split, int] = {"held_out": 2, "validation": 1, "pool": 5, "warm_up": 8}
@@ -25,7 +25,7 @@ _SPLITS: list[Split] = [split for split, share in _SHARES.items() for _ in range
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question in the making.
+    """A problem, before it becomes a question.
 
     Attributes:
         family: its family.
@@ -54,7 +54,7 @@ class Problem:
         return _SPLITS[hash_seed("split", self.family, self.key) % len(_SPLITS)]
 
 
-# Fixed widths put digits of the same worth at the same distance, which a tiny model needs.
+# Fixed widths put digits of equal place value at equal distances, which a tiny model needs.
 WIDTH = 3
 _LIMIT = 10**WIDTH
 
@@ -64,7 +64,7 @@ def _shown(number: int) -> str:
 
 
 def _columns(combine: Callable[..., int], *numbers: int) -> str:
-    """Digit by digit, without carrying: what is left to do is to carry."""
+    """The digit-wise sums without carrying; the carrying is left to do."""
     rows = zip(*map(_shown, numbers), strict=True)
     return "".join(str(combine(*map(int, digits)) % 10) for digits in rows)
 
@@ -73,7 +73,7 @@ def _digits(rng: random.Random, digits: int) -> int:
     return rng.randint(10 ** (digits - 1), 10**digits - 1)
 
 
-# Digits of the two operands by level; the first alone already spreads the answers widely.
+# Digits of the two operands by level; the first operand alone spreads the answers widely.
 _SIZES = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
 
 
@@ -195,7 +195,7 @@ def distinct(split: Split, count: int, seed: int, family: str, level: int) -> li
 
 
 def to_question(problem: Problem) -> Question:
-    """The problem as the rest of the project knows it."""
+    """Convert to the project's question type."""
     return Question(
         id=f"{problem.family}/{problem.level}/{problem.key}",
         prompt=problem.prompt,

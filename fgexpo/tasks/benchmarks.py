@@ -1,4 +1,4 @@
-"""Mathematical benchmarks by name, in whichever layout a repository ships them."""
+"""Mathematical benchmarks by name, in any layout that a repository ships."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from .tables import Table, local_table, open_table
 
 Name = Literal["aime24", "aime25", "amc23", "amc83", "math500", "minerva", "olympiadbench"]
 
-# In the order of preference: some files hold several of these columns.
+# In order of preference: some files hold several of these columns.
 _PROMPTS = ("problem", "question", "Problem", "prompt")
 _ANSWERS = ("answer", "Answer", "final_answer", "reward_model.ground_truth")
 _IDS = ("id", "ID", "unique_id", "idx", "extra_info.id", "extra_info.index")
@@ -24,16 +24,16 @@ _SOLUTION = "solution"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a benchmark.
+    """The known facts about a benchmark.
 
     Attributes:
         count: its number of questions.
-        hub: a hub id with as many.
+        hub: a hub id with that many.
         split: the hub's split.
         stems: names of files, without their suffix, and of folders.
-        tags: columns that results are broken down by, where a layout has them.
-        relative_error: of its numeric answers.
-        error: column of an answer's own absolute error, where a layout has it.
+        tags: columns to break results down by, if a layout has them.
+        relative_error: allowed for its numeric answers.
+        error: column of each answer's absolute error, if a layout has it.
     """
 
     count: int
@@ -55,7 +55,7 @@ ENTRIES: dict[Name, Entry] = {
         500, "HuggingFaceH4/MATH-500", "test", ("math500", "math_500"), tags=("level", "subject")
     ),
     # Measured quantities, which Qwen2.5-Math's evaluation (evaluation/grader.py, numeric_equal)
-    # takes for equal up to this share; so do the results that are reported on this set.
+    # treats as equal up to this share, as do the results reported on this set.
     "minerva": Entry(
         272,
         "math-ai/minervamath",
@@ -79,9 +79,9 @@ ENTRIES: dict[Name, Entry] = {
 class Benchmark(QuestionSource):
     """A benchmark by its name.
 
-    It is read from ``path`` if that is given, else from the file or folder of its name under the
-    data module's ``root`` if there is one, else from the Hugging Face hub. The columns are found
-    by their names.
+    It is read from ``path`` if given, else from the file or folder of its name under the data
+    module's ``root`` if there is one, else from the Hugging Face Hub. Columns are found by their
+    names.
 
     Args:
         name: aime24, aime25, amc23 (40 questions), amc83 (2022 and 2023), math500, minerva or
@@ -96,7 +96,7 @@ class Benchmark(QuestionSource):
         self.path = path
 
     def questions(self) -> list[Question]:
-        """Every question; a warning tells when they are not as many as the benchmark has.
+        """Every question; warn if their number is not the benchmark's.
 
         Raises:
             UserError: when there is no such file, or naming the file, row and column of a
@@ -108,7 +108,7 @@ class Benchmark(QuestionSource):
         if len(found) != entry.count:
             rank_zero_warn(
                 f"{table.name} has {len(found)} questions, but benchmark {self.name} has "
-                f"{entry.count}: results will not compare with others'"
+                f"{entry.count}: results are not comparable with others'"
             )
         return found
 

@@ -1,7 +1,7 @@
-"""DAPO-Math-17k: about 1.79 M rows on the hub, in which each of 17,398 questions stands ~100 times.
+"""DAPO-Math-17k: about 1.79 M rows on the hub, in which each of 17,398 questions occurs ~100 times.
 
 The rows wrap the question in a first paragraph, which asks for a last line ``Answer: $Answer``, and
-a last one, which reminds of it. Both are taken off here, so that a template may ask in its own way.
+a last one, which repeats that. Both are removed here, so that a template can ask in its own way.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ class DapoMath17k(QuestionSource):
 
     Both layouts on the hub are read, and told apart by their columns: the raw one, with the answer
     in ``reward_model.ground_truth``, and ``open-r1/DAPO-Math-17k-Processed``, with the answer in
-    ``solution``. Where copies of a question disagree, the answer that most of them have is taken.
+    ``solution``. If copies of a question disagree, the most frequent answer is taken.
     A question's id is a hash of its text, whatever the layout and the order.
 
     Args:
@@ -43,7 +43,7 @@ class DapoMath17k(QuestionSource):
         self.split = split
 
     def questions(self) -> list[Question]:
-        """Every question once, in the order of their first rows; reports what was merged.
+        """Every question once, in the order of first rows; print a report of what was merged.
 
         Raises:
             UserError: when there is no such file, or naming the file, row and column of a missing
@@ -56,7 +56,7 @@ class DapoMath17k(QuestionSource):
             f"{table.name}: {rows:,} rows, {len(answers):,} questions, {conflicts:,} of them with "
             f"conflicting answers; {bare:,} rows do not wrap their question"
         )
-        # Of equally many, max takes the first, which is the first that was seen.
+        # In a tie, max takes the answer seen first.
         return [
             Question(question_id(text), text, max(given, key=given.__getitem__))
             for text, given in answers.items()
@@ -64,10 +64,10 @@ class DapoMath17k(QuestionSource):
 
 
 def unwrap(text: str) -> tuple[str, bool]:
-    """Take the first and last paragraph off if they speak of the answer's form.
+    """Remove the first and last paragraphs if they describe the answer's form.
 
     Returns:
-        The question, and whether it had both.
+        The question, and whether both were there.
     """
     text = text.strip()
     first, gap, rest = text.partition("\n\n")
@@ -84,7 +84,7 @@ def question_id(question: str) -> str:
 
 
 def _answers(table: Table) -> tuple[dict[str, Counter[str]], int, int]:
-    """How often each answer is given to each question, the rows, and those without wrapping."""
+    """Counts of each question's answers, of the rows, and of rows without wrapping."""
     if "solution" in table.columns:
         answer_path = "solution"
     elif "reward_model" in table.columns:

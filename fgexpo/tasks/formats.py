@@ -1,7 +1,7 @@
-"""Rows out of one local file; its suffix tells the format.
+"""Rows of one local file, whose suffix tells the format.
 
-Rows are Python dictionaries as the file has them: nothing is cast to one type a column, so that
-answers such as 27.0 and 5 may stand in one column, and nested values stay nested.
+Rows are Python dictionaries with the file's own values: nothing is cast to one type per column, so
+a column may hold answers such as 27.0 and 5, and nested values stay nested.
 """
 
 import csv
@@ -17,7 +17,7 @@ from pyarrow import parquet
 from ..errors import UserError
 
 Row = dict[str, Any]
-BATCH = 4096  # rows that are held at once
+BATCH = 4096  # rows held at once
 
 
 class Format(NamedTuple):
@@ -34,7 +34,7 @@ class Format(NamedTuple):
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Say which file it is that cannot be read."""
+    """Name the file that cannot be read."""
     try:
         yield
     except (pyarrow.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
@@ -75,7 +75,7 @@ def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
 
 
 def _json_columns(path: Path) -> list[str]:
-    # Rows may leave out what they have not, so the first alone does not tell.
+    # Rows may omit columns, so the first row alone does not tell all of them.
     return list(dict.fromkeys(name for row in _json_rows(path, []) for name in row))
 
 
@@ -108,7 +108,7 @@ def _parsed(text: str, path: Path, line: int | None = None) -> Any:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 # The order in which a folder's files are preferred; .json last, as folders hold it for other ends.

@@ -1,4 +1,4 @@
-"""Questions out of a table's rows, by a layout that says which column is what."""
+"""Makes questions from a table's rows, by a layout that names the columns."""
 
 import math
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from .tables import Table
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns hold what; paths as in :meth:`Table.value`.
+    """The columns of each field; paths as in :meth:`Table.value`.
 
     Attributes:
         prompt: the bare question, as text or as chat messages.
         answer: the gold answer.
-        id: a unique id; None for the row's number.
-        tags: what results are broken down by.
-        boxed: take the last box of ``answer``, which is a worked solution.
-        error: how far a numeric answer may be off in its own unit; None if there is no such column.
-        relative_error: of every question.
+        id: a unique id; None to use the row's number.
+        tags: columns to break results down by.
+        boxed: whether ``answer`` is a worked solution, whose last box is the answer.
+        error: a numeric answer's allowed absolute error; None if there is no such column.
+        relative_error: allowed relative error, for every question.
     """
 
     prompt: str

@@ -1,4 +1,4 @@
-"""Where questions come from: one small class a source, named in YAML."""
+"""Where questions come from: one small class per source, named in YAML."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -11,10 +11,10 @@ from .tables import open_table
 
 
 class QuestionSource(ABC):
-    """A list of questions, made or read when asked for.
+    """A list of questions, made or read on demand.
 
     Attributes:
-        root: folder that relative paths are looked for in first; the data module's ``root``.
+        root: folder where relative paths are first looked for; the data module's ``root``.
     """
 
     root: str | None = None
@@ -25,7 +25,7 @@ class QuestionSource(ABC):
 
 
 def look_in(root: str | None, *sources: QuestionSource) -> None:
-    """Have the sources look for their files in this folder first.
+    """Make the sources look for their files in this folder first.
 
     Raises:
         UserError: when the folder does not exist.
@@ -45,7 +45,7 @@ class TinyArithmetic(QuestionSource):
         split: ``pool`` to train on, ``held_out`` to judge by, ``validation`` to tune on.
         per_cell: questions for each of the 6 families x the levels.
         levels: which levels, of 1 to 4; null for all.
-        seed: which questions of the split; the splits themselves do not depend on it.
+        seed: selects questions within the split; the splits do not depend on it.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Mixture(QuestionSource):
     """The questions of several sources, one after the other.
 
     Args:
-        sources: at least one; no two of their questions may have the same id.
+        sources: at least one; all their questions must have different ids.
     """
 
     def __init__(self, sources: list[QuestionSource]) -> None:
@@ -101,7 +101,7 @@ class Mixture(QuestionSource):
 
 
 class QuestionFile(QuestionSource):
-    """Questions from rows of named columns: local files, or the Hugging Face hub.
+    """Questions from rows of named columns: local files, or the Hugging Face Hub.
 
     A column's name may descend by dots, as in ``reward_model.ground_truth``.
 
@@ -110,11 +110,11 @@ class QuestionFile(QuestionSource):
             the hub.
         prompt_column: column of the bare question; of chat messages, the last user's is taken.
         answer_column: column of the gold answer.
-        id_column: column of a unique id; the row's number if not given.
+        id_column: column of a unique id; by default the row's number.
         subset: the hub's configuration.
         split: the hub's split.
         relative_error: how far a numeric answer may be off, as a share of the gold one.
-        tags: columns that results are broken down by.
+        tags: columns to break results down by.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Rows of named columns, from a local file or folder or from the Hugging Face hub.
+"""Rows of named columns, from a local file or folder or from the Hugging Face Hub.
 
-What exists locally is never asked of the network: a hub id may be mirrored in a folder.
+The network is never asked for what exists locally: a folder may mirror a hub id.
 """
 
 import re
@@ -13,7 +13,7 @@ from ..errors import UserError
 from .formats import BATCH, FORMATS, Row
 
 _SPLITS = ("train", "test", "validation", "valid", "val", "dev")
-_LOCAL = ("data", "datasets", "checkpoints", "runs")  # first folders that no hub user is meant by
+_LOCAL = ("data", "datasets", "checkpoints", "runs")  # first path parts that never name a hub user
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -24,7 +24,7 @@ class Table:
     Attributes:
         name: the file, folder or hub id, for messages.
         columns: names of the columns.
-        read: rows by the columns wanted.
+        read: yields rows with the wanted columns.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Table:
 
     @staticmethod
     def value(row: Row, path: str) -> Any:
-        """What a row has at a path, None if nothing.
+        """A row's value at a path; None if there is none.
 
         Args:
             row: a row.
-            path: a column; a dot descends into a struct, and by a number into a list:
+            path: a column; dots descend into structs, and numbers into lists:
                 ``reward_model.ground_truth``, ``prompt.0.content``.
         """
         if path in row:
@@ -76,13 +76,13 @@ def open_table(
 
     Args:
         where: a file (.parquet, .jsonl, .csv or .json), a folder of such files, or ``owner/name``
-            on the Hugging Face hub.
-        root: folder in which ``where``, or a copy of the hub's repository, is looked for first.
+            on the Hugging Face Hub.
+        root: folder where ``where``, or a copy of the hub's repository, is first looked for.
         subset: the hub's configuration, and the folder of that name in a local folder.
         split: the hub's split, and the files named after it in a local folder.
 
     Raises:
-        UserError: when there is no such thing, or it is not clear which files are meant.
+        UserError: when nothing is found, or it is not clear which files are meant.
     """
     found = find_local(where, root)
     if found is not None:
@@ -94,7 +94,7 @@ def open_table(
 
 
 def find_local(where: str, root: str | None) -> Path | None:
-    """The local file or folder that is meant, if it exists: under the root, else as it stands."""
+    """The local file or folder, if it exists: under the root, else as given."""
     path = Path(where).expanduser()
     places = [path]
     if root is not None:
@@ -108,7 +108,7 @@ def local_table(path: Path, subset: str | None = None, split: str | None = None)
     """The rows of one file, or of a folder's files, in the order of their names.
 
     Raises:
-        UserError: when the format is not known, or it is not clear which files are meant.
+        UserError: when the format is unknown, or it is not clear which files are meant.
     """
     files = [path] if path.is_file() else _files(path, subset, split)
     if path.is_file() and path.suffix not in FORMATS:
@@ -163,7 +163,7 @@ def _looks_local(where: str) -> bool:
 
 
 def _hub_table(name: str, subset: str | None, split: str | None) -> Table:
-    # Imported here: it takes a second, and what is local does not need it.
+    # Imported here: it takes a second, and local files do not need it.
     from datasets import Dataset, DatasetDict, load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -175,8 +175,8 @@ def _hub_table(name: str, subset: str | None, split: str | None) -> Table:
             f"{key} {value!r}" for key, value in (("subset", subset), ("split", split)) if value
         )
         raise UserError(
-            f"{name!r}{asked and f' ({asked})'} cannot be had from the Hugging Face hub: {reason}; "
-            "without a network, --data.root may name a folder that holds a copy"
+            f"{name!r}{asked and f' ({asked})'} could not be loaded from the Hugging Face Hub: "
+            f"{reason}; without a network, set --data.root to a folder that holds a copy"
         ) from error
     if isinstance(found, DatasetDict):
         if len(found) > 1:
@@ -187,7 +187,7 @@ def _hub_table(name: str, subset: str | None, split: str | None) -> Table:
     dataset = found
 
     def read(columns: list[str]) -> Iterator[Row]:
-        # As Arrow, so that nothing but the wanted columns is decoded, and that by the batch.
+        # As Arrow, so that only the wanted columns are decoded, batch by batch.
         for batch in dataset.select_columns(columns).with_format("arrow").iter(BATCH):
             yield from batch.to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,6 +1,6 @@
-r"""A 0.3 M parameter Qwen2 and its tokenizer, made on the spot for the embedded world.
+r"""A 0.3 M parameter Qwen2 and its tokenizer, created on demand for the embedded world.
 
-One token a character, except ``\boxed{``, which is a single token.
+One token per character, except ``\boxed{``, which is a single token.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class TinyQwen2:
     Attributes:
         hidden_size: width.
         layers: decoder layers.
-        heads: attention heads; with 3 they have 32 channels, as vLLM's CPU kernels want them.
+        heads: attention heads; with 3 they have 32 channels, as vLLM's CPU kernels require.
         kv_heads: key-value heads.
         intermediate_size: width of the MLP.
         max_positions: longest prompt + completion.
@@ -36,7 +36,7 @@ class TinyQwen2:
     initializer_range: float = 0.02
 
     def tokenizer(self) -> Any:
-        """A character tokenizer of the class that a Qwen2 folder is opened with."""
+        """A character tokenizer, of the class that loads a Qwen2 folder."""
         vocabulary = {token: i for i, token in enumerate([PAD, EOS, *_CHARACTERS])}
         tokenizer: Any = Qwen2Tokenizer(
             vocab=vocabulary, merges=[], unk_token=PAD, pad_token=PAD, eos_token=EOS

@@ -48,7 +48,7 @@ def test_a_signal_finishes_the_step_and_saves(model_folder, tmp_path, number, ca
     module, code = leave(model_folder, tmp_path, Signal(number))
     assert code == 0 and module.rollout_step == 3
     assert os.readlink(tmp_path / "last.ckpt") == "step=000003.ckpt"
-    assert f"{signal.Signals(number).name}: left after rollout step 3, saved in" in caplog.text
+    assert f"{signal.Signals(number).name}: stopped after rollout step 3, saved in" in caplog.text
 
 
 def test_a_long_validation_is_left_too(model_folder, tmp_path):
@@ -153,9 +153,9 @@ def test_the_command_line_exits_0_and_goes_on_where_it_left(tmp_path):
     assert wait(lab.run("one", more=asked)) == [0]
     saved = lab.checkpoints("one")[-1]
     log = (tmp_path / "one.log").read_text()
-    assert f"saved in {saved}; --ckpt_path=last goes on from there" in log
+    assert f"saved in {saved}; resume with --ckpt_path=last" in log
     assert lab.finish("one") is None
-    assert f"going on from {saved}" in (tmp_path / "one.log").read_text()
+    assert f"resuming from {saved}" in (tmp_path / "one.log").read_text()
     # One run, one folder: TensorBoard shows one curve.
     assert [path.name for path in (tmp_path / "one" / "tiny").iterdir()] == ["version_0"]
     assert wait(lab.run("one")) == [0]

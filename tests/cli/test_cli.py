@@ -94,7 +94,7 @@ def test_fit_end_to_end(model_folder, tmp_path):
     assert json.loads(results.read_text())["rollout_step"] == 2
     nowhere = ["--ckpt_path=last", "--checkpoint.dirpath=no"]
     missing = run(["test", *tiny(model_folder), *nowhere], tmp_path)
-    assert missing.returncode == 2 and "there is no checkpoint" in missing.stderr
+    assert missing.returncode == 2 and "no checkpoint found" in missing.stderr
     predicted = run(
         ["predict", *tiny(model_folder, "--rollouts.save=true"), f"--ckpt_path={last}"], tmp_path
     )
@@ -204,7 +204,7 @@ def test_bad_input_is_found_before_the_base_is_made(tmp_path, flags, words):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     done = run(["fit", "--config", "configs/tiny.yaml", *flags], tmp_path)
     assert done.returncode == 2 and words in done.stderr, done.stderr
-    assert "making it by" not in done.stdout
+    assert "making it with" not in done.stdout
 
 
 PLUGIN = """

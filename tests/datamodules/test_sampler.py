@@ -110,7 +110,7 @@ def test_an_epoch_is_resumed_in_its_middle():
 def test_running_ahead_is_an_error():
     iterator = iter(make([1.0] * 9, batch=1, steps=5))
     next(iterator)
-    with pytest.raises(RuntimeError, match="has not been observed"):
+    with pytest.raises(RuntimeError, match="was requested before step"):
         next(iterator)
 
 

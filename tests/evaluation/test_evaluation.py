@@ -108,7 +108,7 @@ def test_planted_completions_get_the_scores_computed_by_hand(model_folder, tmp_p
         assert scores[tag]["low"] <= expected <= scores[tag]["high"]
     assert results["mean"] is None
     printed = capsys.readouterr().out
-    assert "planted: asked 5 of 5 questions to ask" in printed and "maj@8" in printed
+    assert "planted: asked 5 of 5 questions  mean acc" in printed and "maj@8" in printed
 
 
 def test_every_graded_completion_is_in_parquet(model_folder, tmp_path):
@@ -271,7 +271,7 @@ def test_sigterm_keeps_what_is_finished_and_says_so(model_folder, tmp_path):
     asked = arguments(model_folder, tmp_path / "x", *signalled(signal.SIGTERM, 4))
     process = start(command_line, asked, log=log, environment=environment)
     assert wait([process]) == [143]
-    assert "run it again to go on" in log.read_text()
+    assert "rerun to resume" in log.read_text()
     assert finished(tmp_path / "x") == 4  # the batch that it was asked in is finished
 
 

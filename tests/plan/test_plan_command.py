@@ -122,7 +122,7 @@ def test_a_run_that_fits(capsys, no_network, tmp_path, monkeypatch):
 
 def advised(text):
     """The flags that a plan names in the end."""
-    lines = text.partition("the fewest that fit")[2].splitlines()[1:]
+    lines = text.partition("the fewest changes that fit")[2].splitlines()[1:]
     return [flag for line in lines if line.startswith("  --") for flag in line.split()]
 
 

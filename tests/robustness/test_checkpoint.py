@@ -79,7 +79,7 @@ def test_the_newest_whole_one_is_found_behind_torn_ones(tmp_path, spoil):
     assert newest_complete(tmp_path.glob("step=*")) == (whole, [torn])
     assert newest_complete([torn]) == (None, [torn])
     if spoil != "byte":
-        with pytest.raises(ValueError, match="is torn or no checkpoint; --ckpt_path=last"):
+        with pytest.raises(ValueError, match="is incomplete or not a checkpoint; --ckpt_path=last"):
             read_checkpoint(torn)
 
 

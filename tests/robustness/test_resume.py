@@ -147,11 +147,11 @@ class Shout(Template):
 
 
 CHANGES = {
-    "group_size": ({"group_size": 2}, r"another group_size \(4\) than this one's \(2\)"),
-    "template": ({"template": Shout()}, r"another template \(Plain \w+\) than .*\(Shout \w+\)"),
-    "model": ({}, r"another model \(Qwen2ForCausalLM \w+\) than"),
-    "pool": ({}, r"another pool \(24 questions, .*\) than this one's \(48 questions"),
-    "questions_per_step": ({}, r"another questions_per_step \(4\) than this one's \(6\)"),
+    "group_size": ({"group_size": 2}, r"made with group_size 4, but this run uses 2"),
+    "template": ({"template": Shout()}, r"made with template Plain \w+, .* uses Shout \w+;"),
+    "model": ({}, r"made with model Qwen2ForCausalLM \w+, but this run uses"),
+    "pool": ({}, r"made with pool 24 questions, .*, but this run uses 48 questions"),
+    "questions_per_step": ({}, r"made with questions_per_step 4, but this run uses 6"),
 }
 
 

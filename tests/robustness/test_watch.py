@@ -25,7 +25,7 @@ def test_of_those_that_stand_still_the_one_that_has_come_least_far_is_to_blame()
 
 def test_a_tie_is_said():
     rank, what = culprit(r0=view(stalled=60), r1=view(stalled=60), r2=view(6, stalled=60))
-    assert rank == 0 and what.endswith("stand at the same place: ranks 0, 1")
+    assert rank == 0 and what.endswith("are at the same point: ranks 0, 1")
 
 
 def test_waiting_for_one_that_is_slow_but_at_work_is_no_fault():
@@ -83,4 +83,4 @@ def test_a_process_that_was_never_met_cannot_be_gone():
         watcher.see(rank, Report(host, 7, 1, "update", 1, 1), now=0.0)
     assert not any(found.gone for found in watcher.views(1.0, lambda pid: False).values())
     assert watcher.where(1) == "elsewhere, process 7"
-    assert watcher.where(5) == "never heard of"
+    assert watcher.where(5) == "never reported"

@@ -355,7 +355,7 @@ def test_the_command_line_resumes_a_run(folder, tmp_path):
             shutil.copy(saved[name][1], left)
     assert [path.name for path in saved["calm"]] == [f"step={n:06d}.ckpt" for n in range(1, 5)]
     assert [path.name for path in saved["cut"]] == [f"step={n:06d}.ckpt" for n in range(2, 5)]
-    assert "going on from" in (tmp_path / "cut.log").read_text()
+    assert "resuming from" in (tmp_path / "cut.log").read_text()
     calm, cut = (read_checkpoint(saved[name][-1])["state_dict"] for name in ("calm", "cut"))
     for tag, weight in calm.items():
         rounded(cut[tag], weight, 1e-5)

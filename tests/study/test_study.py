@@ -77,13 +77,13 @@ def test_a_misspelt_key_is_named(written):
         ({"tune": Tuning("lr", [1.0], [150], "other")}, "tune.seeds must be different numbers"),
         ({"arms": {}}, "arms must not be empty"),
         ({"configs": ["no.yaml"]}, "config 'no.yaml' does not exist"),
-        ({"arms": {"a": Arm(against=["b"])}}, "arms.a names 'b', which is no other arm"),
-        ({"arms": {"a": Arm(match_kl="a")}}, "arms.a names 'a', which is no other arm"),
+        ({"arms": {"a": Arm(against=["b"])}}, "arms.a names 'b', which is not another arm"),
+        ({"arms": {"a": Arm(match_kl="a")}}, "arms.a names 'a', which is not another arm"),
         (
             {"arms": {"a": Arm(), "b": Arm(match_kl="a"), "c": Arm(match_kl="b")}},
             "arms.c.match_kl: 'b' is itself matched",
         ),
-        ({"tune": Tuning("lr", [1.0], [2], "other")}, "are not to be seeds of the study"),
+        ({"tune": Tuning("lr", [1.0], [2], "other")}, "must not be seeds of the study"),
         ({"tune": Tuning("lr", [1.0], [9], "tiny")}, "must not be the reported one, 'tiny'"),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_study_from_a_kill_to_its_report(tmp_path, monkeypatch):
 
     again = start(command_line, command, log=tmp_path / "again")
     assert wait([again], timeout=300) == [0], (tmp_path / "again").read_text()
-    assert "are finished already" in (tmp_path / "again").read_text()
+    assert "are already finished" in (tmp_path / "again").read_text()
     assert {path: path.stat().st_mtime_ns for path in early} == made
 
     # Nothing is ever right, so AKL's factor was (tanh(0) + 1) / 2 in every step.

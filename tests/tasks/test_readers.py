@@ -135,9 +135,9 @@ def test_the_hub_out_of_reach_is_one_sentence(tmp_path):
     lines = (tmp_path / "log").read_text().splitlines()
     found = [line for line in lines if line.startswith("error: ")]
     assert len(found) == 2
-    assert "'nobody/nothing' (subset 'en', split 'train') cannot be had" in found[0]
-    assert "'math-ai/amc23' (split 'test') cannot be had" in found[1]
-    assert all("--data.root may name a folder" in line for line in found)
+    assert "'nobody/nothing' (subset 'en', split 'train') could not be loaded" in found[0]
+    assert "'math-ai/amc23' (split 'test') could not be loaded" in found[1]
+    assert all("set --data.root to a folder" in line for line in found)
 
 
 def test_rows_of_the_hub(monkeypatch):
@@ -214,7 +214,11 @@ def test_what_looks_local_is_not_asked_of_the_hub(tmp_path, monkeypatch, path):
     ("name", "text", "words"),
     [
         ("x.csv", "prompt,answer,answer\n1,2,3\n", "two columns are named 'answer'"),
-        ("x.jsonl", '{"prompt": "1", "answer": Infinity}', "line 1 .*Infinity is no JSON number"),
+        (
+            "x.jsonl",
+            '{"prompt": "1", "answer": Infinity}',
+            "line 1 .*Infinity is not a JSON num",
+        ),
         ("x.jsonl", '{"prompt": "1", "answer": ' + "9" * 5000 + "}", "line 1 cannot be read"),
     ],
 )

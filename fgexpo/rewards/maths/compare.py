@@ -1,4 +1,4 @@
-"""Is an answer equal to the gold one? Strings and numbers here, the rest by math-verify."""
+"""Is an answer equal to the gold one? Compares strings and numbers; math-verify does the rest."""
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +21,7 @@ class Pair:
 
     Attributes:
         gold: the gold answer.
-        answer: what a completion gave.
+        answer: the completion's answer.
         relative: error allowed, as a share of the gold number.
         absolute: error allowed; either is enough.
     """
@@ -40,7 +40,7 @@ def fast_equal(pair: Pair) -> bool | None:
     return _fast_equal(pair, hostile)
 
 
-# In training the same questions come again, and with them the same answers.
+# Training repeats questions, and their answers.
 @lru_cache(maxsize=2**14)
 def _fast_equal(pair: Pair, hostile: str | None) -> bool | None:
     one_number = not is_list(pair.gold)
@@ -60,7 +60,7 @@ def _fast_equal(pair: Pair, hostile: str | None) -> bool | None:
 
 
 def within(gold: Any, answer: Any, pair: Pair) -> bool:
-    """Whether two numbers differ by no more than the pair allows."""
+    """Whether two numbers differ by at most what the pair allows."""
     error = abs(gold - answer)
     if isinstance(gold, Fraction):
         return error <= Fraction(pair.relative) * abs(gold) or error <= Fraction(pair.absolute)
@@ -76,7 +76,7 @@ def symbolic_equal(pair: Pair) -> bool:
     if not one_number:
         sides = spaced(sides[0]), spaced(sides[1])
     gold, answer = map(_parsed, parts_agree(*sides) or sides)
-    # The worker's parent holds the deadline, so math-verify's own alarms stay off.
+    # The worker's parent enforces the deadline, so math-verify's own alarms stay off.
     equal = bool(verify(gold, answer, timeout_seconds=None))  # pyright: ignore[reportArgumentType]
     numbers = _number(gold), _number(answer)
     if None not in numbers:

@@ -7,7 +7,7 @@ _TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _LINE = re.compile(
     r"^[ \t>#*_]*(?:final[ \t]+)?answer[ \t*_]*:[ \t*_]*(\S.*)$", re.IGNORECASE | re.M
 )
-# What may stand between boxes that are parts of one answer.
+# Text allowed between boxes that are parts of one answer.
 _WRAPPING = re.compile(
     r"\\text\s*\{([^{}]*)\}|\\q?quad|\\[()\[\],;!]|\$|\bfor part \([a-z]\)|[A-Za-z]\w*\s*="
 )
@@ -15,12 +15,12 @@ _CONNECTIVE = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*")
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return what stands in the last balanced ``\boxed{...}``, or None.
+    r"""Return the content of the last balanced ``\boxed{...}``, or None.
 
-    The last to open counts, so of nested boxes the inner one. Escaped braces do not count. An
-    unclosed box is no answer, so an earlier, closed one is used. Linear in time, whatever the text.
+    The box that opens last counts, so the inner one of nested boxes. Escaped braces do not count.
+    An unclosed box is no answer, so an earlier closed one is used. Takes linear time for any text.
     """
-    # Nearly always the last box is closed, and then nothing before it matters.
+    # The last box is nearly always closed, and then nothing before it matters.
     start = text.rfind("\\boxed")
     if start < 0:
         return None
@@ -50,9 +50,9 @@ def boxed(text: str) -> list[tuple[int, int, int]]:
 
 
 def joined_boxes(text: str) -> str | None:
-    r"""The last run of boxes that only connectives part, as one list; None if it is one box.
+    r"""The last run of boxes separated only by connectives, as one list; None for a single box.
 
-    ``\boxed{1} and \boxed{2}`` is ``1, 2``. For golds that are lists: else the last box counts.
+    ``\boxed{1} and \boxed{2}`` is ``1, 2``. Only for golds that are lists: else the last counts.
     """
     parts: list[str] = []
     later = len(text)
@@ -65,9 +65,9 @@ def joined_boxes(text: str) -> str | None:
 
 
 def answer_line(text: str) -> str | None:
-    r"""What the last line of the form ``Answer: ...`` says, a box on it opened; or None.
+    r"""The answer on the last line of the form ``Answer: ...``, without a box around it; or None.
 
-    Markdown emphasis around it and a closing full stop do not count.
+    Markdown emphasis around it and a final full stop do not count.
     """
     lines = _LINE.findall(text)
     if not lines:

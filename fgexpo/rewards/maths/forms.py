@@ -1,4 +1,4 @@
-"""Forms of answers that a parser takes for values and that are none: bases, bounds, equations."""
+"""Forms of answers that a parser mistakes for values: bases, bounds, equations."""
 
 import re
 
@@ -11,9 +11,9 @@ _BOUND = re.compile(r"\\(?:leq?|geq?|neq?|neg|lnot|not|approx|sim)(?![A-Za-z])|[
 
 
 def same_form(gold: str, answer: str) -> bool:
-    r"""Whether both are bounds, as ``\le 8``, or neither; no value equals ``2x - y = 0``.
+    r"""Whether both are bounds, as ``\le 8``, or neither is; no value equals ``2x - y = 0``.
 
-    Nor is ``5\text{ million}`` 5, for which a parser would take it.
+    Nor is ``5\text{ million}`` equal to 5, although a parser reads it so.
     """
     if says_more(gold) != says_more(answer):
         return False
@@ -26,9 +26,9 @@ def same_form(gold: str, answer: str) -> bool:
 
 
 def same_in_base(gold: str, answer: str) -> bool | None:
-    """Compare numerals of which one names its base, as ``40_9``; None when neither does.
+    """Compare numerals if at least one names its base, as ``40_9``; None if neither does.
 
-    A question that asks for a base is also answered without it; a base of one's own is its value.
+    A gold answer in a base may be given without the base; otherwise a based answer counts by value.
     """
     given, asked = _BASED.fullmatch(answer), _BASED.fullmatch(gold)
     if given and asked:

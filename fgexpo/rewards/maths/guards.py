@@ -1,4 +1,4 @@
-"""Turn away answers that no gold answer looks like and whose evaluation would not end."""
+"""Reject answers that look like no gold answer and whose evaluation would not end."""
 
 import re
 
@@ -9,7 +9,7 @@ MAX_EXPONENT = 100_000
 MAX_FACTORIAL = 10_000
 
 _DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
-# Of text without spaces.
+# Applied to text without spaces.
 _EXPONENT = re.compile(r"(?:\^|\*\*)[{(]*[+-]?(\d[\d,]*)")
 _TOWER = re.compile(r"\d(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)[{(]*\d+(?:\^|\*\*)")
 _FACTORIAL = re.compile(r"(?<!\d)(\d+)!")
@@ -17,9 +17,9 @@ _NESTED_FACTORIAL = re.compile(r"[!^][^!+\-,;]{0,20}\)!|!\)*+!")
 
 
 def is_hostile(answer: str) -> str | None:
-    """Why this answer is not worth a parser's time; None if it is.
+    """Why this answer is too costly for a parser; None if it is not.
 
-    Only what cannot be cheap is turned away; the workers' deadline is for the rest.
+    Only answers that are certain to be costly are rejected; the workers' deadline handles the rest.
     """
     if len(answer) > MAX_CHARACTERS:
         return "length"

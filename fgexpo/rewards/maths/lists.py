@@ -4,17 +4,17 @@ import re
 
 from .normalise import as_number, normalise, unseparated, without_dollars
 
-# What makes more of an answer than a list of values.
+# Signs that an answer is more than a list of values.
 _MORE = re.compile(
     r"[=<>;≤≥]|\b(?:and|or)\b|\\(?:pm|mp|cup|cap|lor|land|l?dots|cdots|leq?|geq?|in)(?![A-Za-z])"
 )
 _OPEN, _CLOSE = "([{", ")]}"
-# A thousands separator may stand in a single number.
+# A single number may contain a thousands separator.
 _ONE_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 
 def is_list(gold: str) -> bool:
-    """Whether a gold answer names several things, one after the other or as a set."""
+    """Whether a gold answer names several things, as a list or as a set."""
     text = without_dollars(unseparated(gold).replace("\\$", "").strip())
     if "$" in text:
         return True
@@ -24,7 +24,7 @@ def is_list(gold: str) -> bool:
 
 
 def items(text: str) -> list[str]:
-    """The parts that commas outside all brackets divide."""
+    """The parts between commas outside all brackets."""
     parts, depth = [""], 0
     for character in text.replace("\\{", "(").replace("\\}", ")"):
         depth += (character in _OPEN) - (character in _CLOSE)
@@ -36,7 +36,7 @@ def items(text: str) -> list[str]:
 
 
 def kind(text: str) -> str:
-    """The bracket around all of it, if there is one: ``(``, ``[`` or, of a set, ``{``; or none."""
+    """The bracket around the whole answer: ``(``, ``[`` or, for a set, ``{``; empty without one."""
     text = text.strip()
     if text.startswith("\\{") and text.endswith("\\}"):
         return "{"
@@ -51,7 +51,7 @@ def kind(text: str) -> str:
 
 
 def spaced(text: str) -> str:
-    """A bare list as a parser reads it: ``$100$,$200$`` is ``100, 200`` and not a number."""
+    """A bare list in a form that a parser reads: ``$100$,$200$`` is ``100, 200``, not a number."""
     return text if kind(text) else ", ".join(without_dollars(part) for part in items(text))
 
 
@@ -76,7 +76,7 @@ def parts_agree(gold: str, answer: str) -> tuple[str, str] | None:
 
 
 def same_numbers(gold: str, answer: str) -> bool | None:
-    """Compare bare lists of numbers, of which each counts as often as it stands there."""
+    """Compare bare lists of numbers as multisets."""
     if kind(gold) or kind(answer):
         return None
     values = [[as_number(normalise(part)) for part in items(text)] for text in (gold, answer)]
@@ -90,6 +90,6 @@ def _inside(text: str) -> str:
     bracket = kind(text)
     if bracket == "{":
         return text[2:-2]
-    # Braces without a backslash are invisible.
+    # LaTeX does not print braces without a backslash.
     grouped = text.startswith("{") and text.endswith("}")
     return text[1:-1] if bracket or grouped else text

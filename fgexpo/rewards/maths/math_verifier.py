@@ -19,10 +19,10 @@ class MathVerifier(Verifier):
     r"""Compares the final answer with the gold one: as strings, as numbers, then by math-verify.
 
     Args:
-        timeout: seconds a single answer may cost; then it counts as wrong.
+        timeout: seconds that grading one answer may take; after that it counts as wrong.
         reads: what counts as the final answer: the last balanced ``\boxed{}``, the last line
-            ``Answer: ...``, or the line where there is no box.
-        workers: grading processes at most; null for the processor cores at hand.
+            ``Answer: ...``, or the line if there is no box.
+        workers: most grading processes; null for one per available processor core.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class MathVerifier(Verifier):
             answer = self.final_answer(question, text)
             errors = (question.relative_error, question.absolute_error)
             answers.append(answer)
-            # Some files have their gold answers in a box.
+            # Some files put their gold answers in a box.
             gold = question.answer
             gold = joined_boxes(gold) or last_boxed(gold) or gold
             pairs.append(None if answer is None else Pair(gold, answer, *errors))
@@ -61,10 +61,10 @@ class MathVerifier(Verifier):
         ]
 
     def final_answer(self, question: Question, text: str) -> str | None:
-        """What the completion gives as its answer, or None."""
+        """The completion's answer, or None."""
         if self.reads == "line":
             return answer_line(text)
-        answer = last_boxed(text) or None  # an empty box says nothing
+        answer = last_boxed(text) or None  # an empty box is no answer
         if answer is not None and is_list(question.answer):
             answer = joined_boxes(text) or answer
         if answer is None and self.reads == "box_or_line":

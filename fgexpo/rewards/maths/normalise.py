@@ -1,7 +1,7 @@
-r"""Write an answer the one way, so that most right ones are equal as strings.
+r"""Write an answer in one canonical way, so that most right answers are equal as strings.
 
-The conventions are those of the benchmarks: ``$`` and ``\left`` do not count, nor do a unit in
-``\text{}``, a degree sign, a currency sign, thousands separators or words around the answer.
+The conventions are the benchmarks': ``$``, ``\left``, a unit in ``\text{}``, a degree sign, a
+currency sign, thousands separators and words around the answer do not count.
 """
 
 import re
@@ -27,7 +27,7 @@ _PROSE = re.compile(
     r"(?:is|it's|are|answer|result|solution)\b\s*:?\s*(?=\S)",
     re.IGNORECASE,
 )
-# Words around a single formula, which is then the answer.
+# Words around a single formula; the formula is then the answer.
 _WORDED = re.compile(r"([A-Za-z',:.\n ]*)\$+([^$]+)\$+([A-Za-z',.\n ]*)")
 _TURNED = re.compile(
     r"(?:not|minus|negative|than|most|least|about|or|except|between|from|to|nor|without|wrong)\s*",
@@ -49,7 +49,7 @@ _CHOICE = re.compile(r"\(([A-Za-z])\)")
 
 
 def normalise(answer: str, thousands: bool = True) -> str:
-    """Rewrite an answer without changing what it says; still LaTeX, for a parser to read.
+    """Rewrite an answer without changing its meaning; the result is still LaTeX for a parser.
 
     Args:
         answer: without its box.
@@ -58,10 +58,10 @@ def normalise(answer: str, thousands: bool = True) -> str:
     return split(answer, thousands)[0]
 
 
-# Of one pair alone it is asked several times, and golds and guesses come again.
+# One pair needs it several times, and gold answers and guesses repeat.
 @lru_cache(maxsize=2**14)
 def split(answer: str, thousands: bool = True) -> tuple[str, str]:
-    """The same, and the unit that was behind it."""
+    """The same, and the unit that followed it."""
     text = re.sub(r"\s+", " ", answer.replace("\\$", "").replace("\\%", "%")).strip()
     text = _without_words(text)
     text = re.sub("^\N{EN DASH}|\N{MINUS SIGN}", "-", text)
@@ -89,7 +89,7 @@ def split(answer: str, thousands: bool = True) -> tuple[str, str]:
 
 
 def key(answer: str, thousands: bool = True) -> str:
-    """The normal form without any space: equal answers nearly always have the same, for voting."""
+    """The normal form without spaces, for voting: nearly always the same for equal answers."""
     if len(answer) > MAX_CHARACTERS:
         return answer
     text = normalise(answer, thousands)
@@ -98,7 +98,7 @@ def key(answer: str, thousands: bool = True) -> str:
 
 
 def as_number(text: str) -> Fraction | None:
-    r"""The exact value of an integer, a decimal or ``a \times 10^{b}``; None for the rest."""
+    r"""The exact value of an integer, a decimal or ``a \times 10^{b}``; None for anything else."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         return None
@@ -107,12 +107,12 @@ def as_number(text: str) -> Fraction | None:
 
 
 def unseparated(text: str) -> str:
-    r"""Join digits that ``{,}`` or ``,\!`` part, which are thousands separators and no commas."""
+    r"""Join digits separated by ``{,}`` or ``,\!``, which are thousands separators, not commas."""
     return _SEPARATOR.sub("", text)
 
 
 def without_dollars(text: str) -> str:
-    r"""Take off ``$``, ``$$``, ``\(`` or ``\[`` that stand around all of it."""
+    r"""Remove ``$``, ``$$``, ``\(`` or ``\[`` around the whole text."""
     for mark in ("$$", "$"):
         if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark) - 1:
             inner = text[len(mark) : -len(mark)]
@@ -137,5 +137,5 @@ def _without_words(text: str) -> str:
         return text
     before, formula, after = worded.groups()
     turned = any(_TURNED.fullmatch(word) for word in before.split()[-1:] + after.split())
-    # Without its dollars no parser takes the formula for all of the answer.
+    # Without the dollars, a parser would not see that the formula is the whole answer.
     return text.replace("$", "") if turned else formula.strip()

@@ -1,4 +1,4 @@
-"""Several grading processes at work on one batch, each of which may be lost without harm."""
+"""Several grading processes for one batch; losing any of them does no harm."""
 
 import os
 import select
@@ -18,11 +18,11 @@ POLL_SECONDS = 1.0
 
 
 class GraderPool:
-    """Persistent workers, started when there is work for them and replaced when they are lost.
+    """Persistent workers, started when needed and replaced when lost.
 
     Args:
         timeout: seconds that one pair may take.
-        workers: how many at most; null for the processor cores that this process has to itself.
+        workers: most workers; null for this process's share of the processor cores.
     """
 
     def __init__(self, timeout: float, workers: int | None = None) -> None:
@@ -31,7 +31,7 @@ class GraderPool:
         self.workers: list[GraderProcess] = []
 
     def equal(self, pairs: Sequence[Pair]) -> list[bool | None]:
-        """Grade every pair; None for one that hung or broke its worker.
+        """Grade every pair; None for a pair that hung or crashed its worker.
 
         Raises:
             RuntimeError: when workers cannot be started.
@@ -39,7 +39,7 @@ class GraderPool:
         try:
             return self._grade(pairs)
         except BaseException:
-            # The workers are in the middle of pairs that nobody waits for any more.
+            # The workers are still grading pairs whose verdicts are no longer needed.
             self.close()
             raise
 
@@ -72,14 +72,14 @@ class GraderPool:
         self.workers = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy starts workers of its own."""
+        """Copy without the workers; the copy starts its own."""
         return {**self.__dict__, "workers": []}
 
     def __del__(self) -> None:
         self.close()
 
     def _hire(self, waiting: int) -> None:
-        # Starting one costs as much as grading some hundred pairs, but a hung pair costs more.
+        # Starting a worker costs as much as grading about a hundred pairs; a hung pair costs more.
         idle = sum(worker.job is None for worker in self.workers)
         wanted = min(self.limit, len(self.workers) + max(0, -(-waiting // PAIRS_A_WORKER) - idle))
         while len(self.workers) < wanted:

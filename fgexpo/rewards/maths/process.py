@@ -1,4 +1,4 @@
-"""A grading process that can be killed: the deadline is held by the parent, not by the worker."""
+"""A grading process that can be killed: the parent enforces the deadline, not the worker."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 from .compare import Pair
 
-# Below the watchdog's limit, so that this reason is the one that is told.
+# Below the watchdog's limit, so that this error is the one reported.
 START_SECONDS = 40.0
 
 
@@ -18,14 +18,14 @@ class GraderProcess:
     """Runs :mod:`fgexpo.rewards.maths.worker`, from its start on, and grades one pair at a time.
 
     Attributes:
-        job: what is being graded, as the caller named it; None when there is nothing to wait for.
+        job: the caller's name for what is being graded; None when idle.
         ready: whether the worker has finished starting.
-        deadline: when to give up waiting, on the monotonic clock.
+        deadline: time on the monotonic clock at which to give up waiting.
     """
 
     def __init__(self) -> None:
-        # gmpy2 numbers cannot be interrupted or limited, so sympy must use Python's own. A fixed
-        # hash seed: sympy's orders, and so borderline verdicts, may depend on it.
+        # gmpy2 numbers cannot be interrupted or limited, so sympy must use Python's own. The hash
+        # seed is fixed, since sympy's orders, and so borderline verdicts, may depend on it.
         environment = {**os.environ, "SYMPY_GROUND_TYPES": "python", "PYTHONHASHSEED": "0"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fgexpo.rewards.maths.worker"],
@@ -39,21 +39,21 @@ class GraderProcess:
 
     @property
     def pid(self) -> int:
-        """Of the worker."""
+        """The worker's process id."""
         return self._process.pid
 
     @property
     def idle(self) -> bool:
-        """Whether it can be given a pair."""
+        """Whether it can take a pair."""
         return self.ready and self.job is None
 
     def fileno(self) -> int:
-        """For ``select``: readable when there is an answer, or the worker is dead."""
+        """Descriptor for ``select``: readable when an answer has come or the worker is dead."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def submit(self, job: Any, pair: Pair, timeout: float) -> None:
-        """Hand over a pair; a worker that has died shows when its answer is read."""
+        """Send a pair; a dead worker is noticed when its answer is read."""
         assert self._process.stdin is not None
         self.job, self.deadline = job, time.monotonic() + timeout
         try:
@@ -84,4 +84,4 @@ class GraderProcess:
             try:
                 pipe.close()
             except BrokenPipeError:
-                continue  # what was still to be written has nobody to read it
+                continue  # unsent input has no reader any more

@@ -1,4 +1,4 @@
-r"""Units behind a number, which do not count unless both sides name different ones."""
+r"""Units after a number, which count only if both sides name different ones."""
 
 import re
 
@@ -8,7 +8,7 @@ _IN_TEXT = re.compile(r"(?<=[\d})])\s*" + _TEXT + _POWER + "$")
 _BARE = re.compile(r"(?<=\d) ([a-z]{2,}\.?(?: [a-z]{2,}){0,3})" + _POWER + "$")
 _SYMBOL = re.compile(r"(?<=\d) ?([€£¥]|[cdkm]?m[²³])$")
 
-# Words behind a number that are part of what it says.
+# Words after a number that are part of its value.
 _SAYS_MORE = re.compile(
     r"\b(?:hundred|thousand|[mb]illion|trillion|dozen|score|hal(?:f|ves)|thirds?|quarters?"
     r"|one|two|three|four|five|six|seven|eight|nine|ten|squared|cubed|factorial|pi|plus|minus|times"
@@ -41,9 +41,9 @@ _NAMES = {name: line.split()[0] for line in _SAME for name in line.split()}
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """A number and its unit, or the text and nothing.
+    """Split into a number and its unit, or the text and an empty unit.
 
-    Words that are part of the value (``million``, ``or six``, an imaginary ``i``) are no unit.
+    Words that are part of the value (``million``, ``or six``, an imaginary ``i``) are not units.
     """
     for pattern in (_IN_TEXT, _BARE, _SYMBOL):
         found = pattern.search(text)
@@ -53,13 +53,13 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def says_more(text: str) -> bool:
-    """Whether words behind a number are part of what it says, as in ``5 million``."""
+    """Whether words after a number are part of its value, as in ``5 million``."""
     found = [pattern.search(text) for pattern in (_IN_TEXT, _BARE)]
     return any(match and _SAYS_MORE.search(match.group(1)) for match in found)
 
 
 def differ(one: str, two: str) -> bool:
-    """Whether both are units that are known, and not the same."""
+    """Whether both are known units, and different ones."""
     names = [_canonical(unit) for unit in (one, two)]
     return None not in names and names[0] != names[1]
 

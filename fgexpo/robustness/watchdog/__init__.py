@@ -1,1 +1,1 @@
-"""Who is to blame when a run gets stuck."""
+"""Find the process that stalled the run."""

@@ -1,31 +1,31 @@
-"""Who is to blame when a run gets on no more: a decision over what each process says of itself.
+"""Find the process that stalled the run, from what each process reports about itself.
 
-Processes pass the same phases in the same order, so when several stand still, the others wait for
-the one that has come least far.
+Processes go through the same phases in the same order. So when several stop, the others wait
+for the one that is furthest behind.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-TIED = ", and others stand at the same place"
+TIED = ", and others are at the same point"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a process publishes about itself, about once a second.
+    """What a process publishes about itself, about once per second.
 
     Attributes:
         host: its machine.
         pid: its process id there.
         tick: grows with every report.
-        phase: what it is doing; see :mod:`fgexpo.heartbeat`, as the next three.
+        phase: its current work; see :mod:`fgexpo.heartbeat`, also for the next three.
         position: phases entered.
         beats: grows with progress.
-        patience: multiple of the limit that this phase may go without progress.
-        error: what it died of, if it could still say so.
+        patience: multiple of the limit that this phase may last without progress.
+        error: the error that ended it, if it could still report one.
         secondary: the error is that another process was lost.
-        done: it has left in order.
+        done: it has ended normally.
     """
 
     host: str
@@ -40,19 +40,19 @@ class Report:
     done: bool = False
 
     def to_json(self) -> str:
-        """For the store."""
+        """The report as the store holds it."""
         return json.dumps(asdict(self))
 
 
 @dataclass(frozen=True)
 class View:
-    """A process as another one sees it.
+    """A process as seen by another one.
 
     Attributes:
         report: its last report.
         silent: seconds since its reports stopped coming.
         stalled: seconds since its beats stopped growing.
-        gone: its process is known not to exist any more.
+        gone: its process is known to have ended.
     """
 
     report: Report
@@ -64,7 +64,7 @@ class View:
 def find_culprit(
     views: Mapping[int, View], timeout: float, silence: float
 ) -> tuple[int, str] | None:
-    """The rank that keeps a run from going on, and what is wrong with it; None while all is well.
+    """The rank that stalls the run, and what is wrong with it; None while all is well.
 
     Args:
         views: by rank.
@@ -96,7 +96,7 @@ def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, s
         return None
     first = min(present, key=lambda rank: (present[rank].report.position, rank))
     if first not in stalled:
-        return None  # the others wait for one that is at work
+        return None  # the others wait for a process that is working
     view = present[first]
     what = f"has made no progress for {view.stalled:.0f} s in phase '{view.report.phase}'"
     tied = [r for r in sorted(present) if present[r].report.position == view.report.position]
@@ -106,10 +106,10 @@ def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, s
 
 
 class Watcher:
-    """Turns reports as they come in into views; one's own clock is the only one that counts.
+    """Turns incoming reports into views; only this process's own clock counts.
 
     Args:
-        host: this machine, on which a process id can be looked up.
+        host: this machine, where process ids can be checked.
     """
 
     def __init__(self, host: str) -> None:
@@ -118,7 +118,7 @@ class Watcher:
         self._met: set[int] = set()
 
     def see(self, rank: int, report: Report, now: float) -> None:
-        """Take a report in, at a time in seconds."""
+        """Record a report received at a time in seconds."""
         before, heard, moved = self._seen.get(rank, (None, now, now))
         if before is not None:
             heard = now if report.tick != before.tick else heard
@@ -137,22 +137,22 @@ class Watcher:
             here = report.host == self.host and exists(report.pid)
             if here:
                 self._met.add(rank)
-            # One never met may live in another container, where its id means something else.
+            # A process that never reported may be in a container, where its id differs.
             gone = rank in self._met and not here
             views[rank] = View(report, now - heard, now - moved, gone)
         return views
 
     def forgive(self, now: float) -> None:
-        """Start measuring anew, after this process has not been able to look for a while."""
+        """Start measuring again, after this process could not watch for a while."""
         self._seen = {rank: (report, now, now) for rank, (report, _, _) in self._seen.items()}
 
     def is_done(self, rank: int) -> bool:
-        """Whether the process has left in order."""
+        """Whether the process has ended normally."""
         return rank in self._seen and self._seen[rank][0].done
 
     def where(self, rank: int) -> str:
         """Machine and process id, as far as they are known."""
         if rank not in self._seen:
-            return "never heard of"
+            return "never reported"
         report = self._seen[rank][0]
         return f"{report.host}, process {report.pid}"

@@ -1,7 +1,7 @@
-"""Reports between processes, through a store of their own that the first process holds.
+"""Exchanges reports between processes, through a separate store that the first process holds.
 
-A thread of its own does the talking: a store whose process is frozen does not answer, and whoever
-watches must notice that instead of waiting for it.
+A separate thread talks to the store: a store whose process is frozen does not answer, and the
+watching thread must notice that instead of waiting for it.
 """
 
 import json
@@ -20,19 +20,19 @@ _VERDICT = "verdict"
 
 
 class Exchange(threading.Thread):
-    """Publishes this process's report about once a second and reads the others'.
+    """Publishes this process's report about once per second, and reads the others'.
 
     Args:
-        rank: of this process.
+        rank: this process's rank.
         world_size: number of processes.
         store: shared with the other processes.
         report: makes this process's report.
 
     Attributes:
         reports: the others' latest, by rank.
-        verdict: culprit and reason, once a process has named them.
+        verdict: culprit and reason, once some process has named them.
         answered: when the store last answered, in seconds of the monotonic clock.
-        error: why it no longer can.
+        error: why the store no longer answers.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Exchange(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Talk until stopped, or until the store is gone."""
+        """Exchange reports until stopped, or until the store is gone."""
         while not self._stopping.wait(TICK_SECONDS):
             try:
                 self._talk()
@@ -58,15 +58,15 @@ class Exchange(threading.Thread):
             self.answered = time.monotonic()
 
     def publish(self, report: Report) -> None:
-        """Give a report to the others now."""
+        """Publish a report now."""
         self._store.set(f"rank{self.rank}", report.to_json())
 
     def tell(self, culprit: int, what: str) -> None:
-        """Name the culprit to the others, so that all say the same."""
+        """Name the culprit to the others, so that all print the same."""
         self._store.set(_VERDICT, json.dumps([culprit, what]))
 
     def stop(self) -> None:
-        """Talk no more."""
+        """Stop exchanging reports."""
         self._stopping.set()
 
     def _talk(self) -> None:

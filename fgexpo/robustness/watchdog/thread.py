@@ -1,4 +1,4 @@
-"""The thread that watches, and ends this process when it or another one no longer gets on."""
+"""The thread that watches, and ends this process when it or another one makes no progress."""
 
 import faulthandler
 import os
@@ -21,20 +21,20 @@ from .store import TICK_SECONDS, Exchange
 # Longer than the others need to read the verdict; a launcher may kill this process after five.
 LINGER_SECONDS = 3.0
 DYING_SECONDS = 15.0
-# This process itself must have been stopped, by Ctrl-Z or a sleeping machine.
+# A longer gap means that this process itself was stopped, by Ctrl-Z or a sleeping machine.
 SUSPENDED_SECONDS = 5.0
-# What is raised where the other end of a connection has gone.
+# Errors raised when the other end of a connection is gone.
 _LOST = re.compile(r"gloo|NCCL|Connection (closed|reset|refused)|Broken pipe|DistNetworkError")
 
 
 class Monitor(threading.Thread):
-    """Looks around every second; :mod:`.culprit` says what it concludes.
+    """Checks all processes every second; :mod:`.culprit` decides.
 
     Args:
-        rank: of this process.
+        rank: this process's rank.
         world_size: number of processes.
         timeout: seconds without progress.
-        store: shared with the other processes; None when there are none.
+        store: shared with the other processes; None if there are none.
         children: processes that must not outlive this one.
     """
 
@@ -55,7 +55,7 @@ class Monitor(threading.Thread):
         self._error: str | None = None
         self._secondary = False
         self._tick = 0
-        # A process that never reports is missed from now on.
+        # A process that never reports counts as silent from now on.
         for other in range(world_size):
             self._watcher.see(other, Report("unknown host", 0, 0, "set-up", 0, 0), time.monotonic())
         self._exchange: Exchange | None = None
@@ -69,7 +69,7 @@ class Monitor(threading.Thread):
         try:
             looked = time.monotonic()
             while not self._stopping.wait(TICK_SECONDS):
-                # If this thread no longer runs, somebody keeps Python's lock: one in C takes over.
+                # If this thread cannot run, some code holds Python's lock: a timer in C takes over.
                 faulthandler.dump_traceback_later(2 * self.timeout + 30, exit=True)
                 now = time.monotonic()
                 if now - looked > SUSPENDED_SECONDS:
@@ -83,7 +83,7 @@ class Monitor(threading.Thread):
             faulthandler.cancel_dump_traceback_later()
 
     def stop(self) -> None:
-        """End in order; the others will not miss this process."""
+        """Stop normally, and tell the others that this process is done."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -95,10 +95,10 @@ class Monitor(threading.Thread):
                 print(f"watchdog: cannot say goodbye, {error}", file=sys.stderr)
 
     def fail(self, exception: BaseException) -> bool:
-        """Say what this process dies of, and wait until the others have heard or been named.
+        """Report this process's error, and wait until the others know it or the culprit is named.
 
         Returns:
-            Whether it died of the loss of another process, which has been named.
+            Whether it failed because another process was lost, which is then named.
         """
         self._secondary = bool(_LOST.search(f"{type(exception).__name__} {exception}"))
         first = (str(exception).splitlines() or [""])[0]
@@ -144,7 +144,7 @@ class Monitor(threading.Thread):
         # The first process holds the store.
         if exchange.error is not None:
             if self._stopping.wait(LINGER_SECONDS) or self._watcher.is_done(0):
-                self._stopping.set()  # it has just finished, and so will this one
+                self._stopping.set()  # it has just finished, and this process will too
                 return None
             return 0, f"has died: the store that it holds is gone ({exchange.error})"
         silent = now - exchange.answered
@@ -162,7 +162,7 @@ class Monitor(threading.Thread):
             except RuntimeError as error:
                 print(f"watchdog: cannot tell the others, {error}", file=sys.stderr)
         mine = self._error is not None and culprit == self.rank
-        if not mine:  # else its own traceback says it
+        if not mine:  # else its own traceback tells
             here = heartbeat.read().phase
             aside = "" if culprit == self.rank else f"; rank {self.rank} stops in phase '{here}'"
             print(
@@ -173,7 +173,7 @@ class Monitor(threading.Thread):
             if culprit == self.rank or TIED in what:
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         self._named.set()
-        # A process that dies of an error of its own may still say so.
+        # A process that fails with its own error may still report it.
         time.sleep(LINGER_SECONDS if self._error is None else DYING_SECONDS)
         self.leave()
 

