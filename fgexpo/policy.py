@@ -147,16 +147,16 @@ class PolicyModule(LightningModule):
     def roll_out(
         self,
         batch: QuestionBatch,
-        count: int,
+        group_size: int,
         sampling: Sampling,
         seed_of: Callable[[str, int], int],
         setting: str = "model.sampling",
     ) -> RolloutBatch:
-        """Sample and verify ``count`` completions per question.
+        """Sample and verify ``group_size`` completions per question.
 
         Args:
             batch: Q questions.
-            count: G.
+            group_size: G.
             sampling: how to draw them.
             seed_of: a rollout's seed from its question's id and its sample number.
             setting: name of the setting behind ``sampling``, for error messages.
@@ -164,7 +164,7 @@ class PolicyModule(LightningModule):
         started = time.perf_counter()
         request = RolloutRequest(
             prompts=batch.prompts,
-            seeds=[[seed_of(q.id, g) for g in range(count)] for q in batch.questions],
+            seeds=[[seed_of(q.id, g) for g in range(group_size)] for q in batch.questions],
             sampling=sampling,
             stop_ids=self.prompts.stop_ids,
             device=self.device,
@@ -173,7 +173,7 @@ class PolicyModule(LightningModule):
         with (
             phase(f"generate by {type(self.engine).__name__}"),
             explain_memory(
-                f"sampling {len(batch)} x {count} rollouts of up to {sampling.max_new_tokens} "
+                f"sampling {len(batch)} x {group_size} rollouts of up to {sampling.max_new_tokens} "
                 "tokens",
                 *self.engine.memory_settings,
                 f"{setting}.max_new_tokens",
@@ -186,7 +186,7 @@ class PolicyModule(LightningModule):
         dtype = precise(next(self.policy.parameters()).dtype)
         completions.logp_NT = completions.logp_NT.to(dtype)
         sampled = time.perf_counter()
-        rollouts = grade(batch, count, completions, self.prompts, self.verifier)
+        rollouts = grade(batch, group_size, completions, self.prompts, self.verifier)
         rollouts.seconds["time/generate"] = sampled - started
         rollouts.seconds["reward/seconds"] = time.perf_counter() - sampled
         return rollouts

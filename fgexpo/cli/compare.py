@@ -16,7 +16,7 @@ from ..evaluation.results import MEAN, label
 from ..seeding import hash_seed
 
 # By benchmark and score: difference, lower and upper end, and how many questions.
-Differences = dict[str, dict[str, tuple[float, float, float, int]]]
+PairedDifferences = dict[str, dict[str, tuple[float, float, float, int]]]
 
 
 def main(arguments: list[str]) -> None:
@@ -75,7 +75,7 @@ def warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Differences:
+def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> PairedDifferences:
     """Mean difference of every shared score, over the questions that both asked.
 
     Intervals come from a paired bootstrap: each question drawn brings both its scores.
@@ -110,7 +110,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Differences:
     return found
 
 
-def table(found: Differences, title: str) -> Table:
+def table(found: PairedDifferences, title: str) -> Table:
     """One row per benchmark and score."""
     made = Table(title=title)
     made.add_column("benchmark")
@@ -126,7 +126,7 @@ def table(found: Differences, title: str) -> Table:
     return made
 
 
-def draw(found: Differences, path: str, title: str) -> None:
+def draw(found: PairedDifferences, path: str, title: str) -> None:
     """Draw pass@k and maj@k: a point and an interval for each benchmark."""
     from matplotlib.figure import Figure
 

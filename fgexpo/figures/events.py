@@ -32,7 +32,7 @@ class Histogram(NamedTuple):
     counts: np.ndarray
 
 
-class Run(NamedTuple):
+class LoggedRun(NamedTuple):
     """A run's folder, its scalars in the order written, and its histograms by tag."""
 
     folder: Path
@@ -40,7 +40,7 @@ class Run(NamedTuple):
     histograms: dict[str, list[Histogram]]
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> LoggedRun:
     """Read all event files of a folder; a run that was resumed has several.
 
     Raises:
@@ -66,7 +66,7 @@ def read_run(folder: str | Path) -> Run:
         )
         for tag in found["histograms"]
     }
-    return Run(folder, scalars, histograms)
+    return LoggedRun(folder, scalars, histograms)
 
 
 def curves(rows: Iterable[Scalar]) -> dict[str, Curve]:

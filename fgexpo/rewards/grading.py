@@ -12,7 +12,7 @@ from .verifier import Verifier
 
 def grade(
     batch: QuestionBatch,
-    count: int,
+    group_size: int,
     completions: Completions,
     prompts: PromptEncoder,
     verifier: Verifier,
@@ -21,7 +21,7 @@ def grade(
 
     Args:
         batch: Q questions.
-        count: G.
+        group_size: G.
         completions: of Q x G rollouts, question-major.
         prompts: its tokenizer decodes the completions.
         verifier: decides whether an answer is right.
@@ -31,13 +31,13 @@ def grade(
         prompts.decode(tokens[:length])
         for tokens, length in zip(completions.tokens_NT.tolist(), lengths, strict=True)
     ]
-    asked = [question for question in batch.questions for _ in range(count)]
+    asked = [question for question in batch.questions for _ in range(group_size)]
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = verifier.verify(asked, texts)
     correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     return RolloutBatch(
         source=batch,
-        group_size=count,
+        group_size=group_size,
         completions=completions,
         texts=texts,
         verdicts=verdicts,

@@ -32,7 +32,7 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
 
-def question_scores(correct_RQ: np.ndarray, n: int, k: int) -> np.ndarray:
+def pass_at_k_by_question(correct_RQ: np.ndarray, n: int, k: int) -> np.ndarray:
     """Unbiased pass@k of every run and question, [R, Q], from correct samples out of n."""
     by_count = np.array([pass_at_k(n, c, k) for c in range(n + 1)])
     return by_count[correct_RQ.astype(int)]

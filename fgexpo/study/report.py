@@ -10,7 +10,7 @@ import numpy as np
 from ..files import write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
-from .results import ArmResults, Differences, Results, compare, read_results
+from .results import ArmDifferences, ArmResults, Results, compare, read_results
 from .spec import Study
 from .table import KL_COEF
 
@@ -47,7 +47,7 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
         shutil.copyfile(table, kept)
 
 
-def differences(study: Study, results: Results, point: str) -> Differences:
+def differences(study: Study, results: Results, point: str) -> ArmDifferences:
     """Every comparison of the study at a point."""
     pairs = [(name, control) for name, arm in study.arms.items() for control in arm.against]
     return compare(results, point, pairs, study.ks, _comparisons(study))
@@ -90,7 +90,7 @@ def _head(study: Study, source: str, results: Results, table: str) -> str:
 
 
 def _section(
-    study: Study, results: Results, point: str, found: Differences, name: str
+    study: Study, results: Results, point: str, found: ArmDifferences, name: str
 ) -> Iterable[str]:
     if point:
         yield f"\n## {point}"
@@ -113,7 +113,7 @@ def _section(
     yield f"\n![What happened on the way]({name}-traces.png)"
 
 
-def _verdict(found: Differences) -> str:
+def _verdict(found: ArmDifferences) -> str:
     clear = [
         f"{arm} {'beats' if e.mean > 0 else 'falls behind'} {control} in pass@{k} ({e.mean:+.3f})"
         for (arm, control), by_k in found.items()

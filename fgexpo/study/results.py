@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from .estimates import Estimate, estimate, question_scores
+from .estimates import Estimate, estimate, pass_at_k_by_question
 from .table import CORRECT, SCHEMA
 
 # A pandas DataFrame; its inferred types are unions of everything a cell may hold.
@@ -48,7 +48,7 @@ class ArmResults:
         """Mean pass@k of a run at every validation: step, rollouts, updates, seconds, score."""
         base, seed = run
         mine = self._counts[(self._counts["base"] == base) & (self._counts["seed"] == seed)]
-        scored = mine.assign(score=question_scores(mine["value"].to_numpy(), self.n, k))
+        scored = mine.assign(score=pass_at_k_by_question(mine["value"].to_numpy(), self.n, k))
         columns = ["step", "rollouts", "updates", "seconds", "score"]
         return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
 
@@ -83,7 +83,7 @@ class ArmResults:
         wide = counts.pivot(index=["base", "seed"], columns="question", values="value")
         if wide.isna().to_numpy().any():
             raise UserError("study: the runs of an arm were not judged by the same questions")
-        return question_scores(wide.to_numpy(), self.n, k)
+        return pass_at_k_by_question(wide.to_numpy(), self.n, k)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Results:
 
 
 # By arm and control, then by k.
-Differences = dict[tuple[str, str], dict[int, Estimate]]
+ArmDifferences = dict[tuple[str, str], dict[int, Estimate]]
 
 
 def compare(
@@ -129,7 +129,7 @@ def compare(
     pairs: list[tuple[str, str]],
     ks: list[int],
     comparisons: int | None = None,
-) -> Differences:
+) -> ArmDifferences:
     """Arm minus control of each pair, in pass@k.
 
     Args:

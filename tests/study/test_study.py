@@ -10,7 +10,7 @@ from fgexpo.cli import main
 from fgexpo.cli.command_line import run_to_the_end
 from fgexpo.cli.imports import restrict_imports
 from fgexpo.study.command_lines import Run, all_runs, base_arguments, flags, run_arguments
-from fgexpo.study.estimates import estimate, question_scores, rollouts_to, variance_of_mean
+from fgexpo.study.estimates import estimate, pass_at_k_by_question, rollouts_to, variance_of_mean
 from fgexpo.study.queue import Jobs, Task, work_off
 from fgexpo.study.run import judged_otherwise
 from fgexpo.study.spec import Arm, Bases, Study, Tuning, problems, read_study
@@ -134,7 +134,7 @@ def test_the_command_line_of_a_run():
 
 
 def test_scores_by_question_are_pass_at_k():
-    found = question_scores(np.array([[0, 1, 2], [4, 4, 4]]), n=4, k=2)
+    found = pass_at_k_by_question(np.array([[0, 1, 2], [4, 4, 4]]), n=4, k=2)
     # 1 - C(4 - c, 2) / C(4, 2): of 6 pairs 3 miss one correct sample, 1 misses two.
     same(found, [[0, 1 / 2, 5 / 6], [1, 1, 1]])
 
