@@ -62,8 +62,8 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
     ("content", "words"),
     [
         ("{", "is not JSON"),
-        ("[]", r"is no results\.json"),
-        ('{"benchmarks": {}}', r"is no results\.json"),
+        ("[]", r"is not a results\.json"),
+        ('{"benchmarks": {}}', r"is not a results\.json"),
         (None, "does not exist"),
     ],
 )

@@ -132,11 +132,9 @@ class Watching(Monitor):
         return all(at[self.planted.rank] < at[rank] for rank in self.others)
 
     def sleep(self, seconds):
-        """Before it leaves: a process that hangs has said itself where."""
+        """Before it leaves: all have concluded, and a process that hangs has said itself where."""
         (self.folder / f"concluded-{self.rank}").touch()
-        if self._error is not None:
-            time.sleep(seconds)
-        elif self.planted.what is hang:
+        if self._error is not None or self.planted.what is hang:
             for rank in {*self.others, self.planted.rank}:
                 wait_for(self.folder / f"concluded-{rank}")
 
