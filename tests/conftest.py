@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from fgexpo.cli.quiet import hush
+from fgexpo.study.processes import CONTEXT, PRELOAD
 from fgexpo.tasks.tiny_model import TinyQwen2
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 hush()
+# Whichever test is the first to need the fork server, all find the command line imported in it.
+CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 @pytest.fixture(scope="session")

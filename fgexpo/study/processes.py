@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
+PRELOAD = ["fgexpo.cli.command_line"]
 
 
 def start(
@@ -24,7 +25,7 @@ def start(
     log.
     """
     # Takes effect when the server starts.
-    CONTEXT.set_forkserver_preload(["fgexpo.cli.command_line"])
+    CONTEXT.set_forkserver_preload(PRELOAD)
     process = CONTEXT.Process(target=_child, args=(function, arguments, str(log), environment))
     process.start()
     return process

@@ -29,14 +29,6 @@ TINY = Setting("tiny", "cpu")
 CPU = ["--device", "cpu", "--shape", "tiny"]
 MEASURED = ["machine", "parity", "attention", "generation", "score", "update", "server"]
 
-PRELOAD = list(process.PRELOAD)
-
-
-@pytest.fixture(autouse=True)
-def for_later_tests_too(monkeypatch):
-    """One fork server serves them all: those that come after are to find the command line in it."""
-    monkeypatch.setattr(process, "PRELOAD", [*PRELOAD, "fgexpo.cli.command_line"])
-
 
 # Sections are forked from the server that the other tests use too.
 assert CONTEXT.get_start_method() == "forkserver"
@@ -276,7 +268,7 @@ def test_no_library_asks_for_a_gpu_when_it_is_imported():
 import importlib, sys, torch
 for name in ("is_available", "device_count", "_lazy_init"):
     setattr(torch.cuda, name, lambda *_, name=name: sys.exit(f"torch.cuda.{{name}} was called"))
-for module in {PRELOAD}:
+for module in {process.PRELOAD}:
     importlib.import_module(module)
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
