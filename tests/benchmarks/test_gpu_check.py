@@ -42,6 +42,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_the_whole_script_on_a_cpu(tmp_path, capfd):
     out = tmp_path / "docs" / "gpu.md"
     assert gpu_check.main([*CPU, "--out", str(out), "--sections", *MEASURED]) == 0, out.read_text()

@@ -94,7 +94,7 @@ CASES = {
     "ddp-lora": ("ddp", {"lora": ADAPTERS}),
     "fsdp2-lora": ("fsdp2", {"lora": ADAPTERS, "activation_checkpointing": True}),
 }
-FAST = ("fsdp2", "fsdp2-lora")
+FAST = ("fsdp2",)
 MARKED = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 
 
@@ -124,7 +124,8 @@ def go_on(folder, out, devices, strategy, options, start):
     train(folder, out, devices, strategy, options, ckpt_path=path)
 
 
-@pytest.mark.parametrize("name", ["fsdp2", pytest.param("fsdp2-lora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fsdp2", "fsdp2-lora"])
 def test_a_sharded_run_resumes_exactly_and_elsewhere(model_folder, tmp_path, name):
     strategy, options = CASES[name]
     two, log = str(tmp_path / "two"), tmp_path / "log"

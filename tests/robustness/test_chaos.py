@@ -1,7 +1,7 @@
 """Proof that the judges of `make chaos` can say no, and one or a few of each thing that it does.
 
-What `make chaos` does anyway, many times and in CI, is marked `full`: the fast suite tries one kill
-and some documents.
+What `make chaos` does anyway, many times and in CI, is marked `full`: the fast suite tries some
+documents.
 """
 
 import chaos
@@ -18,19 +18,19 @@ def lab(tmp_path_factory):
 
 
 SHORT = [
-    (chaos.kills, {"count": 1, "elsewhere": True}),
     (chaos.hostile_yaml, {"count": 6}),
+    (chaos.kills, {"count": 1, "elsewhere": True}),
     (chaos.signals, {"count": 1}),
     (chaos.second_signals, {"count": 1}),
     (chaos.torn_files, {"count": 2}),
     (chaos.poison, {"count": 1}),
     (chaos.strikes, {"count": 1}),
 ]
-FULL = [pytest.param(*each, marks=[pytest.mark.full, pytest.mark.slow]) for each in SHORT[2:]]
+FULL = [pytest.param(*each, marks=[pytest.mark.full, pytest.mark.slow]) for each in SHORT[1:]]
 IDS = [experiment.__name__ for experiment, _ in SHORT]
 
 
-@pytest.mark.parametrize(("experiment", "options"), SHORT[:2] + FULL, ids=IDS)
+@pytest.mark.parametrize(("experiment", "options"), SHORT[:1] + FULL, ids=IDS)
 def test_nothing_is_lost(lab, experiment, options):
     outcome = experiment(lab, **options)
     assert outcome.tried == options["count"] and outcome.lost == []

@@ -83,7 +83,7 @@ def check_two(folder, tmp_path, refresh):
     check_every_cut(folder, Path(tmp_path), refresh, devices=2)
 
 
-@pytest.mark.parametrize("refresh", ["epoch", "step"])
+@pytest.mark.parametrize("refresh", [pytest.param("epoch", marks=pytest.mark.slow), "step"])
 def test_so_it_does_on_two_processes(model_folder, tmp_path, refresh):
     run_ranks(check_two, model_folder, str(tmp_path), refresh, log=tmp_path / "log")
 

@@ -91,7 +91,11 @@ def test_what_does_not_fit_together_is_said(changes, message):
     assert re.search(message, problems(study(**changes))[0])
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem != "ablation")) for p in STUDIES],
+    ids=lambda path: path.stem,
+)
 def test_every_arm_of_a_shipped_study_is_taken_by_fit(path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     shipped = read_study(str(path))
