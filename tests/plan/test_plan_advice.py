@@ -11,8 +11,9 @@ from fgexpo.plan.known_models import qwen3_8b_base, r1_distill_1p5b
 from fgexpo.plan.memory import plan_memory
 
 
-# The smallest memory takes the most plans.
-@pytest.mark.parametrize("memory", [pytest.param(24, marks=pytest.mark.slow), 40, 80])
+# In the fast suite the command line advises: tests/plan/test_plan_command.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [24, 40, 80])
 def test_advice_fits_and_nothing_of_it_can_be_left_out(memory):
     planned = full_size()
     assert not plan_memory(planned, memory * GIB).fits
