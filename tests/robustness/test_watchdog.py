@@ -131,10 +131,20 @@ class Watching(Monitor):
         at = {rank: report.position for rank, (report, *_) in self._watcher._seen.items()}
         return all(at[self.planted.rank] < at[rank] for rank in self.others)
 
+    def fail(self, exception):
+        """A process that fails stays until the others have named it."""
+        secondary = super().fail(exception)
+        if self.planted.what is fail and self.rank == self.planted.rank:
+            for rank in self.others:
+                wait_for(self.folder / f"concluded-{rank}")
+        return secondary
+
     def sleep(self, seconds):
         """Before it leaves: all have concluded, and a process that hangs has said itself where."""
         (self.folder / f"concluded-{self.rank}").touch()
-        if self._error is not None or self.planted.what is hang:
+        if self._error is not None:
+            time.sleep(seconds)
+        elif self.planted.what is hang:
             for rank in {*self.others, self.planted.rank}:
                 wait_for(self.folder / f"concluded-{rank}")
 
