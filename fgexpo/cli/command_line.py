@@ -1,5 +1,6 @@
 """The command line: Lightning's subcommands over the project's slots."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from ..callbacks import Left
 
 # Imported for its side effect: YAML can name a slot's class once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
-from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
+from ..outside import in_one_sentence
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
 from . import compare, export, plan, study
@@ -38,7 +39,11 @@ HARMLESS_BUT_IN_FIT = "Be aware that when using `ckpt_path`, callbacks used to c
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; bad input ends it with one sentence and exit status 2."""
+    """Run a command; return its exit status.
+
+    Bad input ends it with one sentence and status 2, a failure of the machine with one sentence and
+    status 1. ``FGEXPO_TRACEBACK=1`` shows where each came from; a bug of ours always does.
+    """
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
     for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
         warnings.filterwarnings("ignore", message)
@@ -52,20 +57,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except ValueError as error:
-        mendable = _user_error(error)
-        if mendable is None:
+    except Exception as error:
+        told = in_one_sentence(error)
+        if told is None or os.environ.get("FGEXPO_TRACEBACK"):
             raise
-        print(f"error: {mendable}", file=sys.stderr)
-        return 2
+        sentence, status = told
+        print(f"error: {sentence}", file=sys.stderr)
+        return status
     return 0
-
-
-def _user_error(error: BaseException | None) -> UserError | None:
-    """Find the user's error behind this one; the parser wraps what a class raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def run_to_the_end(arguments: list[str]) -> int:
