@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from ..errors import UserError
 from ..evaluation.bootstrap import mean_with_interval
 from ..evaluation.results import MEAN, label
 from ..seeding import hash_seed
+from .parser import Parser
 
 # By benchmark and score: difference, lower and upper end, and how many questions.
 PairedDifferences = dict[str, dict[str, tuple[float, float, float, int]]]
@@ -21,7 +21,7 @@ PairedDifferences = dict[str, dict[str, tuple[float, float, float, int]]]
 
 def main(arguments: list[str]) -> None:
     """Parse two results files; print and draw the paired differences."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="fgexpo compare", description="Paired differences, B minus A, question by question."
     )
     parser.add_argument("a", type=str, help="results.json, or its folder: the baseline")

@@ -23,6 +23,7 @@ from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.resume import find_last, stay_in_folder
 from ..supervised import SupervisedModule  # noqa: F401
+from .parser import FitParser, making
 
 # Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
@@ -68,6 +69,8 @@ class FGExpoCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             # A run that resumes in its folder finds its configuration there.
             save_config_kwargs={"overwrite": True},
+            parser_class=FitParser,
+            parser_kwargs={"prog": "python -m fgexpo"},
             args=arguments,
         )
 
@@ -113,6 +116,15 @@ class FGExpoCLI(LightningCLI):
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
 
+    def instantiate_classes(self) -> None:
+        """Make what the configuration names.
+
+        Raises:
+            UserError: for what a class of another package says about its settings.
+        """
+        with making("the configuration"):
+            super().instantiate_classes()
+
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
         if path == "last":
@@ -132,7 +144,8 @@ class FGExpoCLI(LightningCLI):
         trial = self.config.clone()
         config = trial[str(self.subcommand)]
         settings = config.pop("model").init_args
-        made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        with making("the configuration"):
+            made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
         if made.steps is not None:
             slots.StopAfter(made.steps)
         if made.budget is not None:

@@ -1,6 +1,5 @@
 """``python -m fgexpo plan --config X``: will it fit, how long will it take, what to change."""
 
-import argparse
 import os
 import sys
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .parser import PlainParser
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
     Raises:
         UserError: for a number that is not positive.
     """
-    parser = argparse.ArgumentParser(
+    parser = PlainParser(
         prog="fgexpo plan",
         allow_abbrev=False,
         description="Predict a run's memory and time before it. Takes all options of `fit`.",
