@@ -12,7 +12,7 @@ from ..callbacks import Left
 # Imported for its side effect: YAML can name a slot's class once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..module import GRPOModule  # noqa: F401
-from ..outside import in_one_sentence
+from ..outside import TRACEBACK, in_one_sentence
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
 from . import compare, export, plan, study
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         told = in_one_sentence(error)
-        if told is None or os.environ.get("FGEXPO_TRACEBACK"):
+        if told is None or os.environ.get(TRACEBACK):
             raise
         sentence, status = told
         print(f"error: {sentence}", file=sys.stderr)

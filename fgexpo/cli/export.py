@@ -5,8 +5,8 @@ from pathlib import Path
 from ..errors import UserError
 from ..model.hf_folder import write_model
 from ..model.lora import LoRA, merged
+from ..outside.parser import Parser
 from ..robustness.checkpoint import read_checkpoint
-from .parser import Parser
 
 PREFIX = "policy."
 

@@ -18,12 +18,12 @@ from ..checks import check_mini_batches
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
+from ..outside.parser import FitParser, making
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.resume import find_last, stay_in_folder
 from ..supervised import SupervisedModule  # noqa: F401
-from .parser import FitParser, making
 
 # Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {

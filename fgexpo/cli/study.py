@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from ..errors import UserError
+from ..outside.parser import Parser
 from ..study.queue import Jobs, cores
 from ..study.report import write_report
 from ..study.run import run_study
 from ..study.spec import read_study
-from .parser import Parser
 
 
 def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ..errors import UserError
+from ..outside import reading
+from ..outside.parser import told
 
 # Dotted settings of `python -m fgexpo fit`, in the order in which they are given.
 Settings = dict[str, Any]
@@ -110,10 +112,11 @@ def read_study(path: str) -> Study:
         raise UserError(f"study: file {path!r} does not exist")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Study, None)
-    try:
-        study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
-    except ArgumentError as error:
-        raise UserError(f"{path}: {error}") from error
+    with reading(path, "the YAML of a study", "study"):
+        try:
+            study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
+        except ArgumentError as error:
+            raise UserError(f"{path}: {told(str(error))}") from error
     for problem in problems(study):
         raise UserError(f"{path}: {problem}")
     return study

@@ -18,7 +18,7 @@ import torch.distributed
 from huggingface_hub.errors import HfHubHTTPError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from .errors import EnvironmentFailure, UserError
+from ..errors import EnvironmentFailure, UserError
 
 # Errors of connections that need not carry a number of the system's. The hub's client says which
 # library it asks with; a build of PyTorch may lack processes that talk to each other.

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..errors import UserError
-from ..outside import causes, first_line
+from .failures import causes, first_line
 
 _LIMIT = 300
 _KEY = re.compile(r'Parser key "(?P<key>[^"]*)":?\s*(?P<rest>.*)')
@@ -20,6 +20,8 @@ _VALUE = "Given value: "
 _FRAME = re.compile(
     r"Does not validate|Subtypes:|Errors:|Given value|Problem with given class_path"
 )
+# Code of this project that only hands a configuration on.
+_NEUTRAL = ("fgexpo.cli.", "fgexpo.outside.", "fgexpo.__main__")
 # How reasons read in the parser's words, and in plain ones.
 _PLAIN = (
     (re.compile(r"<class '(?:\w+\.)*(\w+)'>"), r"\1"),
@@ -44,11 +46,12 @@ class _Refusing:
         parser: Any = self
         if not parser.exit_on_error:  # a parser within a parser, whose errors are collected
             super().error(message, ex)  # pyright: ignore[reportAttributeAccessIssue]
-        told = next((str(cause) for cause in causes(ex) if isinstance(cause, UserError)), None)
-        if told is None:
+        ours = (str(cause) for cause in causes(ex) if isinstance(cause, UserError))
+        sentence = next(ours, None) or one_sentence(message)
+        if sentence is None:
             program = parser.prog.replace(" [options]", "")
-            told = one_sentence(message) or f"{_joined(message)}; see `{program} --help`"
-        raise UserError(told) from ex
+            sentence = f"{_joined(message)}; see `{program} --help`"
+        raise UserError(sentence) from ex
 
 
 class Parser(_Refusing, ArgumentParser):
@@ -61,6 +64,11 @@ class PlainParser(_Refusing, argparse.ArgumentParser):
 
 class FitParser(_Refusing, LightningArgumentParser):
     """The parser of Lightning's commands."""
+
+
+def told(message: str) -> str:
+    """A parser's report in one sentence."""
+    return one_sentence(message) or _joined(message)
 
 
 def one_sentence(message: str) -> str | None:
@@ -117,16 +125,16 @@ def making(what: str) -> Iterator[None]:
         if any(_ours(cause) for cause in causes(error)):
             raise
         root = list(causes(error))[-1]
-        told = one_sentence(str(error)) or _joined(first_line(root, _LIMIT))
-        raise UserError(f"{what}: {told}") from error
+        sentence = one_sentence(str(error)) or _joined(first_line(root, _LIMIT))
+        raise UserError(f"{what}: {sentence}") from error
 
 
 def _ours(error: BaseException) -> bool:
-    """Whether code of this project, but for the command line, raised it or called what did."""
+    """Whether code of this project, but for its command line, raised it or called what did."""
     modules = [
         str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
-    return any(name.startswith("fgexpo.") and not name.startswith("fgexpo.cli") for name in modules)
+    return any(name.startswith("fgexpo.") and not name.startswith(_NEUTRAL) for name in modules)
 
 
 def _plain(reason: str) -> str:

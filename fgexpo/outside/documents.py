@@ -1,0 +1,55 @@
+"""YAML that is too deep or too large for its parser, found before it is walked through.
+
+Anchors make a few lines stand for billions of values (`a: [*b, *b]`, nine times over). YAML loads
+them at once, since copies share one object; the parser would then visit each copy.
+"""
+
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader, set_loader
+
+# A study of a thousand arms has some ten thousand values.
+VALUES, DEPTH = 200_000, 100
+
+
+def bound_documents() -> None:
+    """Let jsonargparse refuse such documents, wherever it reads one."""
+    load = get_loader("yaml")
+    if getattr(load, "bounded", False):
+        return
+
+    def bounded(text: str) -> Any:
+        try:
+            value = load(text)
+        except RecursionError as error:
+            raise yaml.YAMLError("it is nested too deep") from error
+        except (ValueError, TypeError, OverflowError) as error:  # of dates, numbers, keys
+            raise yaml.YAMLError(str(error)) from error
+        if isinstance(value, dict | list) and size_of(value, {}) > VALUES:
+            raise yaml.YAMLError(f"it stands for more than {VALUES:,} values")
+        return value
+
+    bounded.bounded = True  # pyright: ignore[reportFunctionMemberAccess]
+    set_loader("yaml", bounded, exceptions=(yaml.YAMLError,))
+
+
+def size_of(value: Any, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a document holds once all of its anchors are written out.
+
+    Args:
+        value: the document.
+        known: sizes of the parts that were counted already, by identity.
+        depth: of this part.
+
+    Raises:
+        yaml.YAMLError: for one that is nested too deep, or contains itself.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    if depth > DEPTH:
+        raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
+    if id(value) not in known:
+        parts = list(value.values()) if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(size_of(part, known, depth + 1) for part in parts)
+    return known[id(value)]
