@@ -18,6 +18,7 @@ from ..checks import check_mini_batches
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
+from ..outside import reading
 from ..outside.parser import FitParser, making
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
@@ -187,8 +188,9 @@ def _makes(recipe: str, folder: str) -> bool:
     """Whether fitting this config writes that folder; a mistyped name must not start a fit."""
     if not Path(recipe).is_file():
         return False
-    settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
-    out = settings.get("init_args", settings).get("out")
+    with reading(recipe, "the YAML of a configuration", "prepare"):
+        settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
+        out = settings.get("init_args", settings).get("out")
     return out is not None and Path(out) == Path(folder)
 
 

@@ -20,10 +20,9 @@ def bound_documents() -> None:
         return
 
     def bounded(text: str) -> Any:
+        check_depth(text)
         try:
             value = load(text)
-        except RecursionError as error:
-            raise yaml.YAMLError("it is nested too deep") from error
         except (ValueError, TypeError, OverflowError) as error:  # of dates, numbers, keys
             raise yaml.YAMLError(str(error)) from error
         if isinstance(value, dict | list) and size_of(value, {}) > VALUES:
@@ -32,6 +31,22 @@ def bound_documents() -> None:
 
     bounded.bounded = True  # pyright: ignore[reportFunctionMemberAccess]
     set_loader("yaml", bounded, exceptions=(yaml.YAMLError,))
+
+
+def check_depth(text: str) -> None:
+    """Read the document's brackets and indents alone; the C library crashes on 100,000 of them.
+
+    Raises:
+        yaml.YAMLError: for one that is nested too deep.
+    """
+    if len(text) <= DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise yaml.YAMLError(f"it is nested deeper than {DEPTH} levels")
 
 
 def size_of(value: Any, known: dict[int, int], depth: int = 0) -> int:
@@ -43,7 +58,7 @@ def size_of(value: Any, known: dict[int, int], depth: int = 0) -> int:
         depth: of this part.
 
     Raises:
-        yaml.YAMLError: for one that is nested too deep, or contains itself.
+        yaml.YAMLError: for one that contains itself, or is nested too deep through its anchors.
     """
     if not isinstance(value, dict | list):
         return 1
