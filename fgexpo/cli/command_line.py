@@ -11,6 +11,7 @@ from ..callbacks import Left
 
 # Imported for its side effect: YAML can name a slot's class once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
+from ..errors import EnvironmentFailure
 from ..module import GRPOModule  # noqa: F401
 from ..outside import TRACEBACK, in_one_sentence
 from ..rewards.reward import Reward  # noqa: F401
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.filterwarnings("ignore", message)
     hush()
     try:
+        _stand_somewhere()
         restrict_imports()
         if command in COMMANDS:
             COMMANDS[command](rest)
@@ -65,6 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {sentence}", file=sys.stderr)
         return status
     return 0
+
+
+def _stand_somewhere() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise EnvironmentFailure("the current folder was deleted; go to one that exists") from error
 
 
 def run_to_the_end(arguments: list[str]) -> int:

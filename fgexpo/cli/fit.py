@@ -19,6 +19,7 @@ from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
 from ..outside import reading
+from ..outside.documents import check_configs
 from ..outside.parser import FitParser, making
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
@@ -116,6 +117,16 @@ class FGExpoCLI(LightningCLI):
         command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the configurations, each of which is first read by itself, to be named.
+
+        Raises:
+            UserError: naming the file or the setting.
+        """
+        check_configs(sys.argv[1:] if args is None else args)
+        with making("the configuration"):
+            super().parse_arguments(parser, args)
 
     def instantiate_classes(self) -> None:
         """Make what the configuration names.

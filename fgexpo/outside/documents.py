@@ -4,10 +4,16 @@ Anchors make a few lines stand for billions of values (`a: [*b, *b]`, nine times
 them at once, since copies share one object; the parser would then visit each copy.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import get_loader, set_loader
+
+from ..errors import UserError
+from .failures import reading
 
 # A study of a thousand arms has some ten thousand values.
 VALUES, DEPTH = 200_000, 100
@@ -31,6 +37,24 @@ def bound_documents() -> None:
 
     bounded.bounded = True  # pyright: ignore[reportFunctionMemberAccess]
     set_loader("yaml", bounded, exceptions=(yaml.YAMLError,))
+
+
+def check_configs(arguments: Sequence[str]) -> None:
+    """Check that every file given by ``--config`` is a YAML mapping.
+
+    Raises:
+        UserError: naming the file. One that does not exist is left to the parser.
+    """
+    after = pairwise(arguments)
+    named = [value for option, value in after if option in ("--config", "-c")]
+    named += [text.removeprefix("--config=") for text in arguments if text.startswith("--config=")]
+    for path in named:
+        if not Path(path).is_file():
+            continue
+        with reading(path, "the YAML of a configuration", "--config"):
+            content = get_loader("yaml")(Path(path).read_text())
+            if not isinstance(content, dict | None):
+                raise UserError(f"--config: {path!r} is no mapping of settings to values")
 
 
 def check_depth(text: str) -> None:

@@ -47,10 +47,11 @@ class _Refusing:
         if not parser.exit_on_error:  # a parser within a parser, whose errors are collected
             super().error(message, ex)  # pyright: ignore[reportAttributeAccessIssue]
         ours = (str(cause) for cause in causes(ex) if isinstance(cause, UserError))
-        sentence = next(ours, None) or one_sentence(message)
+        sentence = next(ours, None)
         if sentence is None:
             program = parser.prog.replace(" [options]", "")
-            sentence = f"{_joined(message)}; see `{program} --help`"
+            hint = "" if _read(message)[0] else f"; see `{program} --help`"
+            sentence = f"{told(message)}{hint}"
         raise UserError(sentence) from ex
 
 
@@ -67,12 +68,13 @@ class FitParser(_Refusing, LightningArgumentParser):
 
 
 def told(message: str) -> str:
-    """A parser's report in one sentence."""
-    return one_sentence(message) or _joined(message)
+    """A parser's report in one sentence, which begins with the setting if it names one."""
+    setting, reason = _read(message)
+    return _joined(f"{setting}: {reason}" if setting else reason)
 
 
-def one_sentence(message: str) -> str | None:
-    """The setting and the reasons, out of the parser's nested report; None if no setting is named.
+def _read(message: str) -> tuple[str, str]:
+    """The setting and the reasons, out of the parser's nested report.
 
     Of the reasons for a union of types, one about a setting further inside says most.
     """
@@ -94,15 +96,14 @@ def one_sentence(message: str) -> str | None:
             value = value or text.removeprefix(_VALUE)
         elif text and not _FRAME.match(text):
             reasons.append((depth, text))
-    if not keys:
-        return None
     deepest = max((deep for deep, _ in reasons), default=0)
     said = [_plain(reason) for deep, reason in reasons if deep == deepest]
     joined = " or ".join(dict.fromkeys(said)).replace(" or expected ", " or ")
     # A nested argument is an object of the parser's own.
-    got = "" if not value or value in joined or "(" in value else f", got {value!r}"
+    known = not value or "got " in joined or "(" in value
+    got = "" if known else f", got {value!r}"
     setting = ".".join(keys)
-    return _joined(f"{'--config' if setting == 'config' else setting}: {joined}{got}")
+    return "--config" if setting == "config" else setting, f"{joined}{got}"
 
 
 @contextmanager
@@ -125,7 +126,8 @@ def making(what: str) -> Iterator[None]:
         if any(_ours(cause) for cause in causes(error)):
             raise
         root = list(causes(error))[-1]
-        sentence = one_sentence(str(error)) or _joined(first_line(root, _LIMIT))
+        several = "\n" in str(error)  # alternatives, of which the root is only the first
+        sentence = told(str(error)) if several else _joined(first_line(root, _LIMIT))
         raise UserError(f"{what}: {sentence}") from error
 
 
