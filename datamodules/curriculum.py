@@ -13,6 +13,7 @@ from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
 from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.errors import UserError
 from fgexpo.files import run_folder, write_json
+from fgexpo.outside import reading
 from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
@@ -196,7 +197,8 @@ class CurriculumDataModule(LightningDataModule):
         if not Path(path).is_file():
             raise UserError(f"data.warm_start: file {path!r} does not exist")
         assert self.pool is not None
-        known = json.loads(Path(path).read_text())
+        with reading(path, "the JSON of pass-rates", "data.warm_start"):
+            known = json.loads(Path(path).read_text())
         rows = [row for row, question in enumerate(self.pool.questions) if question.id in known]
         if not rows:
             raise UserError(f"data.warm_start: {path!r} has no question of this pool")

@@ -22,6 +22,9 @@ def run() -> int:
             )
             return 2
     from .cli.allocator import keep_freed_memory
+    from .cli.output import keep_going_without_output
+
+    keep_going_without_output()
     from .cli.command_line import main
 
     keep_freed_memory()

@@ -11,8 +11,9 @@ from ..callbacks import Left
 
 # Imported for its side effect: YAML can name a slot's class once its module is loaded.
 from ..curriculum import alternatives as curricula  # noqa: F401
+from ..errors import EnvironmentFailure
 from ..module import GRPOModule  # noqa: F401
-from ..outside import in_one_sentence
+from ..outside import TRACEBACK, in_one_sentence
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
 from . import compare, export, plan, study
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.filterwarnings("ignore", message)
     hush()
     try:
+        _stand_somewhere()
         restrict_imports()
         if command in COMMANDS:
             COMMANDS[command](rest)
@@ -59,12 +61,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         told = in_one_sentence(error)
-        if told is None or os.environ.get("FGEXPO_TRACEBACK"):
+        if told is None or os.environ.get(TRACEBACK):
             raise
         sentence, status = told
         print(f"error: {sentence}", file=sys.stderr)
         return status
     return 0
+
+
+def _stand_somewhere() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise EnvironmentFailure("the current folder was deleted; go to one that exists") from error
 
 
 def run_to_the_end(arguments: list[str]) -> int:

@@ -1,18 +1,19 @@
 """``python -m fgexpo compare A.json B.json``: is B better than A on the same questions?"""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..errors import UserError
 from ..evaluation.bootstrap import mean_with_interval
+from ..evaluation.read_results import read_results
 from ..evaluation.results import MEAN, label
+from ..outside.parser import Parser
 from ..seeding import hash_seed
 
 # By benchmark and score: difference, lower and upper end, and how many questions.
@@ -21,7 +22,7 @@ PairedDifferences = dict[str, dict[str, tuple[float, float, float, int]]]
 
 def main(arguments: list[str]) -> None:
     """Parse two results files; print and draw the paired differences."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="fgexpo compare", description="Paired differences, B minus A, question by question."
     )
     parser.add_argument("a", type=str, help="results.json, or its folder: the baseline")
@@ -45,26 +46,6 @@ def main(arguments: list[str]) -> None:
     print(f"figure: {config.out}")
 
 
-def read_results(path: str) -> dict[str, Any]:
-    """Read a ``results.json``, given as a file or as its folder.
-
-    Raises:
-        UserError: when the file does not exist, or is not a results file.
-    """
-    if Path(path).is_dir():
-        path = str(Path(path) / "results.json")
-    if not Path(path).is_file():
-        raise UserError(f"compare: file {path!r} does not exist; has its evaluation finished?")
-    try:
-        results = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"compare: {path!r} is not JSON ({error})") from error
-    needed = {"model", "identity", "benchmarks"}
-    if not isinstance(results, dict) or not needed <= results.keys():
-        raise UserError(f"compare: {path!r} is not a results.json of `python -m fgexpo test`")
-    return results
-
-
 def warnings(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The differences between the two evaluations besides the weights."""
     one, two = a["identity"], b["identity"]
@@ -83,36 +64,46 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> PairedDifferences
     Raises:
         UserError: when the two share no benchmark, question or score, or their questions differ.
     """
-    paired: dict[str, np.ndarray] = {}
-    tags: list[str] = []
-    for name in [name for name in a["benchmarks"] if name in b["benchmarks"]]:
-        one, two = (side["benchmarks"][name]["per_question"] for side in (a, b))
-        prints = [side["identity"].get("questions", {}).get(name) for side in (a, b)]
-        if prints[0] != prints[1]:
-            raise UserError(
-                f"compare: the questions of {name} are not the same in both; "
-                "evaluate both models on the same files"
-            )
-        both = [question for question in one if question in two]
-        if not both:
-            raise UserError(f"compare: the two evaluations share no question of {name}")
-        tags = [tag for tag in one[both[0]] if tag in two[both[0]]]
-        if not tags:
-            raise UserError(f"compare: the two evaluations share no score of {name}")
-        paired[name] = np.array([[two[q][tag] - one[q][tag] for tag in tags] for q in both])
-    if not paired:
+    shared = [name for name in a["benchmarks"] if name in b["benchmarks"]]
+    if not shared:
         raise UserError(
             f"compare: no benchmark is in both {list(a['benchmarks'])} and {list(b['benchmarks'])}"
         )
+    pairs = {name: _pairs(a, b, name) for name in shared}
+    every = [scores for found in pairs.values() for pair in found for scores in pair]
+    tags = [tag for tag in every[0] if all(tag in scores for scores in every)]
+    if not tags:
+        raise UserError(f"compare: the two evaluations share no score of {', '.join(shared)}")
+    paired = {
+        name: np.array([[two[tag] - one[tag] for tag in tags] for one, two in found])
+        for name, found in pairs.items()
+    }
     found = {name: _summary([values], name, tags) for name, values in paired.items()}
     if len(paired) > 1:
         found[MEAN] = _summary(list(paired.values()), MEAN, tags)
     return found
 
 
+def _pairs(
+    a: Mapping[str, Any], b: Mapping[str, Any], name: str
+) -> list[tuple[dict[str, float], dict[str, float]]]:
+    """The scores in A and in B of every question of the benchmark that both asked."""
+    one, two = (side["benchmarks"][name]["per_question"] for side in (a, b))
+    prints = [side["identity"].get("questions", {}).get(name) for side in (a, b)]
+    if prints[0] != prints[1]:
+        raise UserError(
+            f"compare: the questions of {name} are not the same in both; "
+            "evaluate both models on the same files"
+        )
+    both = [question for question in one if question in two]
+    if not both:
+        raise UserError(f"compare: the two evaluations share no question of {name}")
+    return [(one[question], two[question]) for question in both]
+
+
 def table(found: PairedDifferences, title: str) -> Table:
     """One row per benchmark and score."""
-    made = Table(title=title)
+    made = Table(title=escape(title))
     made.add_column("benchmark")
     made.add_column("score")
     for column in ("questions", "difference", "95 % interval"):
@@ -121,7 +112,7 @@ def table(found: PairedDifferences, title: str) -> Table:
         for tag, (mean, low, high, count) in scores.items():
             digits = 1 if tag == "mean_length" else 3
             ends = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-            made.add_row(name, tag, str(count), f"{mean:+.{digits}f}", ends)
+            made.add_row(escape(name), escape(tag), str(count), f"{mean:+.{digits}f}", ends)
         made.add_section()
     return made
 
@@ -131,7 +122,9 @@ def draw(found: PairedDifferences, path: str, title: str) -> None:
     from matplotlib.figure import Figure
 
     tags = [tag for tag in next(iter(found.values())) if "@" in tag]
-    figure = Figure(figsize=(2 + 2.4 * len(tags), 1.2 + 0.4 * len(found)), layout="constrained")
+    size = (2 + 2.4 * len(tags), 1.2 + 0.4 * len(found))
+    # A picture of more than 2**16 pixels a side is refused.
+    figure = Figure(figsize=[min(inches, 400) for inches in size], layout="constrained")
     places = range(len(found))
     for column, tag in enumerate(tags):
         axes = figure.add_subplot(1, len(tags), column + 1)
@@ -140,10 +133,12 @@ def draw(found: PairedDifferences, path: str, title: str) -> None:
         ends = [[row[0] - row[1] for row in rows], [row[2] - row[0] for row in rows]]
         axes.errorbar(means, places, xerr=ends, fmt="o", capsize=3, color="tab:blue")
         axes.axvline(0, color="grey", linewidth=1)
-        axes.set_title(tag)
-        axes.set_yticks(places, list(found) if column == 0 else [""] * len(found))
+        axes.set_title(tag, parse_math=False)
+        labels = list(found) if column == 0 else [""] * len(found)
+        axes.set_yticks(places, labels, parse_math=False)
         axes.invert_yaxis()
-    figure.suptitle(f"{title}, 95 % intervals over questions", fontsize="medium")
+    caption = f"{title}, 95 % intervals over questions"
+    figure.suptitle(caption, fontsize="medium", parse_math=False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 

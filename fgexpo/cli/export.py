@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from ..errors import UserError
 from ..model.hf_folder import write_model
 from ..model.lora import LoRA, merged
+from ..outside.parser import Parser
 from ..robustness.checkpoint import read_checkpoint
 
 PREFIX = "policy."
@@ -14,7 +13,7 @@ PREFIX = "policy."
 
 def main(arguments: list[str]) -> None:
     """Parse ``--ckpt_path`` and ``--out``, then export."""
-    parser = ArgumentParser(prog="fgexpo export", description="Write a Hugging Face folder.")
+    parser = Parser(prog="fgexpo export", description="Write a Hugging Face folder.")
     parser.add_argument("--ckpt_path", type=str, required=True, help="checkpoint to read")
     parser.add_argument("--out", type=str, required=True, help="folder to write")
     config = parser.parse_args(arguments)

@@ -18,6 +18,9 @@ from ..checks import check_mini_batches
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..module import GRPOModule  # noqa: F401
+from ..outside import reading
+from ..outside.documents import check_configs
+from ..outside.parser import FitParser, making
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
@@ -68,6 +71,8 @@ class FGExpoCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             # A run that resumes in its folder finds its configuration there.
             save_config_kwargs={"overwrite": True},
+            parser_class=FitParser,
+            parser_kwargs={"prog": "python -m fgexpo"},
             args=arguments,
         )
 
@@ -113,6 +118,25 @@ class FGExpoCLI(LightningCLI):
         if subprocess.run(command).returncode != 0:
             raise UserError(f"prepare: fitting {config.prepare!r} failed")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the configurations, each of which is first read by itself, to be named.
+
+        Raises:
+            UserError: naming the file or the setting.
+        """
+        check_configs(sys.argv[1:] if args is None else args)
+        with making("the configuration"):
+            super().parse_arguments(parser, args)
+
+    def instantiate_classes(self) -> None:
+        """Make what the configuration names.
+
+        Raises:
+            UserError: for what a class of another package says about its settings.
+        """
+        with making("the configuration"):
+            super().instantiate_classes()
+
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
         if path == "last":
@@ -132,7 +156,8 @@ class FGExpoCLI(LightningCLI):
         trial = self.config.clone()
         config = trial[str(self.subcommand)]
         settings = config.pop("model").init_args
-        made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        with making("the configuration"):
+            made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
         if made.steps is not None:
             slots.StopAfter(made.steps)
         if made.budget is not None:
@@ -174,8 +199,9 @@ def _makes(recipe: str, folder: str) -> bool:
     """Whether fitting this config writes that folder; a mistyped name must not start a fit."""
     if not Path(recipe).is_file():
         return False
-    settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
-    out = settings.get("init_args", settings).get("out")
+    with reading(recipe, "the YAML of a configuration", "prepare"):
+        settings = (yaml.safe_load(Path(recipe).read_text()) or {}).get("export") or {}
+        out = settings.get("init_args", settings).get("out")
     return out is not None and Path(out) == Path(folder)
 
 

@@ -11,6 +11,7 @@ import sys
 from jsonargparse import set_parsing_settings
 
 from ..errors import UserError
+from ..outside.documents import bound_documents
 
 PLUGINS_VARIABLE = "FGEXPO_PLUGINS"
 ALLOWED = ("fgexpo", "lightning", "torch")
@@ -46,6 +47,7 @@ def restrict_imports() -> None:
         # A study passes its settings on unparsed; elsewhere, a value must not create any object.
         instantiate_subclass_spec_in_any=False,
     )
+    bound_documents()
     for former, now in FORMER.items():
         sys.modules.setdefault(former, importlib.import_module(now))
     for name in plugins():

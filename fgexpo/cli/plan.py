@@ -1,6 +1,5 @@
 """``python -m fgexpo plan --config X``: will it fit, how long will it take, what to change."""
 
-import argparse
 import os
 import sys
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..outside.parser import PlainParser
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
     Raises:
         UserError: for a number that is not positive.
     """
-    parser = argparse.ArgumentParser(
+    parser = PlainParser(
         prog="fgexpo plan",
         allow_abbrev=False,
         description="Predict a run's memory and time before it. Takes all options of `fit`.",
@@ -100,6 +100,7 @@ def model_shape(config: Any) -> tuple[Any, str]:
 def report(job: Any, request: Request, name: str, source: str) -> bool:
     """Print the plan; return whether the run fits."""
     from rich.console import Console
+    from rich.markup import escape
 
     from ..plan import tables
     from ..plan.memory import plan_memory
@@ -117,7 +118,7 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
     place = "process on a CPU" if job.cpu else "GPU"
     console.print(
-        f"{name}: {shape_of(job.config).count:,} parameters (shape: {source})\n"
+        f"{escape(name)}: {shape_of(job.config).count:,} parameters (shape: {escape(source)})\n"
         f"{job.processes} x {place if job.cpu else request.gpu} of {tables.gib(capacity)} GiB, "
         f"{job.strategy}, weights {job.dtype}, computes in {job.compute}"
     )

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from jsonargparse import ArgumentParser
-
 from ..errors import UserError
+from ..outside.parser import Parser
 from ..study.queue import Jobs, cores
 from ..study.report import write_report
 from ..study.run import run_study
@@ -18,7 +17,7 @@ def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:
         arguments: of this command.
         command: runs one command line of this program to its end.
     """
-    parser = ArgumentParser(
+    parser = Parser(
         prog="fgexpo study",
         description="Train the arms x seeds of a study; rerun the same command to resume.",
     )

@@ -11,13 +11,18 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import write_json
+from ..outside import reading
 from ..rollout.parquet import write_rollouts
 from ..seeding import hash_seed
 from ..types import RolloutBatch
 from .evaluator import vote
 
 IDENTITY = "identity.json"
-_COLUMNS = ["question_id", "sample", "answer", "tokens", "finish", "correct", "timed_out"]
+_COLUMNS = {
+    **dict.fromkeys(("question_id", "answer", "finish"), "string"),
+    **dict.fromkeys(("sample", "tokens"), "int64"),
+    **dict.fromkeys(("correct", "timed_out"), "bool"),
+}
 
 
 class EvaluationStore:
@@ -37,7 +42,11 @@ class EvaluationStore:
         self.folder = folder
         path = folder / IDENTITY
         if path.is_file():
-            _check_same(folder, json.loads(path.read_text()), identity)
+            with reading(path, "the JSON of an evaluation's identity", "report.folder"):
+                saved = json.loads(path.read_text())
+                if not isinstance(saved, dict):
+                    raise UserError(f"report.folder: {str(path)!r} holds no JSON object")
+            _check_same(folder, saved, identity)
         elif write:
             write_json(path, identity)
 
@@ -66,13 +75,20 @@ class EvaluationStore:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    from pyarrow import ArrowInvalid, parquet
+    from pyarrow import Table, parquet, schema
 
+    columns = schema(list(_COLUMNS.items()))
     try:
-        return parquet.ParquetFile(path).read(_COLUMNS).to_pylist()
-    except ArrowInvalid as error:
-        rank_zero_warn(f"{path} cannot be read ({error}); its questions are asked again")
+        with reading(path, "a Parquet file of completions"):
+            found: Table = parquet.ParquetFile(path).read(columns.names).select(columns.names)
+            rows = found.cast(columns).to_pylist()
+            # Only an answer may be missing.
+            if any(None in {**row, "answer": ""}.values() for row in rows):
+                raise UserError(f"{str(path)!r} has empty cells")
+    except UserError as error:
+        rank_zero_warn(f"{error}; its questions are asked again")
         return []
+    return rows
 
 
 def _fields(row: dict[str, Any]) -> list[int]:

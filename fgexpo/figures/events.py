@@ -9,6 +9,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ..errors import UserError
+from ..outside import reading
 
 PATTERN = "events.out.tfevents.*"
 # Steps and values of a tag, [S] each.
@@ -44,13 +45,15 @@ def read_run(folder: str | Path) -> LoggedRun:
     """Read all event files of a folder; a run that was resumed has several.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there is none, or one that cannot be read.
     """
     folder = Path(folder)
     if not any(folder.glob(PATTERN)):
         raise UserError(f"{str(folder)!r} holds no event files ({PATTERN})")
-    # By default it keeps a sample of each tag's values; 0 keeps all.
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "histograms": 0}).Reload()
+    with reading(folder, "a run's folder of event files"):
+        # By default it keeps a sample of each tag's values; 0 keeps all.
+        guidance = {"scalars": 0, "histograms": 0}
+        events = EventAccumulator(str(folder), size_guidance=guidance).Reload()
     found = events.Tags()
     scalars = [
         Scalar(tag, event.step, event.wall_time, event.value)

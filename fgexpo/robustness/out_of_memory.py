@@ -6,11 +6,13 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
+from ..errors import EnvironmentFailure
+
 # PyTorch's CPU allocator raises a plain RuntimeError.
 _CPU = re.compile(r"DefaultCPUAllocator: (not enough memory|can't allocate memory)")
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemory(EnvironmentFailure):
     """Memory ran out; the message names the work and the settings to lower."""
 
 

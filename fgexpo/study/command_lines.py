@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..outside import reading
 from ..seeding import hash_seed
 from .spec import SEEDS, Settings, Study
 
@@ -99,7 +100,10 @@ def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
 
 def fingerprint(study: Study) -> str:
     """A hash of the study's config files and of the settings of its bases."""
-    texts = [Path(config).read_text() for config in (*study.configs, study.bases.config)]
+    texts = []
+    for config in (*study.configs, study.bases.config):
+        with reading(config, "the YAML of a configuration", "study"):
+            texts.append(Path(config).read_text())
     return f"{hash_seed(*texts, *flags(study.bases.settings)):016x}"
 
 

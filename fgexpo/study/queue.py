@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import write_json, write_text
+from ..outside import reading
 from .processes import start
 
 ARGUMENTS, FINISHED = "arguments.txt", "finished.json"
@@ -42,7 +43,9 @@ class Task:
         """
         note, done = self.folder / ARGUMENTS, (self.folder / FINISHED).is_file()
         begun = done or any(self.folder.glob("version_*"))
-        if begun and note.is_file() and note.read_text() != self._shown():
+        with reading(note, f"the arguments of the run {self.key}", "study"):
+            noted = note.read_text() if begun and note.is_file() else self._shown()
+        if noted != self._shown():
             raise UserError(
                 f"study: {self.folder} holds a run with other settings, see its {ARGUMENTS}; "
                 "remove it, or give the study another folder"
@@ -139,7 +142,7 @@ def _reasons(failed: list[Task]) -> list[str]:
     """The last lines that the tasks printed; tasks with the same lines are named together."""
     by_words: dict[str, list[Task]] = {}
     for task in failed:
-        lines = (task.folder / "log").read_text().splitlines()[-_TAIL:]
+        lines = (task.folder / "log").read_text(errors="replace").splitlines()[-_TAIL:]
         by_words.setdefault(" | ".join(lines), []).append(task)
     return [
         f"{', '.join(task.key for task in tasks)} failed, see {tasks[0].folder / 'log'}: {words}"

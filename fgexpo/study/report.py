@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import UserError
 from ..files import write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
@@ -25,6 +26,9 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
         path: Markdown to write; figures are named after it.
     """
     results = read_results(table)
+    samples = next(iter(results.arms.values())).n
+    if max(study.ks) > samples:
+        raise UserError(f"study: ks {study.ks} need more than the table's {samples} samples")
     out = Path(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     points = list(study.points or {"": {}})

@@ -5,11 +5,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..errors import UserError
 from .estimates import Estimate, estimate, pass_at_k_by_question
-from .table import CORRECT, SCHEMA
+from .read_table import read_table
+from .table import CORRECT
 
 # A pandas DataFrame; its inferred types are unions of everything a cell may hold.
 Frame = Any
@@ -159,11 +159,6 @@ def read_results(path: str) -> Results:
     Raises:
         UserError: when it does not exist, or is not such a table.
     """
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"study: cannot read {path!r} ({error})") from error
-    if list(table.columns) != SCHEMA.names:
-        raise UserError(f"study: {path!r} is not a table of a study: columns {list(table.columns)}")
+    table = read_table(path)
     grouped: Any = table.groupby(["point", "arm"], sort=False)
     return Results({(point, arm): ArmResults(rows) for (point, arm), rows in grouped})

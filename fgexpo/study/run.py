@@ -10,6 +10,7 @@ import yaml
 from ..errors import UserError
 from ..files import write_json
 from ..metrics import pass_at_k
+from ..outside import reading
 from ..seeding import hash_seed
 from .command_lines import (
     Run,
@@ -77,10 +78,10 @@ def check(study: Study, jobs: Jobs) -> None:
         tasks[name] = Task(name, folder, arguments, fingerprint(study))
     work_off(jobs, list(tasks.values()), "checks")
     for name, task in tasks.items():
-        log = (task.folder / "log").read_text()
-        for problem in judged_otherwise(
-            study, yaml.safe_load(log[log.index("seed_everything:") :])
-        ):
+        with reading(task.folder / "log", "the configuration that `fit` printed", "study"):
+            log = (task.folder / "log").read_text()
+            config = yaml.safe_load(log[log.index("seed_everything:") :])
+        for problem in judged_otherwise(study, config):
             raise UserError(f"study: arm {name}: {problem}")
 
 

@@ -1,12 +1,15 @@
 """A study's specification, read from its YAML."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ..errors import UserError
+from ..files import wrong_name
+from ..outside import reading
+from ..outside.parser import told
 
 # Dotted settings of `python -m fgexpo fit`, in the order in which they are given.
 Settings = dict[str, Any]
@@ -110,13 +113,32 @@ def read_study(path: str) -> Study:
         raise UserError(f"study: file {path!r} does not exist")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Study, None)
-    try:
-        study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
-    except ArgumentError as error:
-        raise UserError(f"{path}: {error}") from error
-    for problem in problems(study):
+    with reading(path, "the YAML of a study", "study"):
+        try:
+            study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
+        except ArgumentError as error:
+            raise UserError(f"{path}: {told(str(error))}") from error
+    for problem in empty_keys(study) or problems(study):
         raise UserError(f"{path}: {problem}")
     return study
+
+
+def empty_keys(part: Any, name: str = "") -> list[str]:
+    """Keys that are null and may not be."""
+    found = []
+    for each in fields(part):
+        value, key = getattr(part, each.name), f"{name}{each.name}"
+        inside = (
+            {key: value, **{f"{key}.{k}": v for k, v in value.items()}}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+        for where, thing in inside.items():
+            if is_dataclass(thing):
+                found += empty_keys(thing, f"{where}.")
+        if value is None and "None" not in str(each.type):
+            found.append(f"{key} must not be null")
+    return found
 
 
 def problems(study: Study) -> list[str]:
@@ -124,6 +146,10 @@ def problems(study: Study) -> list[str]:
     found = []
     if study.rollouts < 1:
         found.append(f"rollouts must be at least 1, got {study.rollouts}")
+    for key, names in {"arms": study.arms, "points": study.points}.items():
+        found += [f"{key}: {wrong}" for wrong in map(wrong_name, names) if wrong]
+    if not study.folder or not study.folder.isprintable():
+        found.append(f"folder must be the name of a folder, got {study.folder!r}")
     for key in ("configs", "arms", "ks"):
         if not getattr(study, key):
             found.append(f"{key} must not be empty")

@@ -12,6 +12,7 @@ import yaml
 from ..errors import UserError
 from ..figures.events import curves, read_run
 from ..files import whole_file
+from ..outside import reading
 from .command_lines import Run
 from .spec import Study
 
@@ -68,22 +69,27 @@ def run_rows(study: Study, run: Run) -> Iterator[dict[str, Any]]:
     """Rows of one run: its scalars by step, then its validations question by question."""
     folder = run_folder_of(study, run)
     scalars = read_scalars(folder)
-    seconds = _running_sums(scalars["step_time"])
-    rollouts = scalars["num_rollouts"]
+    seconds = _running_sums(scalars.get("step_time", {}))
+    rollouts = scalars.get("num_rollouts", {})
     who = {"point": run.point, "arm": run.arm, "base": run.base, "seed": run.seed}
     for tag in SCALARS:
         for step, value in scalars.get(tag, {}).items():
+            if step not in rollouts or step not in seconds:
+                raise UserError(f"study: {folder} has logged no time or rollouts of step {step}")
             spent = {"rollouts": round(rollouts[step]), "seconds": seconds[step]}
             yield {**who, **spent, "tag": tag, "step": step, "value": value}
-    config = yaml.safe_load((folder / "config.yaml").read_text())
     for setting in (KL_COEF, *([study.tune.setting] if study.tune else [])):
-        value = setting_of(config, setting)
+        with reading(folder / "config.yaml", f"a saved configuration with {setting}", "study"):
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            value = float(setting_of(config, setting))
         yield {**who, "tag": setting, "step": 0, "rollouts": 0, "seconds": 0.0, "value": value}
     last_scores(study, run)
     for scores in read_scores(folder):
         step = scores["step"]
         spent = {"rollouts": scores["rollouts"], "updates": scores["updates"]}
         spent |= {"seconds": seconds.get(step, 0.0), "step": step, "n": scores["n"]}
+        if study.benchmark not in scores["correct"]:
+            raise UserError(f"study: {folder} has no scores of {study.benchmark!r} at step {step}")
         for question, correct in scores["correct"][study.benchmark].items():
             yield {**who, **spent, "tag": CORRECT, "question": question, "value": correct}
 
@@ -124,9 +130,33 @@ def last_scores(study: Study, run: Run) -> dict[str, Any]:
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """The scores of a run's validations, in order."""
-    paths = sorted((folder / "scores").glob("step=*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    """The scores of a run's validations, in order.
+
+    Raises:
+        UserError: for a file that is torn, or holds something else.
+    """
+    found = []
+    for path in sorted((folder / "scores").glob("step=*.json")):
+        with reading(path, "the scores of a validation", "study"):
+            found.append(scores_of(json.loads(path.read_text())))
+    return found
+
+
+def scores_of(content: Any) -> dict[str, Any]:
+    """Scores as ``ValidationScores`` writes them.
+
+    Raises:
+        KeyError, TypeError, ValueError: for anything else.
+    """
+    for key in ("step", "rollouts", "updates", "n"):
+        if type(content[key]) is not int or content[key] < 0:
+            raise ValueError(f"{key} is {content[key]!r}, not a count")
+    for benchmark, counts in content["correct"].items():
+        for question, correct in counts.items():
+            if type(correct) is not int or not 0 <= correct <= content["n"]:
+                where = f"correct.{benchmark}.{question}"
+                raise ValueError(f"{where} is {correct!r}, not a count up to {content['n']}")
+    return content
 
 
 def run_folder_of(study: Study, run: Run) -> Path:

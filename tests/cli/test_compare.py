@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fgexpo.cli import main
-from fgexpo.cli.compare import differences, read_results
+from fgexpo.cli.compare import differences
+from fgexpo.evaluation.read_results import read_results
 
 
 def results(model, scores, **identity):
@@ -61,7 +62,7 @@ def test_the_command_prints_and_draws(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is not JSON"),
+        ("{", "cannot be read as the JSON"),
         ("[]", r"is not a results\.json"),
         ('{"benchmarks": {}}', r"is not a results\.json"),
         (None, "does not exist"),

@@ -146,7 +146,7 @@ def test_batches_of_another_size_lose_nothing(model_folder, tmp_path):
     files = sorted((tmp_path / "report" / "completions" / "planted").iterdir())
     files[0].unlink()
     files[2].write_bytes(files[2].read_bytes()[:-7])
-    with pytest.warns(UserWarning, match=f"{files[2].name} cannot be read"):
+    with pytest.warns(UserWarning, match=f"{files[2].name}' cannot be read"):
         module, _ = evaluate(model_folder, tmp_path, batch=5)
     assert sorted(module.engine.asked) == ["1", "2", "5"]
     assert (tmp_path / "report" / "results.json").read_bytes() == first

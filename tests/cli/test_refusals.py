@@ -1,0 +1,79 @@
+"""Bad arguments, settings and configurations: one sentence that names them, and no work."""
+
+import os
+from pathlib import Path
+
+import pytest
+from refusals import BOMB, refused, write_bad
+
+ROOT = Path(__file__).parents[2]
+
+ARGUMENTS = [
+    ([], "subcommand"),
+    (["fitt"], "'fitt'"),
+    (["fit", "--bogus=1"], "--bogus=1", "--help"),
+    (["fit", "--config"], "config"),
+    (["compare"], "a, b"),
+    (["compare", "a", "b", "c"], "unrecognized arguments: c"),
+    (["export"], "ckpt_path"),
+    (["export", "--ckpt_path=nowhere.ckpt", "--out=x"], "nowhere.ckpt"),
+    (["study"], "study"),
+    (["study", "x.yaml", "--jobs=many"], "jobs: expected an int, got many"),
+    (["study", "x.yaml", "--jobs=0"], "--jobs must be at least 1"),
+    (["plan", "--gpus=many"], "--gpus", "many"),
+    (["plan", "--gpu-memory=0"], "--gpu-memory must be positive"),
+]
+
+
+@pytest.mark.parametrize("row", ARGUMENTS, ids=lambda row: " ".join(row[0]) or "none")
+def test_arguments_are_refused_without_a_page_of_usage(capsys, row):
+    arguments, *words = row
+    refused(arguments, capsys, *words)
+
+
+TINY = ["--config", str(ROOT / "configs/tiny.yaml"), "--prepare=null"]
+SETTINGS = [
+    (
+        "--trainer.gradient_clip_val=x",
+        "trainer.gradient_clip_val: expected an int or a float or null",
+        "'x'",
+    ),
+    ("--akl.rho=Tan", "akl.rho: ", "Tan"),
+    ("--akl.rhoo=Tanh", "akl: ", "rhoo"),
+    ("--model=Gone", "model: ", "Gone"),
+    ("--trainer.precision=17", "trainer.precision: ", "17"),
+    ("--data.train.split=train", "data.train.split: expected one of 'held_out'", "train"),
+    ("--model.rewards=[os.system]", "model.rewards: ", "os.system"),
+    ("--data.curriculum.std=0", "data.curriculum.std must be above 0"),
+    ("--trainer.logger=WandbLogger", "wandb", "pip install"),
+    ("--trainer.logger=[MLFlowLogger]", "mlflow", "pip install"),
+]
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row[0])
+def test_fit_names_the_setting(model_folder, tmp_path, capsys, row):
+    flag, *words = row
+    there = [f"--model.name={model_folder}", f"--trainer.logger.save_dir={tmp_path}"]
+    there = [] if "logger" in flag else there
+    refused(["fit", *TINY, *there, flag], capsys, *words)
+
+
+@pytest.mark.parametrize("kind", ["binary", "utf16", "deep", "list", "folder", "missing"])
+def test_fit_and_plan_refuse_a_bad_config(tmp_path, capsys, kind):
+    path = write_bad(tmp_path, kind, "x.yaml")
+    for command in ("fit", "plan"):
+        refused([command, "--config", path], capsys, "--config")
+
+
+def test_a_bomb_of_anchors_is_no_config(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text(BOMB)
+    refused(["fit", "--config", tmp_path / "x.yaml"], capsys, "more than 200,000 values")
+
+
+def test_a_vanished_folder_is_told(tmp_path, capsys, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    os.rmdir(gone)
+    for command in (["compare", "a.json", "b.json"], ["fit", *TINY], ["study", "x.yaml"]):
+        refused(command, capsys, "the current folder was deleted", status=1)
