@@ -117,7 +117,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "hidden_size_per_layer_input": 8,
             "num_kv_shared_layers": 0,
             "laurel_rank": 4,
-            "activation_sparsity_pattern": 0.0,
+            "activation_sparsity_pattern": [0.5, 0.0],
+            "vocab_size_per_layer_input": 32,
             "sliding_window": 8,
             "layer_types": ["sliding_attention", "full_attention"],
         },
@@ -255,7 +256,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "n_heads": 4,
             "n_layers": 2,
             "max_seq_len": 256,
-            "attn_config": {"kv_n_heads": 2, "rope_theta": 1000.0},
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 1000.0, "clip_qkv": 8.0},
             "ffn_config": {"ffn_hidden_size": 32, "moe_num_experts": 4, "moe_top_k": 2},
         },
     ),
@@ -351,7 +352,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo_hybrid": ("olmo_hybrid", _DELTA),
     "kimi_linear": (
         "kimi_linear",
-        {"num_experts": 4, "head_dim": 8} | EXPERTS | _LATENT | {"num_hidden_layers": 2},
+        {
+            "num_local_experts": 4,
+            "layer_types": ["linear_attention", "full_attention"],
+            "linear_head_dim": 8,
+            "linear_num_heads": 4,
+        }
+        | EXPERTS
+        | _LATENT
+        | {"q_lora_rank": None},
     ),
     "rwkv": ("rwkv", {"attention_hidden_size": 32, "context_length": 256}),
     "xlstm": (
@@ -375,7 +384,6 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "openai-gpt": ("openai-gpt", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
-    "xlnet": ("xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}),
     "ctrl": ("ctrl", {"n_embd": 32, "n_layer": 2, "n_head": 4, "dff": 64, "n_positions": 256}),
 }
 

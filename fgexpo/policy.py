@@ -114,10 +114,7 @@ class PolicyModule(LightningModule):
             return
         with on_cpu():
             policy: Any = self.open_policy()
-            check_head(policy)
-            trial = Trial(policy)
-            choose_rows(policy, trial)
-            self.engine.check_model(policy, trial)
+            check_policy(policy, self.engine)
             self.opened(policy)
             if self.lora is not None:
                 adapt(policy, self.lora, self.seed)
@@ -280,3 +277,19 @@ class PolicyModule(LightningModule):
         if self.trainer.state.fn == "fit":
             self.seed = checkpoint["fgexpo"]["seed"]
         self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
+
+
+def check_policy(policy: nn.Module, engine: RolloutEngine) -> None:
+    """Check that training and sampling compute what a model's own forward pass does.
+
+    Args:
+        policy: a causal LM on the CPU, as it was opened; how it reads rows is settled here.
+        engine: which will sample from it.
+
+    Raises:
+        UserError: naming the model's class and what is off.
+    """
+    check_head(policy)
+    trial = Trial(policy)
+    choose_rows(policy, trial)
+    engine.check_model(policy, trial)

@@ -6,7 +6,6 @@ on four short rows: what training and sampling compute is compared with a plain 
 row alone. The trial needs no random number and changes nothing in the model.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +27,9 @@ from .sequences import Sequences, join_solutions
 # more. Weights of 16 bits are for evaluation alone.
 RIGHT = {torch.float64: 1e-7, torch.float32: 1e-4, torch.float16: 0.1, torch.bfloat16: 0.5}
 LOGITS = 4.0
-# A larger model is tried with its first layers alone, at least one of each kind.
+# A larger model is tried with its first layers, at least one of each kind, and its first words.
 MANY_PARAMETERS = 2**26
+FEW_WORDS = 4096
 # Tokens of the two prompts, and of each one's two completions: short rows beside long ones, so
 # unequal that sharing the prompts pays.
 PROMPTS, COMPLETIONS = (4, 13), ((5, 3), (2, 6))
@@ -59,7 +59,7 @@ class Trial:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.sequences = probe_rows(text_config(model).vocab_size)
+        self.sequences = probe_rows(min(text_config(model).vocab_size, FEW_WORDS))
         self._key = (
             f"{type(model)} {next(model.parameters()).dtype} {model.config.to_json_string()}"
         )
@@ -81,7 +81,7 @@ class Trial:
 
     def _try(self, logprobs: Callable[[], Tensor]) -> str | None:
         training = self.model.training
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), shallow(self.model):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), small(self.model):
             try:
                 if self._plain is None:
                     self._plain = plain_logprobs(self.model.eval(), self.sequences)
@@ -177,27 +177,32 @@ def plain_logprobs(model: Any, sequences: Sequences) -> tuple[Tensor, float]:
 
 
 @contextmanager
-def shallow(model: Any) -> Iterator[None]:
-    """Leave a large model its first layers for a while, so that a pass costs next to nothing."""
-    decoder = model.get_decoder()
+def small(model: Any) -> Iterator[None]:
+    """Make a large model small for a while, so that a pass costs next to nothing.
+
+    Its other layers and the rest of its head's rows are put aside and come back as they were.
+    """
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
     stacks = {name: part for name, part in decoder.named_children() if _is_stack(part)}
     if len(stacks) != 1 or sum(p.numel() for p in model.parameters()) <= MANY_PARAMETERS:
         yield
         return
     ((name, layers),) = stacks.items()
-    config = text_config(model)
+    config, weight = text_config(model), head.weight
     kinds = getattr(config, "layer_types", None)
     depth = _depth(layers, kinds)
-    settings = copy.copy(vars(config))
+    settings = dict(vars(config))
     try:
         setattr(decoder, name, layers[:depth])
         config.num_hidden_layers = depth
         if kinds:
             config.layer_types = kinds[:depth]
+        head.weight = nn.Parameter(weight.detach()[:FEW_WORDS], requires_grad=False)
         yield
     finally:
         setattr(decoder, name, layers)
         vars(config).update(settings)
+        head.weight = weight
 
 
 def _is_stack(module: nn.Module) -> bool:

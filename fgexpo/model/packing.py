@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -233,6 +233,12 @@ def is_packed(model: Any) -> bool:
 def text_config(model: Any) -> Any:
     """The settings of a model's decoder, which a model of images and text keeps beside others."""
     return model.config.get_text_config()
+
+
+def decoder_layers(model: Any) -> nn.ModuleList | None:
+    """The layers that a model's decoder holds as ``layers``; None if it calls them otherwise."""
+    layers = getattr(model.get_decoder(), "layers", None)
+    return layers if isinstance(layers, nn.ModuleList) else None
 
 
 def _similar(lengths: tuple[int, ...], limit: float) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from ..errors import UserError
 from ..model.exactness import choose_rows
 from ..model.logprobs import LOGPROBS, compute_logprobs
+from ..model.packing import decoder_layers
 
 
 def shards(trainer: Trainer) -> bool:
@@ -60,8 +61,8 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
     Raises:
         UserError: for a model whose layers cannot be found.
     """
-    layers = getattr(model.get_decoder(), "layers", None)
-    if not isinstance(layers, nn.ModuleList):
+    layers = decoder_layers(model)
+    if layers is None:
         raise UserError(
             f"trainer.strategy: fsdp2 cannot shard a {type(model).__name__}, whose decoder does "
             "not hold its layers as `layers`; use ddp"

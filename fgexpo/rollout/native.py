@@ -15,7 +15,7 @@ from ..types import Completions
 from .draw_token import sample_tokens
 from .engine import RolloutEngine, RolloutRequest
 from .limits import NATIVE_LIMITS, matmul_dtype, trainer_dtype
-from .native_rows import Rows, forced_logprobs
+from .native_rows import Rows, forced_logprobs, has_state
 
 # Finished rows are removed once at most this share of all rows is alive, since removing them copies
 # the others' cache.
@@ -79,6 +79,8 @@ class Native(RolloutEngine):
         """See :class:`RolloutEngine`."""
         fault = trial.fault("decoded", partial(forced_logprobs, policy, trial.sequences))
         if fault is not None:
+            if has_state(policy):
+                fault = "is not enough for its recurrent layers (linear attention, Mamba)"
             raise UserError(
                 f"model.engine: Native cannot sample from a {type(policy).__name__}: decoding with "
                 f"a KV cache {fault}, against the model's own forward pass on each row; use VLLM"

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from ..model.sequences import Sequences
 from .native_cache import roomy_cache
@@ -64,6 +65,12 @@ def forward(policy: Any, tokens_Nl: Tensor, mask_NL: Tensor, cache: DynamicCache
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
+
+
+def has_state(policy: Any) -> bool:
+    """Whether some layers keep a state that is no list of keys and values."""
+    layers = roomy_cache(policy.config).layers
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
 
 
 def forced_logprobs(policy: Any, sequences: Sequences) -> Tensor:
