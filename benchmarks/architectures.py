@@ -39,8 +39,8 @@ HEAD = f"""# Architectures
 `python benchmarks/architectures.py --out docs/architectures.md` makes this table with random models
 of about 50,000 parameters: float32, noise on biases and norms, prompts of {LENGTHS} tokens, up to
 {NEW} new ones. *Training* and *sampling* are the largest differences of a token's log-prob, in
-nats, from the model's own forward pass on that row alone: training in a batch of short and long rows,
-sampling by the native engine's KV cache.
+nats, from the model's own forward pass on that row alone: training in a batch of short and long
+rows, sampling by the native engine's KV cache.
 
 No list of names decides. When a model is opened, four short rows are tried
 ([exactness.py](../fgexpo/model/exactness.py)): where packed rows are off, rows are padded; where

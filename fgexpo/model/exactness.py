@@ -170,7 +170,7 @@ def plain_logprobs(model: Any, sequences: Sequences) -> tuple[Tensor, float]:
         stop, count = int(sequences.lengths_N[n]), int(sequences.completion_lengths_N[n])
         row_L = row_L[:stop]
         logits_LV = model(input_ids=row_L[None], use_cache=False).logits[0].to(dtype)
-        largest = max(largest, float(logits_LV.abs().max()))
+        largest = float(logits_LV.abs().max().clamp_min(largest))  # not max(), which loses a NaN
         logp_LV = logits_LV[stop - count - 1 : -1].log_softmax(-1)
         logp_NT[n, :count] = logp_LV.gather(1, row_L[stop - count :, None])[:, 0]
     return logp_NT, largest

@@ -18,6 +18,7 @@ from transformers import (
     GenerationConfig,
     PreTrainedConfig,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import UserError
 from ..outside import ADVICE, first_line, reading
@@ -99,6 +100,10 @@ def load_model(name: str, dtype: str = "float32") -> nn.Module:
         raise UserError(f"model.dtype must name a floating torch dtype, got {dtype!r}")
     name = resolve_name(name)
     config = load_config(name)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"model.name: {name!r} holds a {config.model_type!r}, which is no causal language model"
+        )
     if (Path(name) / "generation_config.json").is_file():
         _open(GenerationConfig, name)  # transformers takes its own for one that it cannot read
     logger = logging.getLogger("transformers.modeling_utils")

@@ -18,6 +18,7 @@ from fgexpo.errors import UserError
 from fgexpo.model.exactness import plain_logprobs, probe_rows
 from fgexpo.model.loading import load_model
 from fgexpo.model.lora import LoRA
+from fgexpo.rewards.reward import Reward
 
 # What the sentence that refuses an architecture must say; all others are right.
 REFUSED = {
@@ -105,11 +106,18 @@ def test_a_rarer_architecture_is_right_or_refused(name, tmp_path):
     check(name, tmp_path)
 
 
+class Letters(Reward):
+    """Differs within every group, whatever a model writes."""
+
+    def score(self, rollouts):
+        return [sum(map(ord, rollout.text)) % 7 + rollout.length / 100 for rollout in rollouts]
+
+
 def train_and_export(name, tmp_path, lora=None):
     """Train, export, open again: the same numbers, and other ones than before."""
     write_tiny(name, tmp_path / "start")
     out = ExportPolicy(str(tmp_path / "end"))
-    options = {"dtype": "float32", "lora": lora, "kl_coef": 0.1}
+    options = {"dtype": "float32", "lora": lora, "kl_coef": 0.1, "rewards": [Letters()]}
     module, _, _ = fit(str(tmp_path / "start"), tmp_path, 2, [out], **options)
     with torch.no_grad():
         start, end, trained = (
@@ -121,7 +129,7 @@ def train_and_export(name, tmp_path, lora=None):
             )
         )
     rounded(end, trained, 1e-5)
-    assert float((end - start).abs().max()) > 1e-3, "it has learned"
+    assert float((end - start).abs().max()) > 1e-4, "it has learned"
 
 
 SOME = ("gemma3", "gpt2", "falcon, alibi", "gpt_oss", "deepseek_v3")
