@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from .curriculum.data import curriculum_data
 from .errors import UserError
 from .model.lora import LoRA
+from .model.positions import PositionLimit
 from .parallel.fsdp2 import FSDP2
 from .rewards import Reward, Verifier
 from .rollout import RolloutEngine, Sampling
@@ -17,7 +18,7 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed")
 
 
 def check_length(
-    max_positions: int | None, max_prompt_tokens: int, sampling: Sampling, setting: str
+    limit: PositionLimit, max_prompt_tokens: int, sampling: Sampling, setting: str
 ) -> None:
     """Check that the longest prompt and completion fit the model.
 
@@ -25,11 +26,10 @@ def check_length(
         UserError: naming both settings and the limit.
     """
     total = max_prompt_tokens + sampling.max_new_tokens
-    if max_positions is not None and total > max_positions:
+    if limit.tokens is not None and total > limit.tokens:
         raise UserError(
             f"model.max_prompt_tokens = {max_prompt_tokens} and model.{setting}.max_new_tokens = "
-            f"{sampling.max_new_tokens} make {total} tokens, but the model's limit is "
-            f"{max_positions}"
+            f"{sampling.max_new_tokens} make {total} tokens, but {limit.reason} {limit.tokens}"
         )
 
 

@@ -14,10 +14,13 @@ from .checks import check_answer_form, check_length
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
 from .heartbeat import phase
+from .model.exactness import Trial, choose_rows
 from .model.hf_folder import ModelArchive
 from .model.lm_head import check_head
 from .model.loading import load_config, load_model, load_tokenizer, on_cpu
+from .model.logprobs import freeze_unused
 from .model.lora import LoRA, adapt, check_same_adapters
+from .model.positions import PositionLimit, position_limit
 from .model.precision import precise
 from .parallel.collectives import any_process, check_same_step
 from .parallel.sharding import is_sharded, to_strategy, whole
@@ -93,9 +96,9 @@ class PolicyModule(LightningModule):
         """The tokenizer of ``name``."""
         return load_tokenizer(self.name)
 
-    def max_positions(self) -> int | None:
-        """The model's longest sequence, if its configuration states one."""
-        return getattr(load_config(self.name), "max_position_embeddings", None)
+    def max_positions(self) -> PositionLimit:
+        """The model's longest sequence."""
+        return position_limit(load_config(self.name))
 
     def longest(self) -> int:
         """The most tokens of a prompt with its completion."""
@@ -111,10 +114,11 @@ class PolicyModule(LightningModule):
             return
         with on_cpu():
             policy: Any = self.open_policy()
-            check_head(policy)
+            check_policy(policy, self.engine)
             self.opened(policy)
             if self.lora is not None:
                 adapt(policy, self.lora, self.seed)
+            freeze_unused(policy)
         if self.activation_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
         self.policy = to_strategy(policy, self.trainer).train()
@@ -273,3 +277,19 @@ class PolicyModule(LightningModule):
         if self.trainer.state.fn == "fit":
             self.seed = checkpoint["fgexpo"]["seed"]
         self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
+
+
+def check_policy(policy: nn.Module, engine: RolloutEngine) -> None:
+    """Check that training and sampling compute what a model's own forward pass does.
+
+    Args:
+        policy: a causal LM on the CPU, as it was opened; how it reads rows is settled here.
+        engine: which will sample from it.
+
+    Raises:
+        UserError: naming the model's class and what is off.
+    """
+    check_head(policy)
+    trial = Trial(policy)
+    choose_rows(policy, trial)
+    engine.check_model(policy, trial)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .errors import UserError
 from .model.logprobs import completion_logprobs
+from .model.positions import PositionLimit
 from .model.sequences import Sequences
 from .policy import PolicyModule
 from .tasks.tiny_model import TinyQwen2
@@ -44,9 +45,10 @@ class SupervisedModule(PolicyModule):
         """The folder's tokenizer, or the shape's own."""
         return self.from_scratch.tokenizer() if self.from_scratch else super().open_tokenizer()
 
-    def max_positions(self) -> int | None:
+    def max_positions(self) -> PositionLimit:
         """The folder's limit, or the shape's own."""
-        return self.from_scratch.max_positions if self.from_scratch else super().max_positions()
+        shape = self.from_scratch
+        return PositionLimit(shape.max_positions) if shape else super().max_positions()
 
     def open_policy(self) -> nn.Module:
         """The folder's weights, or random ones that depend on the seed alone."""

@@ -11,6 +11,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+GENERATION = "generation_config.json"
+
 
 class ModelArchive:
     """Keeps the small files of a Hugging Face folder as text; reads them once."""
@@ -24,7 +26,11 @@ class ModelArchive:
             with tempfile.TemporaryDirectory() as folder:
                 policy.config.save_pretrained(folder)
                 if policy.generation_config is not None:
-                    policy.generation_config.save_pretrained(folder)
+                    # Not save_pretrained, which refuses what many models come with, such as a
+                    # temperature without do_sample.
+                    policy.generation_config.to_json_file(
+                        Path(folder, GENERATION), keys_to_pop=["compile_config"]
+                    )
                 tokenizer.save_pretrained(folder)
                 self._files = {
                     str(path.relative_to(folder)): path.read_text()
@@ -53,6 +59,8 @@ def write_model(files: dict[str, str], weights: Mapping[str, Tensor], folder: Pa
     folder.mkdir(parents=True, exist_ok=True)
     write_files(files, folder)
     model.save_pretrained(folder)
+    if GENERATION in files:  # the model has written one of its own
+        write_files({GENERATION: files[GENERATION]}, folder)
     readable = (folder / "config.json").stat().st_mode
     for path in folder.glob("*.safetensors"):
         path.chmod(readable)  # safetensors makes it readable by its owner only

@@ -17,7 +17,14 @@ from .precision import precise
 # Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to stay busy.
 LOGITS_PER_CHUNK = {"cpu": 2**24, "cuda": 2**27}
 # Settings by which some architectures change the logits after the head; not supported here.
-_LOGIT_CHANGES = {"final_logit_softcapping": None, "logit_scale": 1.0, "logits_scaling": 1.0}
+_LOGIT_CHANGES = (
+    "final_logit_softcapping",
+    "lm_head_multiplier",
+    "logit_scale",
+    "logits_scaling",
+    "logits_soft_cap",
+    "output_logit_soft_cap",
+)
 
 
 def head_logprobs(
@@ -53,9 +60,10 @@ def check_head(model: Any) -> None:
     Raises:
         UserError: for a bias, or for a configuration that scales or caps logits.
     """
-    for setting, harmless in _LOGIT_CHANGES.items():
-        value = getattr(model.config, setting, None)
-        if value is not None and value != harmless:
+    config = model.config.get_text_config()
+    for setting in _LOGIT_CHANGES:
+        value = getattr(config, setting, None)
+        if value is not None and (value != 1 or "cap" in setting):
             raise UserError(
                 f"model.name: the model's {setting} = {value} changes its logits, which is not "
                 "supported"

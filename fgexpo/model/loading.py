@@ -1,18 +1,38 @@
 """Open a Hugging Face folder or hub id, with errors that name the setting."""
 
+import logging
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ..errors import UserError
+from ..outside import ADVICE, first_line, reading
 
 _LOCAL = re.compile(r"(\.|/|~|checkpoints/|runs/)")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_RANDOM = re.compile(r"dropout|_pdrop$|layerdrop|jitter")
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "tekken.json")
+_KINDS: dict[Any, str] = {
+    AutoConfig: "a model's config.json",
+    AutoModelForCausalLM: "a model's weights",
+    AutoTokenizer: "a tokenizer",
+    GenerationConfig: "a generation_config.json",
+}
 
 
 def resolve_name(name: str) -> str:
@@ -22,6 +42,11 @@ def resolve_name(name: str) -> str:
         UserError: when it is neither.
     """
     folder = Path(name).expanduser()
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            f"model.name: folder {name!r} holds LoRA adapters (adapter_config.json); merge them "
+            "into their model and name the folder of the result"
+        )
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"model.name: folder {name!r} has no config.json")
@@ -37,11 +62,20 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         UserError: when there is none under that name.
     """
-    return _open(AutoTokenizer, resolve_name(name))
+    name = resolve_name(name)
+    tokenizer = _open(AutoTokenizer, name, trust_remote_code=False)
+    files = {*tokenizer.vocab_files_names.values(), *_VOCABULARIES}
+    folder = Path(name)
+    # Without any, transformers makes a tokenizer that knows no word.
+    if folder.is_dir() and not any((folder / file).is_file() for file in files):
+        raise UserError(
+            f"model.name: folder {name!r} has no tokenizer, expected one of {sorted(files)}"
+        )
+    return tokenizer
 
 
 def load_config(name: str) -> Any:
-    """Open the model's configuration, and set its dropout to 0.
+    """Open the model's configuration, and set to 0 whatever would make its numbers random.
 
     Old and new log-probs must differ only by the update, and trainer and engine only by
     rounding.
@@ -49,10 +83,8 @@ def load_config(name: str) -> Any:
     Raises:
         UserError: when there is none under that name.
     """
-    config = _open(AutoConfig, resolve_name(name))
-    for key, value in vars(config).items():
-        if isinstance(value, float) and ("dropout" in key or key.endswith("_pdrop")):
-            setattr(config, key, 0.0)
+    config = _open(AutoConfig, resolve_name(name), trust_remote_code=False)
+    _make_certain(config)
     return config
 
 
@@ -60,13 +92,68 @@ def load_model(name: str, dtype: str = "float32") -> nn.Module:
     """Open the weights in ``dtype``, in eval mode, without dropout or any code from the folder.
 
     Raises:
-        UserError: when there is no model under that name, or the dtype is unknown.
+        UserError: when there is no model under that name, it does not have exactly the weights that
+            its configuration asks for, or the dtype is unknown.
     """
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise UserError(f"model.dtype must name a floating torch dtype, got {dtype!r}")
     name = resolve_name(name)
-    return _open(AutoModelForCausalLM, name, config=load_config(name), dtype=kind)
+    config = load_config(name)
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UserError(
+            f"model.name: {name!r} holds a {config.model_type!r}, which is no causal language model"
+        )
+    if (Path(name) / "generation_config.json").is_file():
+        _open(GenerationConfig, name)  # transformers takes its own for one that it cannot read
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(_is_no_report)
+    try:
+        model, found = _open(
+            AutoModelForCausalLM,
+            name,
+            trust_remote_code=False,
+            config=config,
+            dtype=kind,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that the sizes are told, not only that they differ
+        )
+    finally:
+        logger.removeFilter(_is_no_report)
+    check_weights(name, found)
+    return model
+
+
+def check_weights(name: str, found: Mapping[str, Any]) -> None:
+    """Check that a folder held the model's weights, all of them and no others.
+
+    Args:
+        name: of the folder.
+        found: what transformers reports; a weight that is tied to another is not missing.
+
+    Raises:
+        UserError: with the first few weights that are missing, have another shape or belong to no
+            part of the model.
+    """
+    shapes = [
+        f"{weight} is {list(saved)} for {list(wanted)}"
+        for weight, saved, wanted in found["mismatched_keys"]
+    ]
+    faults = [
+        f"{len(weights)} {what} ({_first_few(sorted(weights))})"
+        for what, weights in (
+            ("missing", found["missing_keys"]),
+            ("of another shape", shapes),
+            ("not of this model", found["unexpected_keys"]),
+            ("not readable", found["error_msgs"]),
+        )
+        if weights
+    ]
+    if faults:
+        raise UserError(
+            f"model.name: the weights in {name!r} are not those that its config.json asks for: "
+            f"{', '.join(faults)}"
+        )
 
 
 def on_cpu() -> AbstractContextManager[Any]:
@@ -78,11 +165,42 @@ def on_cpu() -> AbstractContextManager[Any]:
     return torch.device("cpu")
 
 
+def _make_certain(config: Any) -> None:
+    """Set dropout and noise to 0, in the parts of a composite configuration too."""
+    for key, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):
+            _make_certain(value)
+        elif isinstance(value, float) and _RANDOM.search(key):
+            setattr(config, key, 0.0)
+
+
+def _first_few(names: list[str], count: int = 3) -> str:
+    return ", ".join([*names[:count], *(["..."] if len(names) > count else [])])
+
+
+def _is_no_report(record: logging.LogRecord) -> bool:
+    # Transformers prints a table of what our error says in one sentence.
+    return "LOAD REPORT" not in record.getMessage()
+
+
 def _open(auto_class: Any, name: str, **options: Any) -> Any:
-    try:
-        return auto_class.from_pretrained(name, trust_remote_code=False, **options)
-    except OSError as error:
-        raise UserError(
-            f"model.name: {name!r} is not a local folder, and could not be loaded from the Hugging "
-            f"Face Hub ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
+    with reading(name, _KINDS[auto_class], "model.name"):
+        try:
+            return auto_class.from_pretrained(name, **options)
+        except StrictDataclassError as error:  # the value that it refuses is on its last line
+            raise UserError(
+                f"model.name: {name!r} cannot be read as {_KINDS[auto_class]} "
+                f"({' '.join(str(error).split())})"
+            ) from error
+        except UnpicklingError as error:
+            raise UserError(
+                f"model.name: the weights in {name!r} are a pickle that holds more than tensors, "
+                "which could run code, so it is not opened; save them as safetensors"
+            ) from error
+        except OSError as error:
+            if error.errno in ADVICE or Path(name).is_dir():
+                raise
+            raise UserError(
+                f"model.name: {name!r} is not a local folder, and could not be loaded from the "
+                f"Hugging Face Hub ({first_line(error)})"
+            ) from error

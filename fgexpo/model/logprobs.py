@@ -59,6 +59,19 @@ def compute_logprobs(
     return place(logp_M), None if entropy_M is None else place(entropy_M)
 
 
+def freeze_unused(model: Any) -> None:
+    """Freeze what no log-prob depends on, such as a vision tower: DDP would wait for its gradient.
+
+    Args:
+        model: a Hugging Face causal LM, with adapters or without.
+    """
+    parts = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
+    used = {id(weight) for part in parts for weight in part.parameters()}
+    for weight in model.parameters():
+        if id(weight) not in used:
+            weight.requires_grad_(False)
+
+
 def _packed(decoder: Any, sequences: Sequences, row_M: Tensor, position_M: Tensor) -> Tensor:
     packed = arrange(sequences)
     return packed_hidden(decoder, packed)[packed.places(row_M, position_M)]

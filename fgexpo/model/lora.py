@@ -76,8 +76,11 @@ def adapt(model: nn.Module, lora: LoRA, seed: int) -> None:
             raise UserError(f"model.lora.targets = {lora.targets}: {error}") from error
     head: Any = model.get_output_embeddings()  # pyright: ignore[reportCallIssue]
     for name, layer in model.named_modules():
-        adapted = hasattr(layer, "get_delta_weight")
-        if adapted and (layer is head or not isinstance(layer.base_layer, nn.Linear)):
+        if not hasattr(layer, "get_delta_weight"):
+            continue
+        # A router may be a linear layer with a forward pass of its own.
+        plain = getattr(type(layer.base_layer), "forward", None) is nn.Linear.forward
+        if layer is head or not plain:
             raise UserError(
                 f"model.lora.targets = {lora.targets}: {name} cannot be adapted; name linear "
                 "layers other than the LM head"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -217,16 +217,28 @@ def enable_packing(model: Any) -> bool:
     Returns:
         Whether it can now. Padded rows, as in generation, work as before.
     """
-    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    window = getattr(model.config, "sliding_window", None)
-    if model.config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not window:
+    config = text_config(model)
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if config._attn_implementation == "sdpa" and kinds == {"full_attention"} and not window:
         model.set_attn_implementation(ATTENTION)
     return is_packed(model)
 
 
 def is_packed(model: Any) -> bool:
     """Whether a model reads padding-free rows."""
-    return model.config._attn_implementation == ATTENTION
+    return text_config(model)._attn_implementation == ATTENTION
+
+
+def text_config(model: Any) -> Any:
+    """The settings of a model's decoder, which a model of images and text keeps beside others."""
+    return model.config.get_text_config()
+
+
+def decoder_layers(model: Any) -> nn.ModuleList | None:
+    """The layers that a model's decoder holds as ``layers``; None if it calls them otherwise."""
+    layers = getattr(model.get_decoder(), "layers", None)
+    return layers if isinstance(layers, nn.ModuleList) else None
 
 
 def _similar(lengths: tuple[int, ...], limit: float) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -19,8 +19,10 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
+from ..errors import UserError
+from ..model.exactness import choose_rows
 from ..model.logprobs import LOGPROBS, compute_logprobs
-from ..model.packing import enable_packing
+from ..model.packing import decoder_layers
 
 
 def shards(trainer: Trainer) -> bool:
@@ -35,8 +37,11 @@ def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
         model: from Hugging Face, with the same weights on every process.
         trainer: its strategy decides whether the model is sharded.
         offload: see :func:`shard`.
+
+    Raises:
+        UserError: when the model's rows cannot be batched exactly, or it cannot be sharded.
     """
-    enable_packing(model)
+    choose_rows(model)
     if shards(trainer):
         shard(model, trainer, offload)
     return model
@@ -52,7 +57,16 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
         model: from Hugging Face, with the same weights on every process.
         trainer: its strategy has a device mesh.
         offload: keep the slices in the host's memory while they are not used.
+
+    Raises:
+        UserError: for a model whose layers cannot be found.
     """
+    layers = decoder_layers(model)
+    if layers is None:
+        raise UserError(
+            f"trainer.strategy: fsdp2 cannot shard a {type(model).__name__}, whose decoder does "
+            "not hold its layers as `layers`; use ddp"
+        )
     half = str(trainer.precision).startswith("bf16")
     policy = (
         MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -67,7 +81,7 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
         ),
         "reshard_after_forward": True,
     }
-    for layer in model.get_decoder().layers:
+    for layer in layers:
         fully_shard(layer, **options)
     fully_shard(model, **options)
     # Called through the root, so that embedding, last norm and LM head are gathered too.

@@ -33,8 +33,9 @@ def full_weights(policy: nn.Module) -> Iterator[tuple[str, Tensor]]:
         name = name.removeprefix(_WRAPPER).replace(_BASE, "")
         seen.add(name)
         yield name, whole
-    if HEAD not in seen:
-        head: Any = policy.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    head: Any = policy.get_output_embeddings()  # pyright: ignore[reportCallIssue]
+    names = {f"{name}.weight" for name, module in policy.named_modules() if module is head}
+    if not seen & (names | {HEAD}):
         yield HEAD, full_tensor(head.weight)
 
 

@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..rollout import Sampling
 from ..rollout.draw_token import sample_tokens
-from ..rollout.native import _forward
 from ..rollout.native_cache import last_growth, roomy_cache
+from ..rollout.native_rows import forward
 from .adapters import fake_model
 from .count_bytes import Bytes, StorageCounter, at_depth
 from .job import Call, Job
@@ -105,7 +105,7 @@ def _decode(model: Any, wave: Wave, layers: list[Heads], counter: StorageCounter
     def step(length: int) -> None:
         mask_NL = torch.ones(wave.rows, length, dtype=torch.int64)
         token_N1 = torch.zeros(wave.rows, 1, dtype=torch.int64)
-        logits_NV = _forward(model, token_N1, mask_NL, cache)
+        logits_NV = forward(model, token_N1, mask_NL, cache)
         uniform_N = torch.zeros(wave.rows, dtype=torch.float64)
         sample_tokens(logits_NV, uniform_N, Sampling(top_p=0.5 if wave.filtered else 1.0))
 
@@ -129,7 +129,7 @@ def _prefill(model: Any, wave: Wave) -> list[Heads]:
     """Read the prompts; heads, channels and dtypes of keys and values in each layer's cache."""
     cache: Any = roomy_cache(model.config)
     mask_QL = torch.ones(wave.prompts, wave.prompt, dtype=torch.int64)
-    _forward(model, torch.zeros_like(mask_QL), mask_QL, cache)
+    forward(model, torch.zeros_like(mask_QL), mask_QL, cache)
     cache.batch_repeat_interleave(wave.group)
     kept = [(layer.keys, layer.values) for layer in cache.layers]
     return [(key.shape[1], key.shape[3], key.dtype, value.dtype) for key, value in kept]

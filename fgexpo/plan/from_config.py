@@ -31,7 +31,7 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
     processes = _processes(trainer, nodes, gpus, cpu)
     strategy, bucket_view = _strategy(trainer.get("strategy"), processes)
     job = Job(
-        config=shape,
+        config=shape.get_text_config(),  # what else a model of images has is not trained
         processes=processes,
         nodes=nodes,
         cpu=cpu,

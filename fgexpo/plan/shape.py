@@ -11,6 +11,9 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from ..errors import UserError
+from ..model.packing import decoder_layers
+
 Size = tuple[int, ...]
 
 
@@ -64,7 +67,11 @@ def shard(sizes: tuple[Size, ...], processes: int) -> tuple[Size, ...]:
 
 
 def shape_of(config: Any) -> Shape:
-    """The shape of a model with this configuration."""
+    """The shape of a model with this configuration.
+
+    Raises:
+        UserError: for a model whose layers cannot be found.
+    """
     return _shape(to_text(config))
 
 
@@ -87,7 +94,12 @@ def from_text(text: str, layers: int | None = None) -> Any:
 def _shape(text: str) -> Shape:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(from_text(text))
-    layers = model.get_decoder().layers
+    layers = decoder_layers(model)
+    if layers is None:
+        raise UserError(
+            f"model.name: a {type(model).__name__} cannot be planned for: its decoder does not "
+            "hold its layers as `layers`"
+        )
     inside = {id(parameter) for parameter in layers.parameters()}
     head = model.get_output_embeddings().weight
     return Shape(

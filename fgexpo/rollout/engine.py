@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..model.exactness import Trial
 from ..types import Completions
 
 
@@ -94,6 +95,17 @@ class RolloutEngine(ABC):
 
         Raises:
             UserError: naming the setting that prevents it.
+        """
+
+    def check_model(self, policy: nn.Module, trial: Trial) -> None:  # noqa: B027
+        """Check that the engine can sample from a model, before it is trained or sharded.
+
+        Args:
+            policy: on the CPU, as it was opened.
+            trial: of this model.
+
+        Raises:
+            UserError: naming the model's class.
         """
 
     def rest(self) -> None:  # noqa: B027

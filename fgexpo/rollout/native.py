@@ -1,18 +1,21 @@
 """Rollouts by the policy itself, through transformers and a KV cache: no copy of the weights."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from ..errors import UserError
 from ..heartbeat import beat
+from ..model.exactness import Trial
 from ..model.precision import precise
 from ..questions import FinishReason
 from ..seeding import uniforms
 from ..types import Completions
 from .draw_token import sample_tokens
 from .engine import RolloutEngine, RolloutRequest
-from .native_cache import roomy_cache
+from .limits import NATIVE_LIMITS, matmul_dtype, trainer_dtype
+from .native_rows import Rows, forced_logprobs, has_state
 
 # Finished rows are removed once at most this share of all rows is alive, since removing them copies
 # the others' cache.
@@ -24,17 +27,26 @@ class Native(RolloutEngine):
 
     Args:
         max_rows: rollouts decoded at once; more prompts wait for the next wave.
+        max_logp_difference: the run stops when the log-probs of its samples differ by more than
+            this, on average, from the trainer's; null for what the dtype rounds.
     """
 
     memory_settings = ("model.engine.max_rows",)
 
-    def __init__(self, max_rows: int = 1024) -> None:
+    def __init__(self, max_rows: int = 1024, max_logp_difference: float | None = None) -> None:
         if max_rows < 1:
             raise UserError(f"model.engine.max_rows must be at least 1, got {max_rows}")
+        if max_logp_difference is not None and not max_logp_difference > 0:
+            raise UserError(
+                f"model.engine.max_logp_difference must be above 0, got {max_logp_difference}"
+            )
         self.max_rows = max_rows
+        self.max_logp_difference = max_logp_difference
+        self._dtype: str | None = None  # of the last samples
 
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
+        self._dtype = matmul_dtype(trainer_dtype(policy, request.device), request.device)
         count, group = len(request.prompts), request.group_size
         limit = request.sampling.max_new_tokens
         shape = (count * group, limit)
@@ -57,6 +69,23 @@ class Native(RolloutEngine):
         finish: list[FinishReason] = ["stop" if stop else "length" for stop in stopped_N.tolist()]
         return Completions(tokens_NT[:, :width], lengths_N, finish, logp_NT[:, :width])
 
+    def logp_limit(self) -> float | None:
+        """See :class:`RolloutEngine`."""
+        if self.max_logp_difference is not None:
+            return self.max_logp_difference
+        return None if self._dtype is None else NATIVE_LIMITS[self._dtype]
+
+    def check_model(self, policy: nn.Module, trial: Trial) -> None:
+        """See :class:`RolloutEngine`."""
+        fault = trial.fault("decoded", partial(forced_logprobs, policy, trial.sequences))
+        if fault is not None:
+            if has_state(policy):
+                fault = "is not enough for its recurrent layers (linear attention, Mamba)"
+            raise UserError(
+                f"model.engine: Native cannot sample from a {type(policy).__name__}: decoding with "
+                f"a KV cache {fault}, against the model's own forward pass on each row; use VLLM"
+            )
+
 
 def _decode(
     policy: nn.Module,
@@ -71,16 +100,13 @@ def _decode(
     uniform_NT = torch.from_numpy(uniforms(seeds, sampling.max_new_tokens)).to(device)
     stop_ids = torch.tensor(request.stop_ids, device=device)
 
-    logits_NV, cache, mask_NL = _prefill(policy, request.prompts[questions], device)
-    group = request.group_size
-    cache.batch_repeat_interleave(group)
-    logits_NV = logits_NV.repeat_interleave(group, 0)
-    mask_NL = mask_NL.repeat_interleave(group, 0)
+    rows = Rows(policy, request.prompts[questions], device)
+    rows.repeat(request.group_size)
     row_N = torch.arange(len(seeds), device=device)  # which output row each row writes to
     live_N = torch.ones_like(row_N, dtype=torch.bool)
     for t in range(sampling.max_new_tokens):
         beat()
-        token_N, token_logp_N = sample_tokens(logits_NV, uniform_NT[row_N, t], sampling)
+        token_N, token_logp_N = sample_tokens(rows.logits_NV, uniform_NT[row_N, t], sampling)
         tokens_NT[row_N, t] = token_N.where(live_N, 0)
         logp_NT[row_N, t] = token_logp_N.where(live_N, 0.0)
         done_N = torch.isin(token_N, stop_ids) & live_N
@@ -91,37 +117,7 @@ def _decode(
         if not live or t + 1 == sampling.max_new_tokens:
             break
         if live <= KEPT_ROWS * len(row_N):
-            rows = live_N.nonzero().squeeze(-1)
-            row_N, token_N, mask_NL, live_N = (
-                row_N[rows],
-                token_N[rows],
-                mask_NL[rows],
-                live_N[rows],
-            )
-            cache.batch_select_indices(rows)
-        mask_NL = torch.cat([mask_NL, mask_NL.new_ones(len(row_N), 1)], 1)
-        logits_NV = _forward(policy, token_N[:, None], mask_NL, cache)
-
-
-def _prefill(
-    policy: nn.Module, prompts: list[list[int]], device: torch.device
-) -> tuple[Tensor, DynamicCache, Tensor]:
-    longest = max(len(prompt) for prompt in prompts)
-    # Left padding: every row's next token is then at the same index of the cache.
-    padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    mask_QL = torch.tensor(mask, device=device)
-    cache = roomy_cache(policy.config)
-    return _forward(policy, torch.tensor(padded, device=device), mask_QL, cache), cache, mask_QL
-
-
-def _forward(policy: nn.Module, tokens_Nl: Tensor, mask_NL: Tensor, cache: DynamicCache) -> Tensor:
-    position_NL = (mask_NL.cumsum(1) - 1).clamp_min(0)
-    return policy(
-        input_ids=tokens_Nl,
-        attention_mask=mask_NL,
-        position_ids=position_NL[:, -tokens_Nl.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
+            kept = live_N.nonzero().squeeze(-1)
+            row_N, token_N, live_N = row_N[kept], token_N[kept], live_N[kept]
+            rows.keep(kept)
+        rows.add(token_N)

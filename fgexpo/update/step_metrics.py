@@ -103,9 +103,14 @@ def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:
 def mismatch_columns(
     trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor
 ) -> dict[str, Tensor]:
-    """How far the engine's log-probs of its own samples are from the trainer's, [N] each."""
+    """How far the engine's log-probs of its own samples are from the trainer's, [N] each.
+
+    Tokens whose log-prob is not finite in training are left out of the distance: no engine is to
+    blame for them, and their update is not made.
+    """
     difference_NT = trainer_logp_NT - engine_logp_NT
-    distance_NT = torch.where(mask_NT, difference_NT.abs(), 0.0)
+    counted_NT = mask_NT & trainer_logp_NT.isfinite()
+    distance_NT = torch.where(counted_NT, difference_NT.abs(), 0.0)
     ratio_NT = difference_NT.exp()
     infinity = float("inf")
     return {

@@ -121,7 +121,7 @@ def test_training_makes_the_same_updates_with_and_without(model_folder, tmp_path
     assert is_packed(module.policy) and is_packed(module.reference.model)
     files = module.archive.files(module.policy, module.prompts.tokenizer)
     assert packing.ATTENTION not in str(files), "an exported model knows nothing of it"
-    monkeypatch.setattr("fgexpo.parallel.sharding.enable_packing", lambda model: False)
+    monkeypatch.setattr("fgexpo.model.exactness.enable_packing", lambda model: False)
     padded, module = final()
     assert not is_packed(module.policy)
     same(packed, padded)

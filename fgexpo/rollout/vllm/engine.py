@@ -25,6 +25,7 @@ from ...parallel.whole_weights import full_weights
 from ...seeding import hash_seed
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
+from ..limits import LIMITS, trainer_dtype
 from .cache_size import cpu_cache_bytes, token_bytes
 from .formats import cpu_arguments, sampling_arguments, to_completions
 from .tensor_parallel import EngineGroup, own_rows
@@ -35,8 +36,6 @@ INSTALL = (
 )
 _REQUESTS = itertools.count()  # a name is never reused, even if its request failed
 RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
-# Largest mean |log-prob of the engine - log-prob of the trainer| that rounding alone can cause.
-LIMITS = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.05}
 
 
 class VLLM(RolloutEngine):
@@ -165,7 +164,8 @@ class VLLM(RolloutEngine):
         return llm
 
     def _on_cpu(self, config: Any, longest: int) -> dict[str, Any]:
-        a_token = token_bytes(config, getattr(torch, self._dtype), self.tensor_parallel)
+        dtype = getattr(torch, self._dtype)
+        a_token = token_bytes(config.get_text_config(), dtype, self.tensor_parallel)
         cache = cpu_cache_bytes(a_token, self.max_sequences, longest, self.memory)
         return cpu_arguments(longest, cache)
 
@@ -230,13 +230,6 @@ class VLLM(RolloutEngine):
             for sample, ids in zip(samples, tokens, strict=True)
         ]
         return to_completions(tokens, logps, [s.finish_reason for s in samples], request.device)
-
-
-def trainer_dtype(policy: nn.Module, device: torch.device) -> str:
-    """The dtype of the trainer's own log-probs: autocast's, or the weights'."""
-    if torch.is_autocast_enabled(device.type):
-        return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-    return str(next(policy.parameters()).dtype).removeprefix("torch.")
 
 
 def reset_seed(seed: int) -> None:

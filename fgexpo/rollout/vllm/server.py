@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...heartbeat import beat
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
-from .engine import LIMITS
+from ..limits import LIMITS
 from .formats import sampling_arguments, to_completions
 from .transfer import NCCLTransfer, WeightTransfer
 

@@ -1,0 +1,102 @@
+"""Rows that are decoded together: their KV cache, and which of its places are padding."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+from ..model.sequences import Sequences
+from .native_cache import roomy_cache
+
+
+class Rows:
+    """Prompts that have been read; each row then grows by one token at a time.
+
+    Args:
+        policy: the causal LM.
+        prompts: token ids of Q prompts.
+        device: of the policy.
+
+    Attributes:
+        logits_NV: of each row's next token, [N, V]; N is Q at first.
+    """
+
+    def __init__(self, policy: Any, prompts: list[list[int]], device: torch.device) -> None:
+        longest = max(len(prompt) for prompt in prompts)
+        # Left padding: every row's next token is then at the same index of the cache.
+        padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
+        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        self._policy = policy
+        self._mask_NL = torch.tensor(mask, device=device)
+        self._cache = roomy_cache(policy.config)
+        self.logits_NV = self._next(torch.tensor(padded, device=device))
+
+    def repeat(self, count: int) -> None:
+        """Put ``count`` copies of each row in its place."""
+        self._cache.batch_repeat_interleave(count)
+        self.logits_NV = self.logits_NV.repeat_interleave(count, 0)
+        self._mask_NL = self._mask_NL.repeat_interleave(count, 0)
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep some of the rows, before the next token is added."""
+        self._cache.batch_select_indices(rows)
+        self._mask_NL = self._mask_NL[rows]
+
+    def add(self, token_N: Tensor) -> None:
+        """Add a token to each row, int64 [N]."""
+        mask_NL = self._mask_NL
+        self._mask_NL = torch.cat([mask_NL, mask_NL.new_ones(len(mask_NL), 1)], 1)
+        self.logits_NV = self._next(token_N[:, None])
+
+    def _next(self, tokens_Nl: Tensor) -> Tensor:
+        return forward(self._policy, tokens_Nl, self._mask_NL, self._cache)
+
+
+def forward(policy: Any, tokens_Nl: Tensor, mask_NL: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits of the next token, [N, V], after adding tokens to the cache, L with these."""
+    position_NL = (mask_NL.cumsum(1) - 1).clamp_min(0)
+    return policy(
+        input_ids=tokens_Nl,
+        attention_mask=mask_NL,
+        position_ids=position_NL[:, -tokens_Nl.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]
+
+
+def has_state(policy: Any) -> bool:
+    """Whether some layers keep a state that is no list of keys and values."""
+    layers = roomy_cache(policy.config).layers
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+
+
+def forced_logprobs(policy: Any, sequences: Sequences) -> Tensor:
+    """Log-probs of given completions, [N, T], in the steps in which samples are drawn.
+
+    Args:
+        policy: the causal LM.
+        sequences: prompt by prompt, with as many completions of each.
+    """
+    lengths_N, ends_N = sequences.completion_lengths_N, sequences.lengths_N
+    prompts_N = sequences.prompt_N.tolist()
+    first = [prompts_N.index(q) for q in dict.fromkeys(prompts_N)]
+    heads = [sequences.tokens_NL[n, : int(sequences.prompt_lengths_N[n])] for n in first]
+    rows = Rows(policy, [head.tolist() for head in heads], ends_N.device)
+    rows.repeat(len(prompts_N) // len(first))
+    row_N = torch.arange(len(prompts_N))
+    logp_NT = rows.logits_NV.new_zeros(sequences.mask_NT.shape)
+    for t in range(sequences.width):
+        token_N = sequences.tokens_NL[row_N, ends_N[row_N] - lengths_N[row_N] + t]
+        chosen_N1 = rows.logits_NV.log_softmax(-1).gather(1, token_N[:, None])
+        logp_NT[row_N, t] = chosen_N1[:, 0]
+        alive = (lengths_N[row_N] > t + 1).nonzero()[:, 0]
+        if len(alive) < len(row_N):
+            row_N, token_N = row_N[alive], token_N[alive]
+            rows.keep(alive)
+        if len(row_N) == 0:
+            break
+        rows.add(token_N)
+    return logp_NT
