@@ -92,11 +92,15 @@ class _Stream(IterableDataset[Sequences]):
             batch = self.data.batch(step)
             prompts = [_fitting(self.encoder, problem.prompt) for problem in batch]
             solutions = [
-                [*tokenizer(problem.solution).input_ids, tokenizer.eos_token_id]
+                [*_continuation(tokenizer, problem.solution), tokenizer.eos_token_id]
                 for problem in batch
             ]
             yield join_solutions(prompts, solutions)
             step += 1
+
+
+def _continuation(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False).input_ids
 
 
 def _fitting(encoder: PromptEncoder, prompt: str) -> list[int]:

@@ -16,7 +16,7 @@ from .evaluation.evaluator import Evaluator
 from .heartbeat import phase
 from .model.hf_folder import ModelArchive
 from .model.lm_head import check_head
-from .model.loading import load_config, load_model, load_tokenizer, on_cpu
+from .model.loading import load_config, load_end_ids, load_model, load_tokenizer, on_cpu
 from .model.lora import LoRA, adapt, check_same_adapters
 from .model.precision import precise
 from .parallel.collectives import any_process, check_same_step
@@ -79,7 +79,9 @@ class PolicyModule(LightningModule):
         self.seed = seed
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
-        self.prompts = PromptEncoder(self.open_tokenizer(), template, max_prompt_tokens)
+        self.prompts = PromptEncoder(
+            self.open_tokenizer(), template, max_prompt_tokens, self.end_ids()
+        )
         self.archive = ModelArchive()
         self.evaluator = Evaluator(evaluation)
         check_answer_form(template, verifier)
@@ -96,6 +98,10 @@ class PolicyModule(LightningModule):
     def max_positions(self) -> int | None:
         """The model's longest sequence, if its configuration states one."""
         return getattr(load_config(self.name), "max_position_embeddings", None)
+
+    def end_ids(self) -> list[int]:
+        """Ids at which the model's ``generation_config.json`` ends a completion."""
+        return load_end_ids(self.name)
 
     def longest(self) -> int:
         """The most tokens of a prompt with its completion."""
@@ -169,6 +175,7 @@ class PolicyModule(LightningModule):
             stop_ids=self.prompts.stop_ids,
             device=self.device,
             longest=self.longest(),
+            stop_strings=self.prompts.stop_strings,
         )
         with (
             phase(f"generate by {type(self.engine).__name__}"),

@@ -48,6 +48,10 @@ class SupervisedModule(PolicyModule):
         """The folder's limit, or the shape's own."""
         return self.from_scratch.max_positions if self.from_scratch else super().max_positions()
 
+    def end_ids(self) -> list[int]:
+        """The folder's; a new model has none besides its tokenizer's."""
+        return [] if self.from_scratch else super().end_ids()
+
     def open_policy(self) -> nn.Module:
         """The folder's weights, or random ones that depend on the seed alone."""
         if self.from_scratch is None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..templates import StopStrings
 from ..types import Completions
 
 
@@ -50,6 +51,7 @@ class RolloutRequest:
         stop_ids: a completion ends with the first of these.
         device: for the completions.
         longest: the most tokens of a prompt with its completion in this run.
+        stop_strings: text that ends a completion too; None if there is none.
     """
 
     prompts: list[list[int]]
@@ -58,6 +60,7 @@ class RolloutRequest:
     stop_ids: list[int]
     device: torch.device
     longest: int
+    stop_strings: StopStrings | None = None
 
     @property
     def group_size(self) -> int:
