@@ -15,7 +15,7 @@ from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.arithmetic import FAMILIES, LEVELS, Problem
 from fgexpo.templates import PromptEncoder
 
-from .dataset import QuestionDataset, encoder_of
+from .dataset import QuestionDataset, check_names, encoder_of
 
 
 class SupervisedDataModule(LightningDataModule):
@@ -49,6 +49,7 @@ class SupervisedDataModule(LightningDataModule):
         self.levels: list[int] = list(LEVELS) if levels is None else levels
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise UserError(f"data.levels must be some of {list(LEVELS)}, got {levels}")
+        check_names("data.val", val)
         self.val = val
         self.batch_size = batch_size
         self.questions_per_eval_batch = questions_per_eval_batch

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
 
@@ -102,10 +103,11 @@ def results_table(results: Mapping[str, Any]) -> Table:
     columns = {name: found["scores"] for name, found in benchmarks.items()}
     if results[MEAN] is not None:
         columns[MEAN] = results[MEAN]
-    table = Table(title=f"{label(results)}\nmeans, [95 % intervals over questions]")
+    # Names are the user's: brackets in them are no markup.
+    table = Table(title=f"{escape(label(results))}\nmeans, [95 % intervals over questions]")
     table.add_column("", no_wrap=True)
     for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(escape(name), justify="right", no_wrap=True)
     asked = [_asked(found) for found in benchmarks.values()]
     table.add_row("questions", *asked)
     for tag in next(iter(columns.values())):
