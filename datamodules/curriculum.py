@@ -1,6 +1,5 @@
 """The data module that owns the pass-rate table and draws questions by it."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,13 +12,13 @@ from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
 from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.errors import UserError
 from fgexpo.files import run_folder, write_json
-from fgexpo.outside import reading
 from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
 
-from .dataset import QuestionDataset, encoder_of, evaluation_loaders
+from .dataset import QuestionDataset, check_names, encoder_of, evaluation_loaders
 from .sampler import CurriculumSampler
+from .warm_start import read_pass_rates
 
 Refresh = Literal["epoch", "step"]
 
@@ -68,6 +67,7 @@ class CurriculumDataModule(LightningDataModule):
         if refresh not in get_args(Refresh):
             raise UserError(f"data.refresh must be one of {get_args(Refresh)}, got {refresh!r}")
         self.train, self.val = train, val or {}
+        check_names("data.val", self.val)
         look_in(root, self.train, *self.val.values())
         self.questions_per_step = questions_per_step
         self.curriculum = curriculum
@@ -194,17 +194,14 @@ class CurriculumDataModule(LightningDataModule):
         write_json(path, seen)
 
     def _load_pass_rates(self, path: str) -> None:
-        if not Path(path).is_file():
-            raise UserError(f"data.warm_start: file {path!r} does not exist")
         assert self.pool is not None
-        with reading(path, "the JSON of pass-rates", "data.warm_start"):
-            known = json.loads(Path(path).read_text())
+        known = read_pass_rates(path)
         rows = [row for row, question in enumerate(self.pool.questions) if question.id in known]
         if not rows:
             raise UserError(f"data.warm_start: {path!r} has no question of this pool")
         for row in rows:
-            seen = known[self.pool.questions[row].id]
-            self.table.pass_rates[row], self.table.visits[row] = seen
+            rate, visits = known[self.pool.questions[row].id]
+            self.table.pass_rates[row], self.table.visits[row] = rate, visits
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later draws depend on; empty outside training."""

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import re
+from collections.abc import Iterable
 from functools import cached_property
 
 import torch
@@ -11,13 +13,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgexpo.errors import UserError
-from fgexpo.questions import Question
+from fgexpo.evaluation.results import MEAN
+from fgexpo.questions import Question, is_text
 from fgexpo.robustness.same_run import question_keys
 from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
 from fgexpo.types import QuestionBatch
 
 SAMPLE = 50  # prompts checked for characters that the tokenizer drops
+# No separator of folders, no markup of a terminal, nothing that a shell or a file system minds.
+_NAME = re.compile(r"[^\W_][\w .+=@()-]{0,99}(?<! )(?<!\.)")
 Item = tuple[int, Question, list[int]]
 
 
@@ -153,9 +158,31 @@ def encoder_of(data: LightningDataModule) -> PromptEncoder:
     return encoder
 
 
+def check_names(setting: str, names: Iterable[str]) -> None:
+    """Check the names of evaluation sets, which become tags, folders and headings.
+
+    Raises:
+        UserError: naming the setting, and the name that cannot be one.
+    """
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise UserError(
+                f"{setting}: {name!r} cannot be the name of a set, expected up to 100 letters, "
+                "digits, spaces and any of . _ - + = @ ( ), beginning with a letter or a digit"
+            )
+        if name == MEAN:
+            raise UserError(f"{setting}: {MEAN!r} is the name of the mean over all sets")
+
+
 def _check(name: str, questions: list[Question]) -> None:
     seen: set[str] = set()
     for question in questions:
+        texts = {"id": question.id, "prompt": question.prompt, "answer": question.answer}
+        for field, text in (texts | question.tags).items():
+            if not is_text(text):
+                raise UserError(
+                    f"data: {name}, question {question.id!r} has half a character in its {field}"
+                )
         if not question.answer.strip():
             raise UserError(f"data: {name}, question {question.id!r} has no answer")
         if question.id in seen:

@@ -6,11 +6,10 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from fgexpo.errors import UserError
-from fgexpo.evaluation.results import MEAN
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.sources import look_in
 
-from .dataset import QuestionDataset, encoder_of, evaluation_loaders
+from .dataset import QuestionDataset, check_names, encoder_of, evaluation_loaders
 
 
 class EvaluationDataModule(LightningDataModule):
@@ -34,8 +33,7 @@ class EvaluationDataModule(LightningDataModule):
         super().__init__()
         if not sets:
             raise UserError("data.sets must name at least one evaluation set")
-        if MEAN in sets:
-            raise UserError(f"data.sets: {MEAN!r} is the name of the mean over all sets")
+        check_names("data.sets", sets)
         if questions_per_batch < 1:
             raise UserError(
                 f"data.questions_per_batch must be at least 1, got {questions_per_batch}"

@@ -15,7 +15,7 @@ from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.arithmetic import FAMILIES, LEVELS, Problem
 from fgexpo.templates import PromptEncoder
 
-from .dataset import QuestionDataset, encoder_of
+from .dataset import QuestionDataset, check_names, encoder_of
 
 
 class SupervisedDataModule(LightningDataModule):
@@ -49,6 +49,7 @@ class SupervisedDataModule(LightningDataModule):
         self.levels: list[int] = list(LEVELS) if levels is None else levels
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise UserError(f"data.levels must be some of {list(LEVELS)}, got {levels}")
+        check_names("data.val", val)
         self.val = val
         self.batch_size = batch_size
         self.questions_per_eval_batch = questions_per_eval_batch
@@ -92,11 +93,15 @@ class _Stream(IterableDataset[Sequences]):
             batch = self.data.batch(step)
             prompts = [_fitting(self.encoder, problem.prompt) for problem in batch]
             solutions = [
-                [*tokenizer(problem.solution).input_ids, tokenizer.eos_token_id]
+                [*_continuation(tokenizer, problem.solution), tokenizer.eos_token_id]
                 for problem in batch
             ]
             yield join_solutions(prompts, solutions)
             step += 1
+
+
+def _continuation(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False).input_ids
 
 
 def _fitting(encoder: PromptEncoder, prompt: str) -> list[int]:

@@ -17,7 +17,7 @@ from .heartbeat import phase
 from .model.exactness import Trial, choose_rows
 from .model.hf_folder import ModelArchive
 from .model.lm_head import check_head
-from .model.loading import load_config, load_model, load_tokenizer, on_cpu
+from .model.loading import load_config, load_end_ids, load_model, load_tokenizer, on_cpu
 from .model.logprobs import freeze_unused
 from .model.lora import LoRA, adapt, check_same_adapters
 from .model.positions import PositionLimit, position_limit
@@ -82,7 +82,9 @@ class PolicyModule(LightningModule):
         self.seed = seed
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
-        self.prompts = PromptEncoder(self.open_tokenizer(), template, max_prompt_tokens)
+        self.prompts = PromptEncoder(
+            self.open_tokenizer(), template, max_prompt_tokens, self.end_ids()
+        )
         self.archive = ModelArchive()
         self.evaluator = Evaluator(evaluation)
         check_answer_form(template, verifier)
@@ -99,6 +101,10 @@ class PolicyModule(LightningModule):
     def max_positions(self) -> PositionLimit:
         """The model's longest sequence."""
         return position_limit(load_config(self.name))
+
+    def end_ids(self) -> list[int]:
+        """Ids at which the model's ``generation_config.json`` ends a completion."""
+        return load_end_ids(self.name)
 
     def longest(self) -> int:
         """The most tokens of a prompt with its completion."""
@@ -173,6 +179,7 @@ class PolicyModule(LightningModule):
             stop_ids=self.prompts.stop_ids,
             device=self.device,
             longest=self.longest(),
+            stop_strings=self.prompts.stop_strings,
         )
         with (
             phase(f"generate by {type(self.engine).__name__}"),

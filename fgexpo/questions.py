@@ -1,7 +1,10 @@
 """A verifiable question; free of torch, so that grading workers and readers start fast."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+_HALVES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,8 @@ class Verdict(NamedTuple):
     correct: bool
     answer: str | None
     timed_out: bool = False
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; JSON's escapes may name halves of characters."""
+    return _HALVES.search(text) is None

@@ -50,6 +50,10 @@ class SupervisedModule(PolicyModule):
         shape = self.from_scratch
         return PositionLimit(shape.max_positions) if shape else super().max_positions()
 
+    def end_ids(self) -> list[int]:
+        """The folder's; a new model has none besides its tokenizer's."""
+        return [] if self.from_scratch else super().end_ids()
+
     def open_policy(self) -> nn.Module:
         """The folder's weights, or random ones that depend on the seed alone."""
         if self.from_scratch is None:

@@ -145,8 +145,20 @@ class Thompson(Curriculum):
         return {"draws": self._draws, "counts": self._counts_M2.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore both."""
-        self._draws, self._counts_M2 = state["draws"], state["counts"].clone()
+        """Restore both.
+
+        Raises:
+            UserError: for counts that are negative or not finite.
+        """
+        counts_M2 = state["counts"]
+        right_M = (counts_M2.isfinite() & (counts_M2 >= 0)).all(1)
+        if not right_M.all():
+            row = int((~right_M).nonzero()[0])
+            raise UserError(
+                f"data.curriculum: the saved counts of row {row} are {counts_M2[row].tolist()}, "
+                "expected finite numbers that are not negative"
+            )
+        self._draws, self._counts_M2 = state["draws"], counts_M2.clone()
 
     def _grow(self, size: int) -> None:
         missing = size - len(self._counts_M2)

@@ -69,8 +69,10 @@ class PassRateTable:
         """Restore both columns.
 
         Raises:
-            UserError: when the saved table has a different number of questions.
+            UserError: when the saved table has a different number of questions, or a number that
+                is no pass-rate.
         """
+        check_table(state)
         if len(state["pass_rates"]) != len(self):
             raise UserError(
                 f"the saved pass-rate table holds {len(state['pass_rates'])} questions, "
@@ -86,9 +88,35 @@ class PassRateTable:
             state: what :meth:`state_dict` returned there.
             keys: one number for each of that pool's questions.
             own_keys: the same for this pool's questions, int64 [M].
+
+        Raises:
+            UserError: when that state holds a number that is no pass-rate.
         """
+        check_table(state)
         rows = {key: row for row, key in enumerate(keys.tolist())}
         for row, key in enumerate(own_keys.tolist()):
             if key in rows:
                 self.pass_rates[row] = state["pass_rates"][rows[key]]
                 self.visits[row] = state["visits"][rows[key]]
+
+
+def check_table(state: dict[str, Tensor]) -> None:
+    """Check the numbers of a saved table.
+
+    Raises:
+        UserError: naming the first row whose pass-rate is not in [0, 1], or whose visits are less
+            than 0.
+    """
+    rates_M, visits_M = state["pass_rates"], state["visits"]
+    if rates_M.shape != visits_M.shape:
+        raise UserError(
+            f"the saved pass-rate table holds {len(rates_M)} pass-rates, but the visits of "
+            f"{len(visits_M)} questions"
+        )
+    right_M = (rates_M >= 0) & (rates_M <= 1) & (visits_M >= 0)  # NaN is neither
+    if not right_M.all():
+        row = int((~right_M).nonzero()[0])
+        raise UserError(
+            f"the saved pass-rate table holds the pass-rate {float(rates_M[row])} after "
+            f"{int(visits_M[row])} visits in row {row}, expected one in [0, 1]"
+        )

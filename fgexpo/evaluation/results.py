@@ -103,6 +103,7 @@ def results_table(results: Mapping[str, Any]) -> Table:
     columns = {name: found["scores"] for name, found in benchmarks.items()}
     if results[MEAN] is not None:
         columns[MEAN] = results[MEAN]
+    # Names are the user's: brackets in them are no markup.
     table = Table(title=f"{escape(label(results))}\nmeans, [95 % intervals over questions]")
     table.add_column("", no_wrap=True)
     for name in columns:

@@ -1,5 +1,6 @@
 """Open a Hugging Face folder or hub id, with errors that name the setting."""
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import GENERATION_CONFIG_NAME
+from transformers.utils.hub import cached_file
 
 from ..errors import UserError
 from ..outside import ADVICE, first_line, reading
@@ -86,6 +89,30 @@ def load_config(name: str) -> Any:
     config = _open(AutoConfig, resolve_name(name), trust_remote_code=False)
     _make_certain(config)
     return config
+
+
+def load_end_ids(name: str) -> list[int]:
+    """Ids at which the model's ``generation_config.json`` ends a completion; none without the file.
+
+    Chat models list ends of a turn there that are not the tokenizer's eos.
+
+    Raises:
+        UserError: when the file cannot be read, or holds something else than ids.
+    """
+    try:
+        path = str(cached_file(resolve_name(name), GENERATION_CONFIG_NAME))
+    except OSError:
+        return []  # there is none; whether the model can be opened is asked elsewhere
+    with reading(path, "a JSON object", "model.name"):
+        found = dict(json.loads(Path(path).read_text(encoding="utf-8"))).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(type(i) is int and i >= 0 for i in ids):
+        raise UserError(
+            f"model.name: {path!r} has eos_token_id = {found!r}, expected a token's id or a list"
+        )
+    config = load_config(name).get_text_config()
+    # Others cannot be drawn, and engines refuse them.
+    return [i for i in ids if i < config.vocab_size]
 
 
 def load_model(name: str, dtype: str = "float32") -> nn.Module:

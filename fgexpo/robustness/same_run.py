@@ -34,6 +34,8 @@ def fingerprint_template(encoder: PromptEncoder) -> str:
     # The text too: a small vocabulary may drop the characters in which two templates differ.
     text = encoder.template.render(_PROBE, encoder.tokenizer)
     facts = repr((text, encoder.tokens(_PROBE), encoder.stop_ids))
+    if encoder.stop_strings is not None:
+        facts += repr(encoder.stop_strings.strings)
     digest = hashlib.blake2b(facts.encode(), digest_size=8)
     return f"{type(encoder.template).__name__} {digest.hexdigest()}"
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..model.exactness import Trial
+from ..templates import StopStrings
 from ..types import Completions
 
 
@@ -51,6 +52,7 @@ class RolloutRequest:
         stop_ids: a completion ends with the first of these.
         device: for the completions.
         longest: the most tokens of a prompt with its completion in this run.
+        stop_strings: text that ends a completion too; None if there is none.
     """
 
     prompts: list[list[int]]
@@ -59,6 +61,7 @@ class RolloutRequest:
     stop_ids: list[int]
     device: torch.device
     longest: int
+    stop_strings: StopStrings | None = None
 
     @property
     def group_size(self) -> int:

@@ -16,6 +16,7 @@ from .draw_token import sample_tokens
 from .engine import RolloutEngine, RolloutRequest
 from .limits import NATIVE_LIMITS, matmul_dtype, trainer_dtype
 from .native_rows import Rows, forced_logprobs, has_state
+from .stop_text import ended_by_text
 
 # Finished rows are removed once at most this share of all rows is alive, since removing them copies
 # the others' cache.
@@ -110,6 +111,8 @@ def _decode(
         tokens_NT[row_N, t] = token_N.where(live_N, 0)
         logp_NT[row_N, t] = token_logp_N.where(live_N, 0.0)
         done_N = torch.isin(token_N, stop_ids) & live_N
+        if request.stop_strings is not None:
+            done_N |= ended_by_text(request, questions, tokens_NT[:, : t + 1], row_N, live_N)
         lengths_N[row_N[done_N]] = t + 1
         stopped_N[row_N[done_N]] = True
         live_N = live_N & ~done_N

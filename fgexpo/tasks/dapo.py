@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from ..errors import UserError
 from ..questions import Question
-from .rows import answer_text, prompt_text
+from .rows import cell_text
 from .sources import QuestionSource
 from .tables import Table, open_table
 
@@ -98,14 +98,14 @@ def _answers(table: Table) -> tuple[dict[str, Counter[str]], int, int]:
     answers: dict[str, Counter[str]] = {}
     rows = bare = 0
     for row in table.rows(["prompt", answer_path]):
-        prompt = prompt_text(row["prompt"])
+        prompt = cell_text(table, rows, row, "prompt", asks=True)
         if prompt not in known:
             question, wrapped = unwrap(prompt)
             if not question:
                 raise UserError(f"{table.name}: row {rows} has no question in its 'prompt'")
             known[prompt] = answers.setdefault(question, Counter()), wrapped
         given, wrapped = known[prompt]
-        answer = answer_text(table.value(row, answer_path)).strip()
+        answer = cell_text(table, rows, row, answer_path).strip()
         if not answer:
             raise UserError(f"{table.name}: row {rows} has an empty {answer_path!r}")
         given[answer] += 1

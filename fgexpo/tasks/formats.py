@@ -5,16 +5,16 @@ a column may hold answers such as 27.0 and 5, and nested values stay nested.
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from ..errors import UserError
+from ..outside import reading
+from .json_rows import json_columns, json_rows
 
 Row = dict[str, Any]
 BATCH = 4096  # rows held at once
@@ -32,29 +32,30 @@ class Format(NamedTuple):
     rows: Callable[[Path, list[str]], Iterator[Row]]
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Name the file that cannot be read."""
-    try:
-        yield
-    except (pyarrow.ArrowException, UnicodeDecodeError, csv.Error, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path}: cannot be read as {path.suffix}: {reason}") from error
-
-
 def _parquet_columns(path: Path) -> list[str]:
-    with _readable(path):
+    with reading(path, path.suffix):
         return list(parquet.read_schema(path).names)
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> Iterator[Row]:
-    with _readable(path), parquet.ParquetFile(path) as file:
+    with reading(path, path.suffix), parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH, columns=columns):
             yield from batch.to_pylist()
 
 
+def _arrow_columns(path: Path) -> list[str]:
+    with reading(path, path.suffix), pyarrow.memory_map(str(path)) as file:
+        return list(ipc.open_stream(file).schema.names)
+
+
+def _arrow_rows(path: Path, columns: list[str]) -> Iterator[Row]:
+    with reading(path, path.suffix), pyarrow.memory_map(str(path)) as file:
+        for batch in ipc.open_stream(file):
+            yield from batch.select(columns).to_pylist()
+
+
 def _csv_columns(path: Path) -> list[str]:
-    with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
+    with reading(path, path.suffix), path.open(encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file), [])
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -63,7 +64,7 @@ def _csv_columns(path: Path) -> list[str]:
 
 
 def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
-    with _readable(path), path.open(encoding="utf-8-sig", newline="") as file:
+    with reading(path, path.suffix), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restkey="")
         for row in reader:
             if "" in row and "" not in (reader.fieldnames or ()):
@@ -74,47 +75,12 @@ def _csv_rows(path: Path, columns: list[str]) -> Iterator[Row]:
             yield row
 
 
-def _json_columns(path: Path) -> list[str]:
-    # Rows may omit columns, so the first row alone does not tell all of them.
-    return list(dict.fromkeys(name for row in _json_rows(path, []) for name in row))
-
-
-def _json_rows(path: Path, columns: list[str]) -> Iterator[Row]:
-    with _readable(path), path.open(encoding="utf-8-sig") as file:
-        if path.suffix == ".json" and file.read(4096).lstrip()[:1] == "[":
-            file.seek(0)
-            places = ((f"row {i}", row) for i, row in enumerate(_parsed(file.read(), path)))
-        else:
-            file.seek(0)
-            places = (
-                (f"line {i}", _parsed(line, path, i))
-                for i, line in enumerate(file, start=1)
-                if line.strip()
-            )
-        for place, row in places:
-            if not isinstance(row, dict):
-                raise UserError(f"{path}: {place} is {str(row)[:40]!r}, expected a JSON object")
-            yield row
-
-
-def _parsed(text: str, path: Path, line: int | None = None) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse)
-    except json.JSONDecodeError as error:
-        place = f"line {line or error.lineno}, column {error.colno}"
-        raise UserError(f"{path}: {place} is not JSON: {error.msg}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: line {line or '?'} cannot be read: {error}") from error
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
 # The order in which a folder's files are preferred; .json last, as folders hold it for other ends.
+# An .arrow file is what `save_to_disk` of the library datasets writes.
 FORMATS = {
     ".parquet": Format(_parquet_columns, _parquet_rows),
-    ".jsonl": Format(_json_columns, _json_rows),
+    ".jsonl": Format(json_columns, json_rows),
     ".csv": Format(_csv_columns, _csv_rows),
-    ".json": Format(_json_columns, _json_rows),
+    ".arrow": Format(_arrow_columns, _arrow_rows),
+    ".json": Format(json_columns, json_rows),
 }

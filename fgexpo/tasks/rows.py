@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
 from ..questions import Question
 from ..rewards import last_boxed
+from .cells import NotText, answer_text, prompt_text
 from .formats import Row
 from .tables import Table
 
@@ -44,7 +44,8 @@ def read_questions(table: Table, layout: Layout) -> list[Question]:
     """A question for each row.
 
     Raises:
-        UserError: naming table, row and column of a missing, empty or repeated value.
+        UserError: naming table, row and column of a missing, empty or repeated value, or of one
+            that is no text.
     """
     found: dict[str, Question] = {}
     rows: dict[str, int] = {}
@@ -60,10 +61,29 @@ def read_questions(table: Table, layout: Layout) -> list[Question]:
     return list(found.values())
 
 
+def cell_text(table: Table, number: int, row: Row, path: str, asks: bool = False) -> str:
+    """The text of a row's cell; "" if there is none.
+
+    Args:
+        table: the row's.
+        number: the row's.
+        row: itself.
+        path: see :meth:`Table.value`.
+        asks: whether it is a question, which may be a chat.
+
+    Raises:
+        UserError: naming the table, the row and the path to what is no text.
+    """
+    value = table.value(row, path)
+    try:
+        return prompt_text(value, path) if asks else answer_text(value, path)
+    except NotText as error:
+        raise UserError(f"{table.name}: row {number} {error}") from error
+
+
 def _question(table: Table, layout: Layout, number: int, row: Row) -> Question:
     def text(path: str) -> str:
-        value = table.value(row, path)
-        found = prompt_text(value) if path == layout.prompt else answer_text(value)
+        found = cell_text(table, number, row, path, asks=path == layout.prompt)
         if not found.strip():
             raise UserError(f"{table.name}: row {number} has an empty {path!r}")
         return found
@@ -73,7 +93,7 @@ def _question(table: Table, layout: Layout, number: int, row: Row) -> Question:
         answer = last_boxed(answer) or ""
         if not answer:
             raise UserError(f"{table.name}: row {number} has no \\boxed{{}} in {layout.answer!r}")
-    tags = {path: answer_text(table.value(row, path)) for path in layout.tags}
+    tags = {path: cell_text(table, number, row, path) for path in layout.tags}
     return Question(
         id=str(number) if layout.id is None else text(layout.id),
         prompt=text(layout.prompt),
@@ -85,7 +105,7 @@ def _question(table: Table, layout: Layout, number: int, row: Row) -> Question:
 
 
 def _error(table: Table, layout: Layout, number: int, row: Row) -> float:
-    text = "" if layout.error is None else answer_text(table.value(row, layout.error)).strip()
+    text = "" if layout.error is None else cell_text(table, number, row, layout.error).strip()
     if not text:
         return 0.0
     try:
@@ -97,22 +117,3 @@ def _error(table: Table, layout: Layout, number: int, row: Row) -> float:
             f"{table.name}: row {number} has {text!r} as {layout.error!r}, expected a number >= 0"
         )
     return error
-
-
-def prompt_text(value: Any) -> str:
-    """The question of a cell: its text, or the last user message of chat messages; "" if none."""
-    if not isinstance(value, list):
-        return answer_text(value)
-    asked = [m for m in value if isinstance(m, dict) and m.get("role") == "user"]
-    return answer_text(asked[-1].get("content")) if asked else ""
-
-
-def answer_text(value: Any) -> str:
-    """A cell as text: 27.0 is "27", a list is its items, and nothing is ""."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, list):
-        return ", ".join(map(answer_text, value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

@@ -106,8 +106,8 @@ class QuestionFile(QuestionSource):
     A column's name may descend by dots, as in ``reward_model.ground_truth``.
 
     Args:
-        path: a .jsonl, .json, .csv or .parquet file, a folder of such files, or ``owner/name`` on
-            the hub.
+        path: a .jsonl, .json, .csv, .parquet or .arrow file, a folder of such files, or
+            ``owner/name`` on the hub.
         prompt_column: column of the bare question; of chat messages, the last user's is taken.
         answer_column: column of the gold answer.
         id_column: column of a unique id; by default the row's number.

@@ -75,8 +75,9 @@ def open_table(
     """Find rows by a local path or a hub id.
 
     Args:
-        where: a file (.parquet, .jsonl, .csv or .json), a folder of such files, or ``owner/name``
-            on the Hugging Face Hub.
+        where: a file (.parquet, .jsonl, .csv, .json or .arrow), a folder of such files, as
+            ``save_to_disk`` of the library datasets writes one too, or ``owner/name`` on the
+            Hugging Face Hub.
         root: folder where ``where``, or a copy of the hub's repository, is first looked for.
         subset: the hub's configuration, and the folder of that name in a local folder.
         split: the hub's split, and the files named after it in a local folder.
@@ -112,7 +113,9 @@ def local_table(path: Path, subset: str | None = None, split: str | None = None)
     """
     files = [path] if path.is_file() else _files(path, subset, split)
     if path.is_file() and path.suffix not in FORMATS:
-        raise UserError(f"{path}: expected a .jsonl, .json, .csv or .parquet file")
+        raise UserError(
+            f"{path}: expected a .jsonl, .json, .csv or .parquet file, or an .arrow one"
+        )
     kind = FORMATS[files[0].suffix]
     names = list(dict.fromkeys(name for file in files for name in kind.columns(file)))
 
@@ -130,7 +133,7 @@ def _files(folder: Path, subset: str | None, split: str | None) -> list[Path]:
     by_format = ([p for p in inside if p.suffix == suffix] for suffix in FORMATS)
     files = next(filter(None, by_format), [])
     if not files:
-        raise UserError(f"{base}: no .parquet, .jsonl, .csv or .json file in this folder")
+        raise UserError(f"{base}: no .parquet, .jsonl, .csv, .json or .arrow file in this folder")
     words = {file: set(re.split(r"\W|_", str(file.relative_to(base)))) for file in files}
     splits = [name for name in _SPLITS if any(name in found for found in words.values())]
     if split is None and len(splits) > 1:
@@ -149,13 +152,15 @@ def _files(folder: Path, subset: str | None, split: str | None) -> list[Path]:
 
 
 def _hidden(path: Path, base: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(base).parts)
+    """Whether nobody means it: hidden, or what the library datasets keeps of its own work."""
+    cached = path.name.startswith("cache-") and path.suffix == ".arrow"
+    return cached or any(part.startswith(".") for part in path.relative_to(base).parts)
 
 
 def _looks_local(where: str) -> bool:
     path = Path(where)
     return (
-        path.suffix in (*FORMATS, ".txt", ".tsv", ".gz", ".zip", ".arrow")
+        path.suffix in (*FORMATS, ".txt", ".tsv", ".gz", ".zip")
         or not _HUB_ID.fullmatch(where)
         or where.startswith((".", "~"))
         or path.parts[0] in _LOCAL

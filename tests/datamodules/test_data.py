@@ -48,6 +48,10 @@ def test_long_prompts_are_dropped_and_counted(encoder):
         ([Question("a", "1", "1"), Question("a", "2", "2")], "two questions with the id 'a'"),
         ([Question("a", "1" * 9, "1")], "no question that fits"),
         ([Question("a", "", "1")], "has no prompt tokens"),
+        ([Question("a\ud800", "1", "1")], "half a character in its id"),
+        ([Question("a", "1\ud800", "1")], "half a character in its prompt"),
+        ([Question("a", "1", "1\ud800")], "half a character in its answer"),
+        ([Question("a", "1", "1", {"level": "\ud800"})], "half a character in its level"),
     ],
 )
 def test_bad_questions(encoder, questions, words):

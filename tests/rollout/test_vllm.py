@@ -17,7 +17,7 @@ from near import rounded
 from processes import command_line, free_port, run_ranks, start, wait
 from transformers import Qwen2ForCausalLM
 
-from fgexpo.model.loading import load_model
+from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
@@ -26,6 +26,7 @@ from fgexpo.rollout.vllm import engine as engine_module
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2
+from fgexpo.templates import StopStrings
 from fgexpo.update.mismatch import EngineMismatch
 
 pytestmark = pytest.mark.vllm
@@ -143,6 +144,27 @@ def test_greedy_is_what_the_native_engine_does(engine, policy):
     rounded(found.logp_NT, expected.logp_NT, LOGP)
 
 
+def test_stop_strings_end_what_they_end_in_the_native_engine(folder, policy):
+    """Strings of several tokens, in an engine that has a tokenizer for them alone."""
+    tokenizer = load_tokenizer(folder)
+    strings = ("12", "x=", "-+", "7")
+    made = VLLM(memory=0.1, eager=True)
+    stops = StopStrings(strings, tokenizer)
+    greedy = replace(request(group=1, temperature=0.0), stop_strings=stops)
+    found, expected = made.generate(policy, greedy), Native().generate(policy, greedy)
+    assert rows(found) == rows(expected) and found.finish == expected.finish
+    asked = replace(request(group=16), stop_strings=stops)
+    ended, free = made.generate(policy, asked), made.generate(policy, request(group=16))
+    for row, cut, reason in zip(rows(free), rows(ended), ended.finish, strict=True):
+        texts = [tokenizer.decode(row[: n + 1]) for n in range(len(row))]
+        counts = [n for n, text in enumerate(texts, 1) if any(s in text for s in strings)]
+        assert cut == row[: counts[0] if counts else None]
+        assert (reason == "stop") == bool(counts or row[-1] == 1)
+    assert sum(len(cut) < len(row) for cut, row in zip(rows(ended), rows(free), strict=True)) > 3
+    logp, _ = completion_logprobs(policy, join(PROMPTS, ended, 16), 1.0)
+    rounded(ended.logp_NT, logp, LOGP)
+
+
 def test_tied_embeddings_follow_the_policy(engine):
     torch.manual_seed(1)
     config = SHAPE.model().config
@@ -207,6 +229,10 @@ def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
             temperature = sampling.get("temperature") or 1.0  # greedy ones are the policy's own
             expected, _ = completion_logprobs(policy, join(PROMPTS, found, 4), temperature)
             rounded(found.logp_NT, expected, LOGP)
+        stops = StopStrings(("12", "x=", "-+", "7"), load_tokenizer(folder))
+        greedy = replace(request(temperature=0.0), stop_strings=stops)
+        found, expected = engine.generate(policy, greedy), Native().generate(policy, greedy)
+        assert rows(found) == rows(expected) and found.finish == expected.finish
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # its engine is a process of its own
         server.wait()

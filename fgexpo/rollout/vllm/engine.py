@@ -26,6 +26,7 @@ from ...seeding import hash_seed
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
 from ..limits import LIMITS, trainer_dtype
+from ..stop_text import cut_at_text
 from .cache_size import cpu_cache_bytes, token_bytes
 from .formats import cpu_arguments, sampling_arguments, to_completions
 from .tensor_parallel import EngineGroup, own_rows
@@ -102,7 +103,7 @@ class VLLM(RolloutEngine):
                 with phase("open vLLM", PATIENT):
                     self._group = EngineGroup(self.tensor_parallel, request.device)
                     together, rows = self._group.together(request)
-                    llm = self._open(policy, request.longest)
+                    llm = self._open(policy, request)
                     self._warm_up(llm, together)
                     self._llm = llm
             if self._stale:
@@ -129,7 +130,7 @@ class VLLM(RolloutEngine):
             return self.max_logp_difference
         return max(LIMITS[self._dtype], LIMITS[self._trainer_dtype])
 
-    def _open(self, policy: Any, longest: int) -> Any:
+    def _open(self, policy: Any, request: RolloutRequest) -> Any:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         from vllm import LLM  # pyright: ignore[reportAttributeAccessIssue]
@@ -141,13 +142,16 @@ class VLLM(RolloutEngine):
         config.tie_word_embeddings = False
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
+            if request.stop_strings is not None:
+                request.stop_strings.tokenizer.save_pretrained(folder)
             llm = LLM(
                 folder,
                 # Its own weights come from the policy, and prompts are token ids.
                 load_format="dummy",
-                skip_tokenizer_init=True,
+                # Only to see a text that ends a completion.
+                skip_tokenizer_init=request.stop_strings is None,
                 dtype=self._dtype,
-                max_model_len=longest,
+                max_model_len=request.longest,
                 max_num_seqs=self.max_sequences,
                 gpu_memory_utilization=self.memory,
                 tensor_parallel_size=self.tensor_parallel,
@@ -159,7 +163,7 @@ class VLLM(RolloutEngine):
                 enable_sleep_mode=self.sleep,
                 logprobs_mode="processed_logprobs",
                 seed=0,
-                **({} if torch.cuda.is_available() else self._on_cpu(config, longest)),
+                **({} if torch.cuda.is_available() else self._on_cpu(config, request.longest)),
             )
         return llm
 
@@ -199,11 +203,10 @@ class VLLM(RolloutEngine):
         for prompt, seeds in zip(request.prompts, request.seeds, strict=True):
             numbers.append(next(_REQUESTS))
             params = SamplingParams(
-                **sampling_arguments(request.sampling, request.stop_ids),
+                **sampling_arguments(request),
                 n=1 if greedy else len(seeds),
                 # vLLM counts up from here for the other samples; the seed is a hash: none repeats.
                 seed=seeds[0] if self.seeded else None,
-                detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             engine.add_request(str(numbers[-1]), {"prompt_token_ids": prompt}, params)
@@ -229,7 +232,9 @@ class VLLM(RolloutEngine):
             [chosen[token].logprob for chosen, token in zip(sample.logprobs, ids, strict=True)]
             for sample, ids in zip(samples, tokens, strict=True)
         ]
-        return to_completions(tokens, logps, [s.finish_reason for s in samples], request.device)
+        finish = [sample.finish_reason for sample in samples]
+        cut_at_text(request, tokens, logps, finish)
+        return to_completions(tokens, logps, finish, request.device)
 
 
 def reset_seed(seed: int) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from ...questions import FinishReason
 from ...types import Completions
-from ..engine import Sampling
+from ..engine import RolloutRequest
 
 
 def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
@@ -18,16 +18,24 @@ def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
     }
 
 
-def sampling_arguments(sampling: Sampling, stop_ids: list[int]) -> dict[str, Any]:
-    """Sampling settings under the names of vLLM and its server."""
+def sampling_arguments(request: RolloutRequest) -> dict[str, Any]:
+    """A request's sampling settings and stops under the names of vLLM and its server."""
+    sampling, stops = request.sampling, request.stop_strings
+    text = {
+        "stop": [] if stops is None else list(stops.strings),
+        "include_stop_str_in_output": True,
+        "skip_special_tokens": False,
+    }
     return {
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k or -1,
         "max_tokens": sampling.max_new_tokens,
-        "stop_token_ids": stop_ids,
+        "stop_token_ids": request.stop_ids,
         "ignore_eos": True,  # the stop ids include it; vLLM's own may differ
         "logprobs": 0,  # only of the token drawn
+        "detokenize": stops is not None,
+        **(text if stops else {}),
     }
 
 

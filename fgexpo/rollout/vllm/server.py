@@ -19,6 +19,7 @@ from ...heartbeat import beat
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
 from ..limits import LIMITS
+from ..stop_text import cut_at_text
 from .formats import sampling_arguments, to_completions
 from .transfer import NCCLTransfer, WeightTransfer
 
@@ -87,7 +88,9 @@ class VLLMServer(RolloutEngine):
         choices = [choice for future in asked for choice in future.result()]
         tokens = [choice["token_ids"] for choice in choices]
         logps = [[token["logprob"] for token in c["logprobs"]["content"]] for c in choices]
-        return to_completions(tokens, logps, [c["finish_reason"] for c in choices], request.device)
+        finish = [choice["finish_reason"] for choice in choices]
+        cut_at_text(request, tokens, logps, finish)
+        return to_completions(tokens, logps, finish, request.device)
 
     def sync(self, policy: nn.Module) -> None:
         """Mark the server's weights as stale."""
@@ -109,9 +112,9 @@ class VLLMServer(RolloutEngine):
         self._stale = False
 
     def _ask(self, prompt: list[int], seeds: list[int], request: RolloutRequest) -> list[Any]:
-        sampling = sampling_arguments(request.sampling, request.stop_ids)
+        sampling = sampling_arguments(request)
         greedy = request.sampling.temperature == 0
-        sampling |= {"n": 1 if greedy else len(seeds), "detokenize": False}
+        sampling["n"] = 1 if greedy else len(seeds)
         if self.seeded:
             sampling["seed"] = seeds[0]
         answer = self._post(

@@ -6,7 +6,9 @@ A new template is one small class: subclass :class:`Template` and name it in YAM
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
-from .errors import UserError
+from ..errors import UserError
+from ..questions import is_text
+from .chat import check_chat, has_chat, user_turn
 
 BOX_INSTRUCTION = r"Please reason step by step, and put your final answer within \boxed{}."
 # DAPO's prompt (arXiv 2503.14476), verbatim: models that were trained on it know no other.
@@ -23,14 +25,34 @@ Answer = Literal["box", "line"]
 class Template(ABC):
     r"""Turns a question into prompt text and defines what ends a completion.
 
+    Args:
+        stop_tokens: what ends a completion, besides the ends that tokenizer, model and chat
+            template know: names of tokens such as ``<|im_end|>``, or text such as ``</answer>``.
+
     Attributes:
-        stop_tokens: tokens that end a completion, besides the tokenizer's eos.
+        stop_tokens: the same, after those that every template of the class has.
         answer: where it asks for the final answer: in a ``\boxed{}``, or on a last line
             ``Answer:``; None when it does not ask.
     """
 
     stop_tokens: tuple[str, ...] = ()
     answer: Answer | None = None
+
+    def __init__(self, stop_tokens: tuple[str, ...] = ()) -> None:
+        given = [stop_tokens] if isinstance(stop_tokens, str) else stop_tokens
+        if not all(isinstance(text, str) and text and is_text(text) for text in given):
+            raise UserError(
+                "model.template: stop_tokens must be texts of at least one character, got "
+                f"{list(given)!r}"
+            )
+        self.stop_tokens = (*type(self).stop_tokens, *given)
+
+    def check(self, tokenizer: Any) -> None:  # noqa: B027
+        """Check that the template can be used with this tokenizer.
+
+        Raises:
+            UserError: naming the setting.
+        """
 
     @abstractmethod
     def render(self, question: str, tokenizer: Any) -> str:
@@ -50,15 +72,21 @@ class R1(Template):
 
     answer = "box"
 
+    def check(self, tokenizer: Any) -> None:
+        """Check that there is a chat template, and that it renders a question."""
+        if not has_chat(tokenizer):
+            raise UserError("model.template: R1 needs a tokenizer with a chat template")
+        check_chat(tokenizer)
+
     def render(self, question: str, tokenizer: Any) -> str:
         """One user turn through the tokenizer's own chat template.
 
         Raises:
-            UserError: if the tokenizer has none.
+            UserError: if the tokenizer has none, or it fails.
         """
-        if not getattr(tokenizer, "chat_template", None):
+        if not has_chat(tokenizer):
             raise UserError("model.template: R1 needs a tokenizer with a chat template")
-        return _user_turn(f"{question}\n{BOX_INSTRUCTION}", tokenizer)
+        return user_turn(f"{question}\n{BOX_INSTRUCTION}", tokenizer)
 
 
 class ChatMLBox(Template):
@@ -77,23 +105,20 @@ class ChatMLBox(Template):
 
 
 class AnswerLine(Template):
-    """DAPO's prompt: asks for a last line ``Answer: $Answer``, twice.
-
-    Args:
-        stop_tokens: tokens that end a completion, besides the tokenizer's eos; a base model whose
-            chat template closes a turn with another token needs that token here.
-    """
+    """DAPO's prompt: asks for a last line ``Answer: $Answer``, twice."""
 
     answer = "line"
 
-    def __init__(self, stop_tokens: tuple[str, ...] = ()) -> None:
-        self.stop_tokens = tuple(stop_tokens)
+    def check(self, tokenizer: Any) -> None:
+        """Check that a chat template, if there is one, renders a question."""
+        if has_chat(tokenizer):
+            check_chat(tokenizer)
 
     def render(self, question: str, tokenizer: Any) -> str:
         """One user turn through the tokenizer's chat template if it has one, else plain text."""
         text = f"{LINE_INSTRUCTION}\n\n{question}\n\n{LINE_REMINDER}"
-        if getattr(tokenizer, "chat_template", None):
-            return _user_turn(text, tokenizer)
+        if has_chat(tokenizer):
+            return user_turn(text, tokenizer)
         return f"{text}\n\n"
 
 
@@ -103,67 +128,17 @@ class Custom(Template):
     Args:
         text: the whole prompt, special tokens included, with ``{question}`` where the question
             goes; other braces stay as they are.
-        stop_tokens: tokens that end a completion, besides the tokenizer's eos.
+        stop_tokens: see :class:`Template`.
     """
 
     def __init__(self, text: str, stop_tokens: tuple[str, ...] = ()) -> None:
+        super().__init__(stop_tokens)
         if PLACEHOLDER not in text:
             raise UserError(f"model.template: Custom.text needs {PLACEHOLDER} in it, got {text!r}")
+        if not is_text(text):
+            raise UserError(f"model.template: Custom.text holds half a character: {text!r}")
         self.text = text
-        self.stop_tokens = tuple(stop_tokens)
 
     def render(self, question: str, tokenizer: Any) -> str:
         """The text with the question in it."""
         return self.text.replace(PLACEHOLDER, question)
-
-
-def _user_turn(text: str, tokenizer: Any) -> str:
-    messages = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-class PromptEncoder:
-    """A tokenizer with a template.
-
-    Args:
-        tokenizer: a Hugging Face tokenizer.
-        template: the template.
-        max_prompt_tokens: longest prompt that is used.
-
-    Raises:
-        UserError: when the tokenizer has no eos, or does not know a stop token of the template.
-    """
-
-    def __init__(self, tokenizer: Any, template: Template, max_prompt_tokens: int) -> None:
-        self.tokenizer = tokenizer
-        self.template = template
-        self.max_prompt_tokens = max_prompt_tokens
-        if tokenizer.eos_token_id is None:
-            raise UserError(
-                f"model.name: the tokenizer of {tokenizer.name_or_path!r} has no eos token, "
-                "so no completion could end; set eos_token in its tokenizer_config.json"
-            )
-        stop = [tokenizer.eos_token_id]
-        known = tokenizer.get_vocab()
-        for token in template.stop_tokens:
-            if token not in known:
-                raise UserError(
-                    f"model.template: {type(template).__name__} stops on {token!r}, which the "
-                    f"tokenizer of {tokenizer.name_or_path!r} does not have"
-                )
-            stop.append(known[token])
-        self.stop_ids: list[int] = sorted(set(stop))
-
-    def encode(self, question: str) -> list[int] | None:
-        """Token ids of the prompt; None when it is longer than ``max_prompt_tokens``."""
-        tokens = self.tokens(question)
-        return tokens if len(tokens) <= self.max_prompt_tokens else None
-
-    def tokens(self, question: str) -> list[int]:
-        """Token ids of the prompt, whatever their number."""
-        text = self.template.render(question, self.tokenizer)
-        return self.tokenizer(text, add_special_tokens=False).input_ids
-
-    def decode(self, tokens: list[int]) -> str:
-        """Completion text without special tokens."""
-        return self.tokenizer.decode(tokens, skip_special_tokens=True)

@@ -1,0 +1,17 @@
+"""How questions become prompts, and what ends the completions that follow."""
+
+from .encoder import PromptEncoder
+from .stop_strings import StopStrings
+from .template import R1, Answer, AnswerLine, ChatMLBox, Custom, Plain, Template
+
+__all__ = [
+    "R1",
+    "Answer",
+    "AnswerLine",
+    "ChatMLBox",
+    "Custom",
+    "Plain",
+    "PromptEncoder",
+    "StopStrings",
+    "Template",
+]
