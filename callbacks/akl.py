@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from fgexpo.errors import UserError
 from fgexpo.kl import Rho, Tanh, check_rho
 from fgexpo.update.batch import TrainingBatch
 
@@ -33,7 +34,18 @@ class KLController(Callback):
         """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warn if the base coefficient is 0."""
+        """Warn if the base coefficient is 0.
+
+        Raises:
+            UserError: for two controllers, of which one would overwrite what the other sets.
+        """
+        own: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        rules = [type(callback).__name__ for callback in own if isinstance(callback, KLController)]
+        if len(rules) > 1:
+            raise UserError(
+                f"akl and trainer.callbacks hold {' and '.join(rules)}, and each would overwrite "
+                "the coefficient that another sets; keep one"
+            )
         if stage == "fit" and getattr(pl_module, "kl_coef", None) == 0:
             rank_zero_warn(f"model.kl_coef is 0, so {type(self).__name__} has no effect")
 

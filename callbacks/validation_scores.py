@@ -33,7 +33,7 @@ class ValidationScores(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the scores just computed."""
-        if not trainer.is_global_zero or trainer.state.fn != "fit":
+        if not trainer.is_global_zero or trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         step = pl_module.rollout_step
         loaders: Any = trainer.val_dataloaders

@@ -15,19 +15,23 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from .advantages import AdvantageEstimator, AdvantageScale, choose_estimator
-from .checks import (
+from .checks.optimizer import try_optimizer
+from .checks.settings import (
     check_counts,
     check_data,
     check_length,
     check_lora,
     check_rewards,
-    check_trainer,
+    check_signal,
     check_training_draws,
+    check_updates,
 )
+from .checks.trainer import check_rollout_trainer
 from .curriculum.data import curriculum_data
 from .files import run_folder
 from .heartbeat import phase
 from .losses import Clipped, PolicyLoss
+from .model.beats import beat_by_layer
 from .model.loading import on_cpu
 from .parallel.balance import balance
 from .parallel.sharding import shards, to_strategy
@@ -35,7 +39,7 @@ from .policy import PolicyModule
 from .rewards.grading import apply_rewards
 from .rewards.reward import Accuracy, Reward
 from .robustness.out_of_memory import explain_micro_batches
-from .robustness.same_run import Allowed, Fact, check_changes, check_same_run, fingerprints
+from .robustness.same_run import Allowed, check_changes, fingerprints
 from .rollout import Sampling
 from .rollout.waves import Refill, ask
 from .seeding import hash_seed
@@ -121,14 +125,13 @@ class GRPOModule(PolicyModule):
         self.warmup_steps = warmup_steps
         self.max_grad_norm = max_grad_norm
         self.nonfinite = NonFiniteUpdates(max_nonfinite_updates)
-        self.allow_changes: list[Allowed] = allow_changes or []
+        self.allow_changes = allow_changes or []
         self._check_settings()
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
         self.alarm = MismatchAlarm()
         self.num_tokens = self.num_rollouts = 0
         self._step_started = 0.0
-        self._facts: dict[str, Fact] = {}
 
     # Set-up
 
@@ -142,25 +145,30 @@ class GRPOModule(PolicyModule):
             max_nonfinite_updates=self.nonfinite.limit,
         )
         check_changes(self.allow_changes)
-        self.advantages.check(self.group_size)
-        if self.refill is not None:
-            self.refill.check(self.group_size)
+        check_signal(self.advantages, self.refill, self.group_size)
         check_training_draws(self.kl_coef, self.sampling, self.engine)
+        check_updates(self.max_grad_norm, self.warmup_steps)
         check_lora(self.lora, self.dtype_name, self.reference_offload)
         check_rewards(self.rewards, self.sampling.max_new_tokens)
         check_length(
             self.max_positions(), self.prompts.max_prompt_tokens, self.sampling, "sampling"
         )
 
+    def check_stage(self, stage: str) -> None:
+        """Check what training needs of trainer and optimizer too."""
+        super().check_stage(stage)
+        if stage == "fit":
+            check_rollout_trainer(self.trainer)
+            self.facts |= try_optimizer(self.make_optimizer, warmup_steps=self.warmup_steps)
+
     def setup(self, stage: str) -> None:
-        """Check, before any weight is loaded, what depends on trainer and data.
+        """Check, before any weight is loaded, what depends on the data.
 
         Raises:
-            UserError: for a trainer or data that would not do, or mini-batches that do not fit.
+            UserError: for data that would not do, or mini-batches that do not fit.
         """
         if stage != "fit":
             return
-        check_trainer(self.trainer)
         self.engine.check_weights(self.lora is not None, shards(self.trainer))
         check_data(self.trainer, self.mini_batch_questions, self.refill is not None)
         self.nonfinite.folder = run_folder(self.trainer) / "nonfinite"
@@ -174,13 +182,13 @@ class GRPOModule(PolicyModule):
             self.reference = AdapterOff(self.policy)
             return
         with on_cpu():
-            model = self.open_policy()
+            model = beat_by_layer(self.open_policy())
         model = to_strategy(model, self.trainer, self.reference_offload)
         self.reference = FrozenReference(model, self.reference_offload)
 
     def opened(self, policy: nn.Module) -> None:
         """Note what the run begins with."""
-        self._facts = fingerprints(policy, self.prompts) | {"group_size": self.group_size}
+        self.facts |= fingerprints(policy, self.prompts) | {"group_size": self.group_size}
 
     def on_fit_start(self) -> None:
         """Bring the reference to where the policy is."""
@@ -259,6 +267,7 @@ class GRPOModule(PolicyModule):
         asked, data = batch.asked, curriculum_data(self.trainer)
         if data is not None:
             self.log_dict(data.observe(asked.index_A, asked.pass_rate_A))
+        self.unread.look_at_step(self.trainer, batch)
         metrics = rollout_metrics(self.trainer, batch, self.advantages)
         metrics["frac_kl_only"] = metrics["frac_reward_zero_std"] if self.reference else 0.0
         self.num_tokens += asked.tokens
@@ -299,19 +308,12 @@ class GRPOModule(PolicyModule):
             "num_rollouts": self.num_rollouts,
             "usual_difference": self.alarm.usual,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
-            "facts": self._facts,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters too, once this is known to be the same run.
-
-        Raises:
-            UserError: when the checkpoint's run had another model, template or group size.
-        """
+        """Restore the counters too, once this is known to be the same run."""
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint["fgexpo"]
-        if self.trainer.state.fn == "fit":
-            check_same_run(saved.get("facts", {}), self._facts, self.allow_changes)
         self.num_tokens = saved.get("num_tokens", 0)
         self.num_rollouts = saved.get("num_rollouts", 0)
         self.alarm.usual = saved.get("usual_difference")

@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-from .checks import check_answer_form, check_length
+from .checks.settings import check_answer_form, check_dtype, check_length, missing_answer_form
+from .checks.trainer import check_trainer
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
+from .evaluation.unread import UnreadAnswers
 from .heartbeat import phase
+from .model.beats import beat_by_layer
 from .model.exactness import Trial, choose_rows
 from .model.hf_folder import ModelArchive
 from .model.lm_head import check_head
@@ -27,6 +31,7 @@ from .parallel.sharding import is_sharded, to_strategy, whole
 from .rewards import MathVerifier, Verifier
 from .rewards.grading import grade
 from .robustness.out_of_memory import explain_memory
+from .robustness.same_run import Allowed, Fact, check_same_run
 from .rollout import Native, RolloutEngine, RolloutRequest, Sampling
 from .seeding import hash_seed
 from .templates import Plain, PromptEncoder, Template
@@ -44,7 +49,7 @@ class PolicyModule(LightningModule):
         verifier: decides whether they are right.
         max_prompt_tokens: longer prompts are dropped, and counted in the log.
         evaluation: how validation and test sample.
-        dtype: of the weights in memory; use ``float32`` for ``bf16-mixed`` training too.
+        dtype: of the weights in memory; training needs ``float32``, for ``bf16-mixed`` too.
         lora: train adapters beside frozen weights; null trains all weights.
         activation_checkpointing: recompute a layer's activations in the backward pass: less
             memory, about a third more time.
@@ -53,6 +58,8 @@ class PolicyModule(LightningModule):
     Attributes:
         policy: the causal LM, from ``configure_model`` on.
         rollout_step: training batches finished; the x-axis of every curve.
+        facts: what a run is made of; its checkpoints hold them, and resume none that differs.
+        allow_changes: names of facts that may differ.
 
     Raises:
         UserError: for a missing folder, a tokenizer without eos, lengths that cannot fit.
@@ -87,10 +94,32 @@ class PolicyModule(LightningModule):
         )
         self.archive = ModelArchive()
         self.evaluator = Evaluator(evaluation)
+        self.unread = UnreadAnswers(verifier)
+        self.facts: dict[str, Fact] = {}
+        self.allow_changes: list[Allowed] = []
         check_answer_form(template, verifier)
         check_length(
             self.max_positions(), max_prompt_tokens, evaluation.sampling, "evaluation.sampling"
         )
+
+    def configure_callbacks(self) -> list[Any]:
+        """Adds none. It is Lightning's first hook, so the settings are checked here."""
+        assert self.trainer.state.fn is not None
+        self.check_stage(str(self.trainer.state.fn.value))
+        return []
+
+    def check_stage(self, stage: str) -> None:
+        """Check what ``fit``, ``validate``, ``test`` or ``predict`` needs of trainer and settings.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        check_trainer(self.trainer, stage)
+        if stage == "fit":
+            check_dtype(self.dtype_name)
+        missing = missing_answer_form(self.prompts, self.verifier)
+        if missing is not None:
+            rank_zero_info(missing)
 
     # A subclass that does not start from a folder overrides these.
 
@@ -121,6 +150,7 @@ class PolicyModule(LightningModule):
         with on_cpu():
             policy: Any = self.open_policy()
             check_policy(policy, self.engine)
+            beat_by_layer(policy)
             self.opened(policy)
             if self.lora is not None:
                 adapt(policy, self.lora, self.seed)
@@ -227,6 +257,7 @@ class PolicyModule(LightningModule):
         """Count what the questions' samples are worth."""
         if isinstance(batch, RolloutBatch):
             self.evaluator.add(batch)
+            self.unread.look(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/<dataset>/pass@k`` and the other scores."""
@@ -254,6 +285,7 @@ class PolicyModule(LightningModule):
             # All processes have the same scores; sync_dist tells Lightning so.
             self.log("step", float(self.rollout_step), sync_dist=True)  # the loggers' x-axis
             self.log_dict(tagged, sync_dist=True)
+        self.unread.tell(self.trainer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the counter and the seed, and what an export needs besides the weights.
@@ -272,18 +304,22 @@ class PolicyModule(LightningModule):
             "rollout_step": self.rollout_step,
             "files": self.archive.files(self.policy, self.prompts.tokenizer),
             "lora": None if self.lora is None else asdict(self.lora),
+            "facts": self.facts,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the counter and, in training, the run's first seed.
 
         Raises:
-            UserError: when the checkpoint's adapters differ from this policy's.
+            UserError: when the checkpoint's adapters or, in training, its facts differ from this
+                policy's.
         """
-        check_same_adapters(checkpoint["fgexpo"].get("lora"), self.lora)
+        saved = checkpoint["fgexpo"]
+        check_same_adapters(saved.get("lora"), self.lora)
         if self.trainer.state.fn == "fit":
-            self.seed = checkpoint["fgexpo"]["seed"]
-        self.rollout_step = checkpoint["fgexpo"]["rollout_step"]
+            check_same_run(saved.get("facts", {}), self.facts, self.allow_changes)
+            self.seed = saved["seed"]
+        self.rollout_step = saved["rollout_step"]
 
 
 def check_policy(policy: nn.Module, engine: RolloutEngine) -> None:

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 
+from .checks.optimizer import try_optimizer
 from .errors import UserError
 from .model.logprobs import completion_logprobs
 from .model.positions import PositionLimit
@@ -61,6 +62,16 @@ class SupervisedModule(PolicyModule):
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             return self.from_scratch.model()
+
+    def check_stage(self, stage: str) -> None:
+        """Check the optimizer too."""
+        super().check_stage(stage)
+        if stage == "fit":
+            self.facts = try_optimizer(
+                self.make_optimizer,
+                warmup_steps=self.warmup_steps,
+                cooldown_steps=self.cooldown_steps,
+            )
 
     def setup(self, stage: str) -> None:
         """Check that a falling learning rate has an end, and that the run has one process.

@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from .. import callbacks as slots
 from .. import datamodules, rewards, tasks  # noqa: F401
-from ..checks import check_mini_batches
+from ..checks.numbers import check_numbers
+from ..checks.settings import check_dtype, check_mini_batches
+from ..checks.trainer import FLAGS, ROLLOUT_FLAGS, check_flags
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
-from ..module import GRPOModule  # noqa: F401
-from ..outside import reading
+from ..module import GRPOModule
+from ..outside import first_line, reading
 from ..outside.documents import check_configs
 from ..outside.parser import FitParser, making
 from ..policy import PolicyModule
@@ -54,6 +58,8 @@ TRAINER_DEFAULTS = {
 }
 
 
+# Lightning refuses these flags beside such a callback; here they switch the slot off.
+SWITCHES: dict[str, type] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
 PREPARE_HOURS = 6.0
 
 
@@ -102,6 +108,9 @@ class FGExpoCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what needs no model; then make the base, if it is missing and a recipe is given."""
         config = self.config[str(self.subcommand)]
+        check_numbers(config)
+        for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
+            check_flags(flags, config.trainer.get)
         self._resolve_checkpoint(config)
         if self.subcommand == "test":
             config.verbose = False  # the report prints its own table
@@ -152,10 +161,14 @@ class FGExpoCLI(LightningCLI):
             read_checkpoint(path)
 
     def _check_without_model(self) -> None:
-        """Reject bad data and callback settings before a base model is fitted."""
+        """Reject bad settings of trainer, data and callbacks before a base model is fitted."""
         trial = self.config.clone()
         config = trial[str(self.subcommand)]
-        settings = config.pop("model").init_args
+        model = config.pop("model")
+        settings = model.init_args
+        if model.class_path.endswith(GRPOModule.__name__):
+            check_flags(ROLLOUT_FLAGS, config.trainer.get)
+        check_dtype(settings.get("dtype", "float32"))
         with making("the configuration"):
             made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
         if made.steps is not None:
@@ -166,14 +179,44 @@ class FGExpoCLI(LightningCLI):
             made.data.check_pool(len(made.data.train.questions()))
             check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
+    def instantiate_classes(self) -> None:
+        """Make everything that the configuration names.
+
+        Raises:
+            UserError: when a class needs a package that is not installed, as ``WandbLogger`` may.
+        """
+        try:
+            super().instantiate_classes()
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("fgexpo"):
+                raise
+            raise UserError(
+                f"the configuration names a class that needs another package ({first_line(error)})"
+            ) from error
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
         wanted = [callback for callback in callbacks if callback is not None]
+        for flag, kind in (
+            ("enable_progress_bar", ProgressBar),
+            ("enable_checkpointing", Checkpoint),
+        ):
+            if config.get(flag) is False:
+                wanted = [callback for callback in wanted if not isinstance(callback, kind)]
+        given = config.get("callbacks") or []
+        given = given if isinstance(given, list) else [given]
+        if not any(isinstance(callback, Checkpoint) for callback in (*wanted, *given)):
+            # Else Lightning would add one of its own to a run that is to have none.
+            config["enable_checkpointing"] = bool(config.get("enable_checkpointing"))
         steps, budget = (self._get(self.config_init, key) for key in ("steps", "budget"))
         ends = [] if steps is None else [slots.StopAfter(steps)]
         ends += [] if budget is None else [slots.StopAtBudget(budget)]
         wanted += [*ends, slots.ValidateFirst()] if ends else []
         config["plugins"] = _with_atomic_saves(config.get("plugins"))
-        return super()._instantiate_trainer(config, wanted)
+        try:
+            return super()._instantiate_trainer(config, wanted)
+        except (MisconfigurationException, TypeError, ValueError, ImportError) as error:
+            # All of them are Lightning's words on the flags that it was given.
+            raise UserError(f"trainer: {first_line(error)}") from error
 
 
 def wait_for(folder: Path, hours: float) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..heartbeat import beat
 from .precision import precise
 
 # Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to stay busy.
@@ -165,6 +166,7 @@ class _Slices:
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, len(self.weight_VH), self.width):
+            beat()
             weight = self.weight(slice(start, start + self.width))
             shape = (len(self.hidden), len(weight))
             logits_Mv = self._logits[: shape[0] * shape[1]].view(shape)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ..checks import check_mini_batches
+from ..checks.settings import check_mini_batches
 from ..errors import UserError
 from .adapters import Adapters
 from .job import Call, Engine, Job, Optimizer, Strategy

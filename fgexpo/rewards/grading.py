@@ -2,11 +2,11 @@
 
 import torch
 
-from ..errors import UserError
 from ..heartbeat import phase
 from ..templates import PromptEncoder
 from ..types import Completions, QuestionBatch, RolloutBatch
-from .reward import Graded, Reward
+from .returned import check_scores, check_verdicts
+from .reward import Graded, Reward, tags
 from .verifier import Verifier
 
 
@@ -25,6 +25,9 @@ def grade(
         completions: of Q x G rollouts, question-major.
         prompts: its tokenizer decodes the completions.
         verifier: decides whether an answer is right.
+
+    Raises:
+        UserError: naming the verifier, if it does not give one verdict per completion.
     """
     lengths = completions.lengths_N.tolist()
     texts = [
@@ -33,7 +36,7 @@ def grade(
     ]
     asked = [question for question in batch.questions for _ in range(group_size)]
     with phase(f"verify by {type(verifier).__name__}"):
-        verdicts = verifier.verify(asked, texts)
+        verdicts = check_verdicts(verifier, verifier.verify(asked, texts), len(texts))
     correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     return RolloutBatch(
         source=batch,
@@ -47,10 +50,10 @@ def grade(
 
 
 def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
-    """Set ``reward_N`` to the weighted sum of the rewards, and keep each reward's scores.
+    """Set ``reward_N`` to the weighted sum of the rewards, and keep each one's scores by its tag.
 
     Raises:
-        UserError: naming the reward whose scores are too few, too many or not finite.
+        UserError: naming the reward that does not give one finite number per rollout.
     """
     done = rollouts.completions
     questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
@@ -58,17 +61,8 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
     graded = [Graded(*fields) for fields in zip(*columns, strict=True)]
     rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
-    for reward in rewards:
+    for tag, reward in zip(tags(rewards), rewards, strict=True):
         with phase(f"reward by {type(reward).__name__}"):
-            score_N = rollouts.reward_N.new_tensor(reward.score(graded))
-        if score_N.shape != rollouts.reward_N.shape:
-            raise UserError(
-                f"model.rewards: {type(reward).__name__}.score returned {score_N.numel()} scores "
-                f"for {len(graded)} rollouts"
-            )
-        if not score_N.isfinite().all():
-            raise UserError(
-                f"model.rewards: {type(reward).__name__} gave a score that is not finite"
-            )
-        rollouts.score_N[reward.name] = score_N
-        rollouts.reward_N += reward.weight * score_N
+            scores = check_scores(reward, reward.score(graded), len(graded))
+        rollouts.score_N[tag] = rollouts.reward_N.new_tensor(scores)
+        rollouts.reward_N += reward.weight * rollouts.score_N[tag]

@@ -5,9 +5,11 @@ them. A new reward is one small class: subclass :class:`Reward` and name it in Y
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import UserError
 from ..questions import FinishReason, Question, Verdict
 
 
@@ -35,12 +37,17 @@ class Reward(ABC):
 
     Args:
         weight: factor in the sum.
-        name: its name in the tag ``rewards/<name>/mean``; by default the class's, in lower case.
+        name: its name in the tag ``rewards/<name>/mean``; by default the class's, in lower case;
+            the second one of a class is then ``<name>_2``, and so on.
     """
+
+    # A subclass need not call __init__.
+    weight: float = 1.0
+    name: str | None = None
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
         self.weight = weight
-        self.name = name or type(self).__name__.lower()
+        self.name = name
 
     def check(self, max_new_tokens: int) -> None:  # noqa: B027
         """Check that the reward can be earned within this many tokens.
@@ -52,6 +59,31 @@ class Reward(ABC):
     @abstractmethod
     def score(self, rollouts: Sequence[Graded]) -> list[float]:
         """Score each rollout of a batch, unweighted."""
+
+
+def tags(rewards: Sequence[Reward]) -> list[str]:
+    """The name of each reward in its tag; no two are the same.
+
+    Rewards without a name of their own are numbered by class, in the order of ``model.rewards``.
+
+    Raises:
+        UserError: for two rewards of one name.
+    """
+    counts: Counter[str] = Counter()
+    names: list[str] = []
+    for reward in rewards:
+        name = reward.name
+        if not name:
+            plain = type(reward).__name__.lower()
+            counts[plain] += 1
+            name = plain if counts[plain] == 1 else f"{plain}_{counts[plain]}"
+        if name in names:
+            raise UserError(
+                f"model.rewards: two rewards are named {name!r}, so one would be logged over the "
+                "other; give each a name of its own"
+            )
+        names.append(name)
+    return names
 
 
 class Accuracy(Reward):

@@ -12,7 +12,9 @@ from ..parallel.sharding import full_tensor
 from ..templates import PromptEncoder
 
 Allowed = Literal["model", "template", "group_size", "pool", "questions_per_step"]
-Fact = str | int
+Fact = str | int | float
+# Settings of an optimizer that choose how it is computed, not what.
+_HOW = {"foreach", "fused", "capturable", "differentiable", "initial_lr", "params"}
 _PROBE = "What is 1 + 1?"
 _SAMPLES = 64
 
@@ -45,6 +47,19 @@ def fingerprints(model: nn.Module, encoder: PromptEncoder) -> dict[str, Fact]:
     return {"model": fingerprint_model(model), "template": fingerprint_template(encoder)}
 
 
+def optimizer_facts(optimizer: torch.optim.Optimizer) -> dict[str, Fact]:
+    """Its class and settings: a resumed run goes on with the saved ones, whatever is set."""
+    facts: dict[str, Fact] = {"model.optimizer": type(optimizer).__name__}
+    for number, group in enumerate(optimizer.param_groups):
+        place = "model.optimizer" if number == 0 else f"model.optimizer's group {number + 1}"
+        for name in sorted(group.keys() - _HOW):
+            value = group[name]
+            value = value.item() if isinstance(value, torch.Tensor) else value
+            plain = isinstance(value, int | float) and not isinstance(value, bool)
+            facts[f"{place}.{name}"] = value if plain else str(value)
+    return facts
+
+
 def check_changes(allowed: Collection[str]) -> None:
     """Check the names of the changes that a resumed run allows.
 
@@ -68,8 +83,17 @@ def check_same_run(
         if name in saved and saved[name] != value and name not in allowed:
             raise UserError(
                 f"--ckpt_path: the checkpoint was made with {name} {saved[name]}, but this "
-                f"run uses {value}; if that is intended, set --model.allow_changes=[{name}]"
+                f"run uses {value}; {_remedy(name)}"
             )
+
+
+def _remedy(name: str) -> str:
+    if name in get_args(Allowed):
+        return f"if that is intended, set --model.allow_changes=[{name}]"
+    return (
+        "the optimizer's state belongs to the old value: set it as it was, or `export` the "
+        "checkpoint and start a new run from that folder"
+    )
 
 
 def question_keys(ids: list[str]) -> torch.Tensor:

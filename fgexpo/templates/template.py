@@ -4,7 +4,7 @@ A new template is one small class: subclass :class:`Template` and name it in YAM
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..errors import UserError
 from ..questions import is_text
@@ -60,7 +60,19 @@ class Template(ABC):
 
 
 class Plain(Template):
-    """The bare question, nothing else: the embedded world's template."""
+    """The bare question, nothing else: the embedded world's template.
+
+    Args:
+        answer: the form in which the model, or the question itself, gives the final answer without
+            being asked here: ``box`` or ``line``; null if that is not known.
+    """
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        if answer not in (None, *get_args(Answer)):
+            raise UserError(
+                f"model.template.answer must be one of {get_args(Answer)} or null, got {answer!r}"
+            )
+        self.answer = answer
 
     def render(self, question: str, tokenizer: Any) -> str:
         """The question itself."""

@@ -173,6 +173,14 @@ BAD = [
     (["--model.loss.clip_low=1.5"], "model.loss.clip_low"),
     (["--trainer.min_epochs=2"], "trainer.min_epochs"),
     (["--ckpt_path=nowhere.ckpt"], "checkpoint 'nowhere.ckpt' does not exist"),
+    (["--trainer.gradient_clip_val=1"], "set model.max_grad_norm instead"),
+    (["--trainer.barebones=true"], "trainer.barebones = True would log nothing"),
+    (["--trainer.accelerator=gpu"], "trainer: "),
+    (["--trainer.strategy=nope"], "trainer: "),
+    (["--trainer.logger=NeptuneLogger"], "needs another package"),
+    (["--model.dtype=bfloat16"], "model.dtype = bfloat16 cannot be trained"),
+    (["--model.kl_coef=.nan"], "model.kl_coef must be a number, got nan"),
+    (["--model.optimizer.lr=-1"], "model.optimizer cannot be made"),
 ]
 
 
@@ -193,7 +201,16 @@ BEFORE_THE_BASE = [
     (["--model.mini_batch_questions=5"], "does not divide"),
     (["--steps=0"], "steps must be at least 1"),
     (["--akl.rho=Linear", "--akl.rho.high=0.1"], "non-decreasing"),
+    (["--trainer.accumulate_grad_batches=2"], "model.micro_batch_tokens"),
 ]
+
+
+def test_a_run_without_bar_and_checkpoints(model_folder, tmp_path):
+    flags = ["--trainer.enable_progress_bar=false", "--trainer.enable_checkpointing=false"]
+    done = run(["fit", *tiny(model_folder, *flags, *csv_logger("quiet"))], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and len(read_losses(tmp_path / "quiet")) == 2
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 @pytest.mark.slow

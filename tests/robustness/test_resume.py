@@ -200,3 +200,37 @@ def test_pass_rates_move_to_another_pool_by_question(model_folder, tmp_path):
 def test_unknown_changes_are_refused(model_folder):
     with pytest.raises(ValueError, match=r"model.allow_changes: 'optimizer' is none of"):
         make_module(model_folder, allow_changes=["optimizer"])
+
+
+def adamw(**options):
+    return lambda params: torch.optim.AdamW(params, **{"lr": 1e-2, **options})
+
+
+OPTIMIZERS = [
+    ({"optimizer": lambda p: torch.optim.SGD(p, lr=1e-2)}, r"model\.optimizer AdamW, .* SGD;"),
+    ({"optimizer": adamw(lr=1e-3)}, r"model\.optimizer\.lr 0\.01, but this run uses 0\.001;"),
+    ({"optimizer": adamw(betas=(0.5, 0.9))}, r"model\.optimizer\.betas \(0\.9, 0\.999\), but"),
+    ({"optimizer": adamw(weight_decay=0)}, r"weight_decay 0\.01, .* uses 0; .* `export` the"),
+    ({"warmup_steps": 3}, r"model\.warmup_steps 10, but this run uses 3;"),
+]
+
+
+def test_a_run_keeps_its_optimizer(model_folder, tmp_path):
+    """Lightning would go on with the saved settings, whatever is set now."""
+    run(model_folder, tmp_path, 1)
+    first = saved(tmp_path, 1)
+    for options, words in OPTIMIZERS:
+        made_with = rf"--ckpt_path: the checkpoint was made with .*{words}"
+        with pytest.raises(ValueError, match=made_with):
+            run(model_folder, tmp_path / "again", 2, resume=first, **options)
+    old = torch.load(first, weights_only=True)
+    facts = old["fgexpo"]["facts"]
+    for name in [name for name in facts if name.startswith("model.")]:
+        del facts[name]
+    assert {*facts} == {"model", "template", "group_size"}, "as before there were these facts"
+    torch.save(old, first)
+    # How it is computed may change in any case.
+    for optimizer in (adamw(), adamw(foreach=False)):
+        rows = run(model_folder, tmp_path / "again", 2, resume=first, optimizer=optimizer)[2]
+        assert len(rows) == 1
+        run(model_folder, tmp_path, 1)

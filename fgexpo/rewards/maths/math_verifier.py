@@ -11,6 +11,7 @@ from .compare import Pair, fast_equal
 from .extract import answer_line, joined_boxes, last_boxed
 from .lists import is_list
 from .pool import GraderPool
+from .process import START_SECONDS
 
 Reads = Literal["box", "line", "box_or_line"]
 
@@ -23,10 +24,15 @@ class MathVerifier(Verifier):
         reads: what counts as the final answer: the last balanced ``\boxed{}``, the last line
             ``Answer: ...``, or the line if there is no box.
         workers: most grading processes; null for one per available processor core.
+        start_timeout: seconds that one of them may take to start.
     """
 
     def __init__(
-        self, timeout: float = 2.0, reads: Reads = "box", workers: int | None = None
+        self,
+        timeout: float = 2.0,
+        reads: Reads = "box",
+        workers: int | None = None,
+        start_timeout: float = START_SECONDS,
     ) -> None:
         if timeout <= 0:
             raise UserError(f"model.verifier.timeout must be above 0 seconds, got {timeout}")
@@ -34,9 +40,11 @@ class MathVerifier(Verifier):
             raise UserError(f"model.verifier.reads must be one of {get_args(Reads)}, got {reads!r}")
         if workers is not None and workers < 1:
             raise UserError(f"model.verifier.workers must be at least 1, got {workers}")
+        if not start_timeout > 0:
+            raise UserError(f"model.verifier.start_timeout must be above 0 s, got {start_timeout}")
         self.timeout = timeout
         self.reads: Reads = reads
-        self._pool = GraderPool(timeout, workers)
+        self._pool = GraderPool(timeout, workers, start_timeout)
 
     def verify(self, questions: Sequence[Question], texts: Sequence[str]) -> list[Verdict]:
         """See :class:`Verifier`; equal pairs are graded once."""

@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import EnvironmentFailure
 from ...heartbeat import beat
 from .compare import Pair
-from .process import GraderProcess
+from .process import START_SECONDS, GraderProcess
 
 PAIRS_A_WORKER = 8
 MAX_WORKERS = 8
 POLL_SECONDS = 1.0
+# A start that takes longer is said; one that fails is tried again, so many times in a row.
+SLOW_SECONDS, START_TRIES = 30.0, 3
 
 
 class GraderPool:
@@ -23,18 +26,24 @@ class GraderPool:
     Args:
         timeout: seconds that one pair may take.
         workers: most workers; null for this process's share of the processor cores.
+        start_timeout: seconds that a worker may take to start.
     """
 
-    def __init__(self, timeout: float, workers: int | None = None) -> None:
+    def __init__(
+        self, timeout: float, workers: int | None = None, start_timeout: float = START_SECONDS
+    ) -> None:
         self.timeout = timeout
         self.limit = workers or _own_cores()
+        self.start_timeout = start_timeout
         self.workers: list[GraderProcess] = []
+        self._failed_starts = 0
+        self._said_slow = False
 
     def equal(self, pairs: Sequence[Pair]) -> list[bool | None]:
         """Grade every pair; None for a pair that hung or crashed its worker.
 
         Raises:
-            RuntimeError: when workers cannot be started.
+            EnvironmentFailure: when workers cannot be started.
         """
         try:
             return self._grade(pairs)
@@ -60,9 +69,13 @@ class GraderPool:
                     self._dismiss(worker)
                 elif job is not None:
                     found[job] = verdict
+                else:
+                    self._failed_starts = 0
             for worker in [w for w in self.workers if not w.idle]:
                 if time.monotonic() > worker.deadline:
                     self._dismiss(worker)
+                elif not worker.ready and time.monotonic() > worker.started + SLOW_SECONDS:
+                    self._say_slow()
         return found
 
     def close(self) -> None:
@@ -83,7 +96,7 @@ class GraderPool:
         idle = sum(worker.job is None for worker in self.workers)
         wanted = min(self.limit, len(self.workers) + max(0, -(-waiting // PAIRS_A_WORKER) - idle))
         while len(self.workers) < wanted:
-            self.workers.append(GraderProcess())
+            self.workers.append(GraderProcess(self.start_timeout))
 
     def _answering(self) -> list[GraderProcess]:
         busy = [worker for worker in self.workers if not worker.idle]
@@ -94,11 +107,32 @@ class GraderPool:
     def _dismiss(self, worker: GraderProcess) -> None:
         worker.close()
         self.workers.remove(worker)
-        if not worker.ready:
-            raise RuntimeError(
-                "the verifier's worker died or hung while starting; "
-                f"`{sys.executable} -m fgexpo.rewards.maths.worker` shows why"
+        if worker.ready:
+            return
+        self._failed_starts += 1
+        seconds = time.monotonic() - worker.started
+        what = f"the verifier's worker died or hung while starting, after {seconds:.0f} s"
+        if self._failed_starts < START_TRIES:
+            _say(f"{what}; trying again")
+            return
+        raise EnvironmentFailure(
+            f"{what}, {START_TRIES} times in a row; free some memory or processor time, or raise "
+            f"model.verifier.start_timeout (now {self.start_timeout:g} s); "
+            f"`{sys.executable} -m fgexpo.rewards.maths.worker` shows why"
+        )
+
+    def _say_slow(self) -> None:
+        if not self._said_slow:
+            self._said_slow = True
+            _say(
+                f"a worker of the verifier has not started within {SLOW_SECONDS:g} s, on a busy "
+                f"machine; waiting for model.verifier.start_timeout = {self.start_timeout:g} s"
             )
+
+
+def _say(line: str) -> None:
+    # Any process may say this, since each has its own workers.
+    print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 def _own_cores() -> int:

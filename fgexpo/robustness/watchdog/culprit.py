@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+SILENT = "has given no sign of life"
+STALLED = "has made no progress"
 TIED = ", and others are at the same point"
 
 
@@ -82,8 +84,7 @@ def find_culprit(
             return rank, f"has died in phase '{view.report.phase}'"
         if view.silent > silence:
             return rank, (
-                f"has given no sign of life for {view.silent:.0f} s, since it was in phase "
-                f"'{view.report.phase}'"
+                f"{SILENT} for {view.silent:.0f} s, since it was in phase '{view.report.phase}'"
             )
     return _least_advanced(present, timeout)
 
@@ -98,7 +99,7 @@ def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, s
     if first not in stalled:
         return None  # the others wait for a process that is working
     view = present[first]
-    what = f"has made no progress for {view.stalled:.0f} s in phase '{view.report.phase}'"
+    what = f"{STALLED} for {view.stalled:.0f} s in phase '{view.report.phase}'"
     tied = [r for r in sorted(present) if present[r].report.position == view.report.position]
     if len(tied) > 1:
         what += f"{TIED}: ranks {', '.join(map(str, tied))}"

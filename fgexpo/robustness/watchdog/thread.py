@@ -15,7 +15,7 @@ from typing import Any
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from ... import heartbeat
-from .culprit import TIED, Report, Watcher, find_culprit
+from .culprit import SILENT, STALLED, TIED, Report, Watcher, find_culprit
 from .store import TICK_SECONDS, Exchange
 
 # Longer than the others need to read the verdict; a launcher may kill this process after five.
@@ -149,10 +149,7 @@ class Monitor(threading.Thread):
             return 0, f"has died: the store that it holds is gone ({exchange.error})"
         silent = now - exchange.answered
         if silent > self.silence and self.rank != 0:
-            return 0, (
-                f"has given no sign of life for {silent:.0f} s: the store that it holds does not "
-                "answer"
-            )
+            return 0, (f"{SILENT} for {silent:.0f} s: the store that it holds does not answer")
         return None
 
     def _conclude(self, culprit: int, what: str) -> None:
@@ -165,6 +162,8 @@ class Monitor(threading.Thread):
         if not mine:  # else its own traceback tells
             here = heartbeat.read().phase
             aside = "" if culprit == self.rank else f"; rank {self.rank} stops in phase '{here}'"
+            if STALLED in what or SILENT in what:
+                aside += f"; if it is only slow, raise watchdog.timeout (now {self.timeout:g} s)"
             print(
                 f"error: rank {culprit} ({self._watcher.where(culprit)}) {what}{aside}",
                 file=sys.stderr,

@@ -1,20 +1,27 @@
 """Checks of settings against each other, made before any weight is loaded."""
 
+import math
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy
 
-from .curriculum.data import curriculum_data
-from .errors import UserError
-from .model.lora import LoRA
-from .model.positions import PositionLimit
-from .parallel.fsdp2 import FSDP2
-from .rewards import Reward, Verifier
-from .rollout import RolloutEngine, Sampling
-from .templates import Template
+from ..advantages import AdvantageEstimator
+from ..curriculum.data import curriculum_data
+from ..errors import UserError
+from ..model.lora import LoRA
+from ..model.positions import PositionLimit
+from ..rewards import Reward, Verifier
+from ..rewards.reward import tags
+from ..rollout import RolloutEngine, Sampling
+from ..rollout.waves import Refill
+from ..templates import PromptEncoder, Template
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+# A verifier that reads this needs no form of answer.
+LAST_NUMBER = "last_number"
+# What a prompt that asks for a form of answer has in it, in lower case.
+_FORMS = ("boxed", "answer:")
+_PROBE = "1 + 1"
 
 
 def check_length(
@@ -40,12 +47,33 @@ def check_answer_form(template: Template, verifier: Verifier) -> None:
         UserError: naming both settings.
     """
     reads = getattr(verifier, "reads", None)
-    if template.answer is not None and reads is not None and template.answer not in reads:
+    if reads is None or template.answer is None or reads == LAST_NUMBER:
+        return
+    if template.answer not in reads:
         raise UserError(
             f"model.template {type(template).__name__} asks for an answer in the form "
             f"{template.answer!r}, but model.verifier.reads = {reads!r}; "
             f"set model.verifier.reads={template.answer}"
         )
+
+
+def missing_answer_form(prompts: PromptEncoder, verifier: Verifier) -> str | None:
+    """What to say when no prompt asks for the form of answer that the verifier reads, or None.
+
+    Not an error: a model may give that form unasked, or the questions may ask for it themselves.
+    """
+    template, reads = prompts.template, getattr(verifier, "reads", None)
+    if reads is None or reads == LAST_NUMBER or template.answer is not None:
+        return None
+    text = template.render(_PROBE, prompts.tokenizer).lower()
+    if any(form in text for form in _FORMS):
+        return None
+    return (
+        f"warning: model.template {type(template).__name__} asks for no form of answer, and "
+        f"model.verifier.reads = {reads!r}: a model that does not answer in that form unasked "
+        f"scores 0; {LAST_NUMBER!r} reads the last number of any text, and --model.template=Plain "
+        "--model.template.answer=box says that the model knows the form"
+    )
 
 
 def check_mini_batches(questions_per_step: int, size: int | None, world_size: int = 1) -> None:
@@ -80,6 +108,7 @@ def check_data(trainer: Trainer, mini_batch_questions: int | None, refill: bool)
     known = curriculum_data(trainer)
     if known is not None:
         check_mini_batches(known.questions_per_step, mini_batch_questions, trainer.world_size)
+        _check_validation(trainer, getattr(getattr(data, "sampler", None), "steps_per_epoch", None))
     elif refill:
         given = "no data module" if data is None else f"a {type(data).__name__}"
         raise UserError(
@@ -88,39 +117,45 @@ def check_data(trainer: Trainer, mini_batch_questions: int | None, refill: bool)
         )
 
 
-def check_trainer(trainer: Trainer) -> None:
-    """Check that the trainer counts, draws and synchronises as the module needs it to.
+def _check_validation(trainer: Trainer, steps_per_epoch: int | None) -> None:
+    interval = trainer.val_check_interval
+    if steps_per_epoch is None or trainer.check_val_every_n_epoch is None:
+        return
+    if isinstance(interval, int) and interval > steps_per_epoch:
+        raise UserError(
+            f"trainer.val_check_interval = {interval} is more than the {steps_per_epoch} steps of "
+            "an epoch; set trainer.check_val_every_n_epoch=null to count steps over all epochs"
+        )
+
+
+def check_dtype(dtype: str) -> None:
+    """Check that the weights can be trained in this dtype.
 
     Raises:
-        UserError: for a run length in optimizer steps or with a minimum, Lightning's own
-            distributed sampler, or a precision or strategy that is not supported.
+        UserError: for one that loses small updates in rounding.
     """
-    if trainer.max_steps != -1:
+    if dtype not in ("float32", "float64"):
         raise UserError(
-            f"trainer.max_steps = {trainer.max_steps} would count optimizer steps; "
-            "leave it at -1 and give the run's length in rollout steps, --steps"
+            f"model.dtype = {dtype} cannot be trained: most updates of such weights are lost in "
+            "rounding; set model.dtype=float32 and, for speed, trainer.precision=bf16-mixed"
         )
-    if trainer.min_epochs or trainer.min_steps:
+
+
+def check_signal(advantages: AdvantageEstimator, refill: Refill | None, group_size: int) -> None:
+    """Check that some group of this size teaches the policy something.
+
+    Raises:
+        UserError: naming both settings.
+    """
+    advantages.check(group_size)
+    if refill is not None:
+        refill.check(group_size)
+    # Every number of right rollouts out of G, from none to all.
+    rewards_QG = torch.ones(group_size + 1, group_size, dtype=torch.float64).tril(-1)
+    if not advantages.has_signal(rewards_QG).any():
         raise UserError(
-            "trainer.min_epochs and trainer.min_steps must not be set: they would keep a run from "
-            "stopping when it is asked to"
-        )
-    if trainer.precision not in PRECISIONS:
-        raise UserError(
-            f"trainer.precision = {trainer.precision} is not supported, expected one of "
-            f"{', '.join(PRECISIONS)}: float16 overflows, and updates of bf16 weights are lost in "
-            "rounding"
-        )
-    # Lightning has no public name for it.
-    if trainer._accelerator_connector.use_distributed_sampler:
-        raise UserError(
-            "trainer.use_distributed_sampler must be false: it would replace the curriculum's "
-            "sampler by one that draws for each process on its own"
-        )
-    if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy | FSDP2):
-        raise UserError(
-            f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "
-            f"{trainer.world_size} processes; use --trainer.strategy=ddp or fsdp2"
+            f"model.group_size = {group_size} trains nothing with model.advantages "
+            f"{type(advantages).__name__}: whatever the rewards are, all advantages are 0"
         )
 
 
@@ -135,17 +170,33 @@ def check_counts(**counts: int | None) -> None:
             raise UserError(f"model.{setting} must be at least 1, got {value}")
 
 
+def check_updates(max_grad_norm: float | None, warmup_steps: int) -> None:
+    """Check the settings that scale an update.
+
+    Raises:
+        UserError: for a limit that would stop or turn round every update, or a negative warm-up.
+    """
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise UserError(
+            f"model.max_grad_norm must be above 0, or null for no limit, got {max_grad_norm}"
+        )
+    if warmup_steps < 0:
+        raise UserError(f"model.warmup_steps must not be negative, got {warmup_steps}")
+
+
 def check_training_draws(kl_coef: float, sampling: Sampling, engine: RolloutEngine) -> None:
     """Check that rollouts are drawn from the policy that the loss looks at.
 
     Raises:
-        UserError: for a negative coefficient, greedy rollouts, or a cut that the engine's log-probs
-            would show.
+        UserError: for a coefficient that is negative or not finite, greedy rollouts, or a cut that
+            the engine's log-probs would show.
     """
-    if kl_coef < 0:
-        raise UserError(f"model.kl_coef must not be negative, got {kl_coef}")
+    if kl_coef < 0 or not math.isfinite(kl_coef):
+        raise UserError(f"model.kl_coef must be finite and not negative, got {kl_coef}")
     if sampling.temperature == 0:
         raise UserError("model.sampling.temperature must be above 0 to train: greedy rollouts")
+    if sampling.top_k == 1:
+        raise UserError("model.sampling.top_k must not be 1 to train: all rollouts are the same")
     if (sampling.top_p < 1 or sampling.top_k > 0) and engine.cuts_logprobs:
         raise UserError(
             f"model.sampling.top_p and top_k must be off to train with {type(engine).__name__}, "
@@ -174,12 +225,20 @@ def check_lora(lora: LoRA | None, dtype: str, reference_offload: bool) -> None:
 
 
 def check_rewards(rewards: list[Reward], max_new_tokens: int) -> None:
-    """Check that there is a reward, and that each can be earned.
+    """Check that there is a reward, that each can be earned, and that each has a tag of its own.
 
     Raises:
         UserError: naming the settings.
     """
     if not rewards:
         raise UserError("model.rewards must name at least one reward")
+    tags(rewards)
+    for reward in rewards:
+        if not math.isfinite(reward.weight):
+            raise UserError(
+                f"model.rewards: {type(reward).__name__}.weight must be finite, got {reward.weight}"
+            )
+    if not any(reward.weight for reward in rewards):
+        raise UserError("model.rewards: all weights are 0, so nothing would be learned")
     for reward in rewards:
         reward.check(max_new_tokens)

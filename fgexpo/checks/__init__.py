@@ -1,0 +1,1 @@
+"""Checks of settings, made before any weight is loaded."""

@@ -1,0 +1,56 @@
+"""Grading workers that are slow to start, or that fail to, are given another try."""
+
+import stat
+import sys
+
+import pytest
+
+from fgexpo.errors import EnvironmentFailure
+from fgexpo.questions import Question
+from fgexpo.rewards import MathVerifier
+
+ASKED, TEXTS = [Question("", "", "x+1")], [r"\boxed{1+x}"]
+
+
+def start_by(monkeypatch, folder, script):
+    """Let workers be started by a shell script instead of Python; it may go on to ``"$@"``."""
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n".replace("PYTHON", sys.executable))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr("fgexpo.rewards.maths.process.sys.executable", str(path))
+
+
+def test_a_worker_that_dies_while_starting_is_started_again(monkeypatch, tmp_path, capfd):
+    first = tmp_path / "first"
+    start_by(
+        monkeypatch,
+        tmp_path,
+        f'if [ ! -e {first} ]; then touch {first}; exit 1; fi\nexec PYTHON "$@"',
+    )
+    verifier = MathVerifier(timeout=60.0, workers=1)
+    assert verifier.verify(ASKED, TEXTS)[0].correct
+    assert capfd.readouterr().err.count("died or hung while starting") == 1
+
+
+def test_a_slow_start_is_said_and_waited_for(monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr("fgexpo.rewards.maths.pool.SLOW_SECONDS", 0.1)
+    monkeypatch.setattr("fgexpo.rewards.maths.pool.POLL_SECONDS", 0.05)
+    start_by(monkeypatch, tmp_path, 'sleep 0.5\nexec PYTHON "$@"')
+    verifier = MathVerifier(timeout=60.0, workers=1)
+    assert verifier.verify(ASKED, TEXTS)[0].correct
+    said = capfd.readouterr().err
+    assert said.count("has not started within 0.1 s") == 1
+    assert "waiting for model.verifier.start_timeout = 120 s" in said
+
+
+def test_workers_that_never_start_end_with_the_setting(monkeypatch, tmp_path, capfd):
+    start_by(monkeypatch, tmp_path, "exec sleep 1000")
+    words = r"3 times in a row; .* raise model\.verifier\.start_timeout \(now 0\.1 s\)"
+    with pytest.raises(EnvironmentFailure, match=words):
+        MathVerifier(workers=1, start_timeout=0.1).verify(ASKED, TEXTS)
+    assert capfd.readouterr().err.count("trying again") == 2
+
+
+def test_a_limit_that_cannot_be():
+    with pytest.raises(ValueError, match=r"model\.verifier\.start_timeout must be above 0 s"):
+        MathVerifier(start_timeout=0)
