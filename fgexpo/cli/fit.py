@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,22 @@ import yaml
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from .. import callbacks as slots
 from .. import datamodules, rewards, tasks  # noqa: F401
 from ..checks import check_mini_batches
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
+from ..files import locked
 from ..module import GRPOModule  # noqa: F401
+from ..parallel.launched import alone
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
-from ..robustness.resume import find_last, stay_in_folder
+from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
+from .own_folder import SaveConfig, own_folder
 
 # Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
@@ -51,11 +53,10 @@ TRAINER_DEFAULTS = {
 }
 
 
-PREPARE_HOURS = 6.0
-
-
 class FGExpoCLI(LightningCLI):
     """LightningCLI with callback slots, one seed, and a run length in rollout steps."""
+
+    _resumed: Path | None = None  # the checkpoint that --ckpt_path=last has found
 
     def __init__(self, arguments: list[str] | None = None) -> None:
         super().__init__(
@@ -66,6 +67,7 @@ class FGExpoCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=SaveConfig,
             # A run that resumes in its folder finds its configuration there.
             save_config_kwargs={"overwrite": True},
             args=arguments,
@@ -101,28 +103,25 @@ class FGExpoCLI(LightningCLI):
         if self.subcommand == "test":
             config.verbose = False  # the report prints its own table
         name = config.model.init_args.get("name", "")
-        if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
-            return
-        self._check_without_model()
-        if getattr(rank_zero_only, "rank", 0):
-            # Under torchrun or SLURM every process reaches this; the folder appears once complete.
-            wait_for(Path(name), PREPARE_HOURS)
-            return
-        print(f"model.name: {name!r} does not exist yet; making it with {config.prepare!r}")
-        command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
-        if subprocess.run(command).returncode != 0:
-            raise UserError(f"prepare: fitting {config.prepare!r} failed")
+        if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
+            self._check_without_model()
+            prepare(config.prepare, Path(name))
+
+    def instantiate_classes(self) -> None:
+        """Make everything, in a folder of the run's own."""
+        with own_folder(self.config[str(self.subcommand)], self._resumed) as settle:
+            super().instantiate_classes()
+            settle(self.trainer)
 
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
         if path == "last":
             found = find_last(config)
-            if found is not None:
-                stay_in_folder(config, found)
-            elif self.subcommand == "fit":
+            self._resumed = found
+            if found is None:
+                if self.subcommand != "fit":
+                    raise UserError("--ckpt_path=last: no checkpoint found")
                 rank_zero_info("--ckpt_path=last: no checkpoint yet, starting from step 0")
-            else:
-                raise UserError("--ckpt_path=last: no checkpoint found")
             path = config.ckpt_path = None if found is None else str(found)
         if path:
             read_checkpoint(path)
@@ -151,17 +150,23 @@ class FGExpoCLI(LightningCLI):
         return super()._instantiate_trainer(config, wanted)
 
 
-def wait_for(folder: Path, hours: float) -> None:
-    """Wait for another process to make the folder.
+def prepare(recipe: str, folder: Path) -> None:
+    """Fit the recipe that makes a folder, unless another process makes it first.
+
+    Processes of one run, and other runs, wait for the one that is making it. When that one dies,
+    the next one makes it.
 
     Raises:
-        UserError: when it does not appear in time.
+        UserError: when fitting it fails.
     """
-    end = time.monotonic() + hours * 3600
-    while not folder.exists():
-        if time.monotonic() > end:
-            raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
-        time.sleep(1)
+    making = folder.with_name(f"{folder.name}.making")
+    with locked(making, f"model.name: the making of {str(folder)!r}", wait=True):
+        if folder.exists():
+            return
+        print(f"model.name: {str(folder)!r} does not exist yet; making it with {recipe!r}")
+        command = [sys.executable, "-m", "fgexpo", "fit", "--config", recipe]
+        if subprocess.run(command, env=alone()).returncode != 0:
+            raise UserError(f"prepare: fitting {recipe!r} failed")
 
 
 def _with_atomic_saves(plugins: Any) -> list[Any]:
