@@ -19,9 +19,11 @@ from ..errors import UserError
 from ..files import locked
 from ..module import GRPOModule  # noqa: F401
 from ..parallel.launched import alone
+from ..parallel.meeting import watch_meeting
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
+from ..robustness.parent import be_a_parent
 from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
 from .own_folder import SaveConfig, own_folder
@@ -59,6 +61,7 @@ class FGExpoCLI(LightningCLI):
     _resumed: Path | None = None  # the checkpoint that --ckpt_path=last has found
 
     def __init__(self, arguments: list[str] | None = None) -> None:
+        be_a_parent()
         super().__init__(
             model_class=PolicyModule,
             datamodule_class=LightningDataModule,
@@ -112,6 +115,7 @@ class FGExpoCLI(LightningCLI):
         with own_folder(self.config[str(self.subcommand)], self._resumed) as settle:
             super().instantiate_classes()
             settle(self.trainer)
+        watch_meeting(self.trainer)
 
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
@@ -141,7 +145,7 @@ class FGExpoCLI(LightningCLI):
             check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        wanted = [callback for callback in callbacks if callback is not None]
+        wanted = [slots.SetupWatch(), *(call for call in callbacks if call is not None)]
         steps, budget = (self._get(self.config_init, key) for key in ("steps", "budget"))
         ends = [] if steps is None else [slots.StopAfter(steps)]
         ends += [] if budget is None else [slots.StopAtBudget(budget)]
