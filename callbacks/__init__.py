@@ -15,6 +15,7 @@ from .progress import RolloutProgress
 from .question_akl import QuestionAKL
 from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
+from .setup_watch import SetupWatch
 from .stop import StopAfter, StopAtBudget
 from .target_kl import TargetKL
 from .validate_first import ValidateFirst
@@ -35,6 +36,7 @@ __all__ = [
     "RolloutLog",
     "RolloutProgress",
     "ScalarLayout",
+    "SetupWatch",
     "StopAfter",
     "StopAtBudget",
     "TargetKL",

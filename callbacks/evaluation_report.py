@@ -13,8 +13,8 @@ from rich.console import Console
 
 from fgexpo.evaluation.results import MEAN, benchmark_results, overall, results_table
 from fgexpo.evaluation.store import EvaluationStore
-from fgexpo.files import write_json
-from fgexpo.parallel.collectives import any_process
+from fgexpo.files import Lock, write_json
+from fgexpo.parallel.collectives import any_process, on_first
 from fgexpo.robustness.same_run import fingerprint_model, fingerprint_template
 from fgexpo.types import RolloutBatch
 
@@ -37,14 +37,21 @@ class EvaluationReport(Callback):
         self._store: EvaluationStore | None = None
         self._identity: dict[str, Any] = {}
         self._received = False
+        self._lock: Lock | None = None
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Load what an interrupted evaluation has finished."""
+        """Load what an interrupted evaluation has finished.
+
+        Raises:
+            EnvironmentFailure: on all processes, when another evaluation writes into the folder.
+        """
         # Replaces Lightning's handler, which may call a collective at any moment.
         signal.signal(signal.SIGTERM, self._take_note)
         self._received = False
         identity = self._identity = _identity(trainer, pl_module)
         folder = Path(self.folder or Path("evaluations") / _name(trainer, pl_module, identity))
+        lock = self._lock = Lock(folder / ".lock", f"report.folder: the folder {str(folder)!r}")
+        on_first(trainer, lock.take)
         self._store = EvaluationStore(folder, identity, write=trainer.is_global_zero)
         # Otherwise one process would count a question as finished while another is about to ask it.
         trainer.strategy.barrier()
@@ -105,6 +112,18 @@ class EvaluationReport(Callback):
         width = None if console.is_terminal else WIDTH
         Console(width=width).print(results_table(results))
         _say(f"results: {self._store.folder / RESULTS}")
+
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Leave the folder to others."""
+        self._leave()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Leave the folder to others."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
 
 def _datasets(trainer: Trainer) -> list[Any]:

@@ -1,8 +1,10 @@
 """Checkpoints counted in rollout steps and minutes."""
 
 import os
+import re
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,22 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fgexpo.errors import UserError
-from fgexpo.files import run_folder, sync_folder
+from fgexpo.files import PARTIAL, Lock, run_folder, sync_folder
 from fgexpo.heartbeat import PATIENT, phase
-from fgexpo.parallel.collectives import any_process
+from fgexpo.parallel.collectives import any_process, on_first
 from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder
+from fgexpo.robustness.order import ORDER, Order, order_of
 
 STALE_SECONDS = 600.0
+# Ours are named after their process and a random word.
+_OURS = re.compile(r"\.\d+-[0-9a-f]{8}" + re.escape(PARTIAL) + "$")
 
 
 class RolloutCheckpoint(Checkpoint):
     """Saves every k rollout steps, every m minutes and at the end; keeps the newest few.
 
-    ``last.ckpt`` points to the newest one and is updated once that one is complete.
+    ``last.ckpt`` points to the newest one and is updated once that one is complete. The folder is
+    locked while the run trains, so that no other run prunes it or writes into it.
 
     Args:
         every_steps: rollout steps between saves; null for none by steps.
@@ -51,16 +57,40 @@ class RolloutCheckpoint(Checkpoint):
         self._saved_at = -1
         self._saved = Path()
         self._saved_when = time.monotonic()
+        self._number = 0
+        self._lock: Lock | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Agree on the folder, and remove what a killed run left half-written."""
+        """Agree on the folder, lock it, and remove what a killed run left half-written.
+
+        Raises:
+            EnvironmentFailure: on all processes, when another run saves into the folder.
+        """
         root = run_folder(trainer) / "checkpoints"
         self.folder = root if self.dirpath is None else Path(self.dirpath)
-        if stage == "fit" and trainer.is_global_zero:
-            for partial in self.folder.glob(".*.partial"):
-                # A younger one may belong to another run that saves into the same folder.
-                if time.time() - partial.stat().st_mtime > STALE_SECONDS:
-                    partial.unlink()
+        if stage == "fit":
+            on_first(trainer, self._move_in)
+
+    def _move_in(self) -> None:
+        self._lock = Lock(self.folder / ".lock", f"the folder of checkpoints {str(self.folder)!r}")
+        self._lock.take()
+        for partial in self.folder.glob(f".*{PARTIAL}"):
+            # A younger one of an older version may belong to a run that knows no lock.
+            if _OURS.search(partial.name) or time.time() - _changed(partial) > STALE_SECONDS:
+                partial.unlink()
+
+    def _largest_number(self, resumed: Path | None) -> int:
+        """Of all saves among which ``--ckpt_path=last`` may choose."""
+        found = set(self.folder.glob(PATTERN))
+        if self.dirpath is None:
+            # The other starts of this run: beside this one, with or without a folder in between.
+            place, above = self.folder.parent, self.folder.parents[1:3]
+            for inner, folder in zip(("", f"{place.name}/"), above, strict=False):
+                found.update(folder.glob(f"*/{inner}{self.folder.name}/{PATTERN}"))
+        if resumed is not None:
+            found.add(resumed)
+        orders = (order_of(path) for path in found)
+        return max((order.number for order in orders if order is not None), default=0)
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock; a resumed run's state is already saved."""
@@ -68,6 +98,10 @@ class RolloutCheckpoint(Checkpoint):
         self._saved_at = -1
         if trainer.ckpt_path is not None:
             self._saved_at, self._saved = pl_module.rollout_step, Path(trainer.ckpt_path)
+        if trainer.is_global_zero:
+            self._number = self._largest_number(
+                None if trainer.ckpt_path is None else Path(trainer.ckpt_path)
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -81,18 +115,37 @@ class RolloutCheckpoint(Checkpoint):
         """Save the end of the run."""
         self.save(trainer, pl_module)
 
+    def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Leave the folder to others."""
+        self._leave()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Leave the folder to others."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add this save's place in the order, which is kept beside the state."""
+        checkpoint[ORDER] = asdict(Order(self._number, pl_module.rollout_step))
+
     def save(self, trainer: Trainer, pl_module: Any) -> Path:
         """Save the current step, unless it is already saved; all processes take part."""
         if pl_module.rollout_step == self._saved_at:
             return self._saved
         path = self.folder / f"step={pl_module.rollout_step:06d}.ckpt"
+        self._number += 1
         with phase("save", PATIENT):
             trainer.save_checkpoint(path, weights_only=False)
         self._saved_at, self._saved = pl_module.rollout_step, path
         self._saved_when = time.monotonic()
         if trainer.is_global_zero:
             if path.is_dir():
-                commit_folder(path)
+                commit_folder(path, Order(self._number, pl_module.rollout_step).text())
             self._point_to(path)
             self._retain(path)
         return path
@@ -105,7 +158,7 @@ class RolloutCheckpoint(Checkpoint):
         return any_process(trainer, trainer.is_global_zero and minutes >= self.every_minutes)
 
     def _point_to(self, path: Path) -> None:
-        link = self.folder / f".last.{os.getpid()}.partial"
+        link = self.folder / f".last.{os.getpid()}{PARTIAL}"
         link.unlink(missing_ok=True)
         link.symlink_to(path.name)
         os.replace(link, self.folder / "last.ckpt")
@@ -114,10 +167,19 @@ class RolloutCheckpoint(Checkpoint):
     def _retain(self, newest: Path) -> None:
         if self.keep is None:
             return
-        others = [path for path in self.folder.glob(PATTERN) if path != newest]
+        # The one just written is never among them; whatever is neither file nor folder is not ours.
+        others = [
+            path
+            for path in self.folder.glob(PATTERN)
+            if path != newest and not path.is_symlink() and (path.is_file() or path.is_dir())
+        ]
         kept = self.keep - 1
         for old in by_age(others)[: len(others) - kept]:
             if old.is_dir():
                 shutil.rmtree(old)
             else:
                 old.unlink()
+
+
+def _changed(path: Path) -> float:
+    return path.lstat().st_mtime

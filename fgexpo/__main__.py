@@ -4,6 +4,8 @@ import importlib.util
 import os
 import sys
 
+from .robustness.parent import end_with_parent
+
 # Two busy-waiting OpenMP threads can be ten times slower than one; sleeping threads are not. A busy
 # wait of about ten microseconds saves the cost of waking up between small operations.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -13,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 def run() -> int:
     """Check that the package is installed, then hand over to the command line."""
+    end_with_parent()
     for needed in ("fgexpo.callbacks", "lightning", "transformers", "jsonargparse"):
         if importlib.util.find_spec(needed) is None:
             print(

@@ -14,6 +14,7 @@ from fgexpo.module import GRPOModule
 from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Reward
 from fgexpo.robustness.checkpoint import AtomicCheckpointIO
+from fgexpo.robustness.order import ORDER
 from fgexpo.rollout import Sampling
 from fgexpo.tasks import TinyArithmetic
 
@@ -70,10 +71,14 @@ def make_trainer(tmp_path, steps, callbacks=(), **options):
     )
 
 
-def write_checkpoint(folder, step, age, spoil=None):
-    """A small checkpoint that is ``age`` seconds old, and whole unless spoilt."""
+def write_checkpoint(folder, step, age, spoil=None, number=None):
+    """A small checkpoint that is ``age`` seconds old, and whole unless spoilt.
+
+    With a number it is the ``number``-th save of its run; older versions gave none.
+    """
     path = folder / f"step={step:06d}.ckpt"
-    AtomicCheckpointIO().save_checkpoint({"fgexpo": {}, "x": torch.arange(1000)}, path)
+    order = {} if number is None else {ORDER: {"number": number, "step": step}}
+    AtomicCheckpointIO().save_checkpoint({"fgexpo": {}, "x": torch.arange(1000), **order}, path)
     content = bytearray(path.read_bytes())
     if spoil == "cut":
         path.write_bytes(content[: len(content) // 2])

@@ -2,17 +2,15 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_info
 
 from .. import callbacks as slots
 from .. import datamodules, rewards, tasks  # noqa: F401
@@ -21,15 +19,20 @@ from ..checks.settings import check_dtype, check_mini_batches
 from ..checks.trainer import FLAGS, ROLLOUT_FLAGS, check_flags
 from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
+from ..files import locked
 from ..module import GRPOModule
-from ..outside import first_line, reading
+from ..outside import reading
 from ..outside.documents import check_configs
 from ..outside.parser import FitParser, making
+from ..parallel.launched import alone
+from ..parallel.meeting import watch_meeting
 from ..policy import PolicyModule
 from ..rewards.reward import Reward  # noqa: F401
 from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
-from ..robustness.resume import find_last, stay_in_folder
+from ..robustness.parent import be_a_parent
+from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
+from .own_folder import SaveConfig, own_folder
 
 # Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
@@ -60,13 +63,15 @@ TRAINER_DEFAULTS = {
 
 # Lightning refuses these flags beside such a callback; here they switch the slot off.
 SWITCHES: dict[str, type] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
-PREPARE_HOURS = 6.0
 
 
 class FGExpoCLI(LightningCLI):
     """LightningCLI with callback slots, one seed, and a run length in rollout steps."""
 
+    _resumed: Path | None = None  # the checkpoint that --ckpt_path=last has found
+
     def __init__(self, arguments: list[str] | None = None) -> None:
+        be_a_parent()
         super().__init__(
             model_class=PolicyModule,
             datamodule_class=LightningDataModule,
@@ -75,6 +80,7 @@ class FGExpoCLI(LightningCLI):
             auto_configure_optimizers=False,
             seed_everything_default=0,
             trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=SaveConfig,
             # A run that resumes in its folder finds its configuration there.
             save_config_kwargs={"overwrite": True},
             parser_class=FitParser,
@@ -115,17 +121,21 @@ class FGExpoCLI(LightningCLI):
         if self.subcommand == "test":
             config.verbose = False  # the report prints its own table
         name = config.model.init_args.get("name", "")
-        if not config.get("prepare") or Path(name).exists() or not _makes(config.prepare, name):
-            return
-        self._check_without_model()
-        if getattr(rank_zero_only, "rank", 0):
-            # Under torchrun or SLURM every process reaches this; the folder appears once complete.
-            wait_for(Path(name), PREPARE_HOURS)
-            return
-        print(f"model.name: {name!r} does not exist yet; making it with {config.prepare!r}")
-        command = [sys.executable, "-m", "fgexpo", "fit", "--config", config.prepare]
-        if subprocess.run(command).returncode != 0:
-            raise UserError(f"prepare: fitting {config.prepare!r} failed")
+        if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
+            self._check_without_model()
+            prepare(config.prepare, Path(name))
+
+    def instantiate_classes(self) -> None:
+        """Make everything, in a folder of the run's own.
+
+        Raises:
+            UserError: for what a class of another package says about its settings.
+        """
+        with own_folder(self.config[str(self.subcommand)], self._resumed) as settle:
+            with making("the configuration"):
+                super().instantiate_classes()
+            settle(self.trainer)
+        watch_meeting(self.trainer)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the configurations, each of which is first read by itself, to be named.
@@ -137,25 +147,15 @@ class FGExpoCLI(LightningCLI):
         with making("the configuration"):
             super().parse_arguments(parser, args)
 
-    def instantiate_classes(self) -> None:
-        """Make what the configuration names.
-
-        Raises:
-            UserError: for what a class of another package says about its settings.
-        """
-        with making("the configuration"):
-            super().instantiate_classes()
-
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
         if path == "last":
             found = find_last(config)
-            if found is not None:
-                stay_in_folder(config, found)
-            elif self.subcommand == "fit":
+            self._resumed = found
+            if found is None:
+                if self.subcommand != "fit":
+                    raise UserError("--ckpt_path=last: no checkpoint found")
                 rank_zero_info("--ckpt_path=last: no checkpoint yet, starting from step 0")
-            else:
-                raise UserError("--ckpt_path=last: no checkpoint found")
             path = config.ckpt_path = None if found is None else str(found)
         if path:
             read_checkpoint(path)
@@ -179,27 +179,9 @@ class FGExpoCLI(LightningCLI):
             made.data.check_pool(len(made.data.train.questions()))
             check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
-    def instantiate_classes(self) -> None:
-        """Make everything that the configuration names.
-
-        Raises:
-            UserError: when a class needs a package that is not installed, as ``WandbLogger`` may.
-        """
-        try:
-            super().instantiate_classes()
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("fgexpo"):
-                raise
-            raise UserError(
-                f"the configuration names a class that needs another package ({first_line(error)})"
-            ) from error
-
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        wanted = [callback for callback in callbacks if callback is not None]
-        for flag, kind in (
-            ("enable_progress_bar", ProgressBar),
-            ("enable_checkpointing", Checkpoint),
-        ):
+        wanted = [slots.SetupWatch(), *(call for call in callbacks if call is not None)]
+        for flag, kind in SWITCHES.items():
             if config.get(flag) is False:
                 wanted = [callback for callback in wanted if not isinstance(callback, kind)]
         given = config.get("callbacks") or []
@@ -212,24 +194,27 @@ class FGExpoCLI(LightningCLI):
         ends += [] if budget is None else [slots.StopAtBudget(budget)]
         wanted += [*ends, slots.ValidateFirst()] if ends else []
         config["plugins"] = _with_atomic_saves(config.get("plugins"))
-        try:
+        with making("trainer"):
             return super()._instantiate_trainer(config, wanted)
-        except (MisconfigurationException, TypeError, ValueError, ImportError) as error:
-            # All of them are Lightning's words on the flags that it was given.
-            raise UserError(f"trainer: {first_line(error)}") from error
 
 
-def wait_for(folder: Path, hours: float) -> None:
-    """Wait for another process to make the folder.
+def prepare(recipe: str, folder: Path) -> None:
+    """Fit the recipe that makes a folder, unless another process makes it first.
+
+    Processes of one run, and other runs, wait for the one that is making it. When that one dies,
+    the next one makes it.
 
     Raises:
-        UserError: when it does not appear in time.
+        UserError: when fitting it fails.
     """
-    end = time.monotonic() + hours * 3600
-    while not folder.exists():
-        if time.monotonic() > end:
-            raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
-        time.sleep(1)
+    making = folder.with_name(f"{folder.name}.making")
+    with locked(making, f"model.name: the making of {str(folder)!r}", wait=True):
+        if folder.exists():
+            return
+        print(f"model.name: {str(folder)!r} does not exist yet; making it with {recipe!r}")
+        command = [sys.executable, "-m", "fgexpo", "fit", "--config", recipe]
+        if subprocess.run(command, env=alone()).returncode != 0:
+            raise UserError(f"prepare: fitting {recipe!r} failed")
 
 
 def _with_atomic_saves(plugins: Any) -> list[Any]:

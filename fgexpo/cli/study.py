@@ -6,7 +6,7 @@ from ..errors import UserError
 from ..outside.parser import Parser
 from ..study.queue import Jobs, cores
 from ..study.report import write_report
-from ..study.run import run_study
+from ..study.run import run_study, study_lock
 from ..study.spec import read_study
 
 
@@ -39,7 +39,8 @@ def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:
     if config.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {config.jobs}")
     study = read_study(config.study)
-    table = config.table or run_study(study, Jobs(command, config.jobs))
     report = config.report or f"{study.folder}/report.md"
-    write_report(study, config.study, str(table), report)
+    with study_lock(study):
+        table = config.table or run_study(study, Jobs(command, config.jobs))
+        write_report(study, config.study, str(table), report)
     print(f"table: {table}\nreport: {report}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..errors import UserError
@@ -22,6 +23,11 @@ _FRAME = re.compile(
 )
 # Code of this project that only hands a configuration on.
 _NEUTRAL = ("fgexpo.cli.", "fgexpo.outside.", "fgexpo.__main__")
+# What libraries raise over settings.
+_SAID = (
+    *(ValueError, TypeError, KeyError, AttributeError, ImportError),
+    MisconfigurationException,
+)
 # How reasons read in the parser's words, and in plain ones.
 _PLAIN = (
     (re.compile(r"<class '(?:\w+\.)*(\w+)'>"), r"\1"),
@@ -122,7 +128,7 @@ def making(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except _SAID as error:
         if any(_ours(cause) for cause in causes(error)):
             raise
         root = list(causes(error))[-1]

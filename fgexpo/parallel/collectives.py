@@ -4,6 +4,7 @@ Process r of W holds every W-th question of a step, starting with the r-th. Gath
 rows therefore interleaves them, in the order that a single process would have had.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,7 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import EnvironmentFailure, UserError
 from ..heartbeat import EXCHANGE, phase
 
 
@@ -64,6 +65,25 @@ def largest(trainer: Trainer, number: int) -> int:
     packed = torch.tensor(number, device=trainer.strategy.root_device)
     with phase(EXCHANGE):
         return int(trainer.strategy.reduce(packed, reduce_op="max"))
+
+
+def on_first(trainer: Trainer, work: Callable[[], None]) -> None:
+    """Do something on the first process; when it fails, no process goes on to wait for it.
+
+    Raises:
+        UserError: the first process's, on all of them.
+        EnvironmentFailure: the same.
+        OSError: the same.
+    """
+    failed: UserError | EnvironmentFailure | OSError | None = None
+    if trainer.is_global_zero:
+        try:
+            work()
+        except (UserError, EnvironmentFailure, OSError) as error:
+            failed = error
+    told = trainer.strategy.broadcast(failed)
+    if told is not None:
+        raise told
 
 
 def mean(trainer: Trainer, value: float) -> float:

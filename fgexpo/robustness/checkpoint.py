@@ -1,31 +1,36 @@
-"""Checkpoints that survive a kill while they are written, and that load without running code.
+"""Checkpoints that survive a kill or a full disk while they are written.
 
-A file is written beside its final name, flushed to disk and renamed. A directory, as a sharding
-strategy writes it, counts once it holds a marker, which is written after everything else.
+A file is written beside its final name, flushed to disk and renamed. What opens it again is in
+:mod:`.content`, and which is the newest in :mod:`.order`.
 """
 
+import errno
 import io
-import pickle
-import struct
-import zipfile
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 
-from ..errors import UserError
-from ..files import sync_folder, sync_tree, whole_file
+from ..errors import EnvironmentFailure, UserError
+from ..files import whole_file
 from ..heartbeat import beat
+from .content import commit_folder, is_complete, load
+from .order import ORDER, PATTERN, Order, add_order, by_age, newest_complete
 
-MARKER = "complete"
-PATTERN = "step=*.ckpt"
-# Errors of zipfile, depending on which byte is damaged: names, flags, versions, offsets.
-UNREADABLE = (
-    *(OSError, EOFError, zipfile.BadZipFile, ValueError, RuntimeError, struct.error),
-    *(pickle.UnpicklingError, KeyError),
-)
+__all__ = [
+    "PATTERN",
+    "AtomicCheckpointIO",
+    "by_age",
+    "commit_folder",
+    "is_complete",
+    "newest_complete",
+    "read_checkpoint",
+]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,12 +39,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write, fsync and rename within one directory."""
-        with (
-            whole_file(path) as partial,
-            io.BufferedWriter(_BeatingFile(partial, "wb")) as file,
-        ):
-            torch.save(checkpoint, file)
+        """Write, fsync and rename within one directory.
+
+        Raises:
+            EnvironmentFailure: when the disk has no room for it; nothing is left of the try, and
+                older checkpoints stay.
+        """
+        path = Path(path)
+        content = {name: value for name, value in checkpoint.items() if name != ORDER}
+        wanted = size_of(content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if wanted > _free(path.parent):
+            raise _no_room(path, wanted, os.strerror(errno.ENOSPC))
+        with whole_file(path) as partial:
+            try:
+                _write(content, partial)
+                if ORDER in checkpoint:
+                    add_order(partial, Order(**checkpoint[ORDER]))
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                raise _no_room(path, wanted, os.strerror(error.errno)) from error
 
     def load_checkpoint(
         self,
@@ -48,72 +68,82 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Load tensors and plain values only; never unpickle code, whatever the caller asks for."""
-        return super().load_checkpoint(path, map_location, weights_only=True)
+        return load(path, map_location, mmap=False)
 
 
 class _BeatingFile(io.FileIO):
     """A slow disk is not a hang: every piece written counts as progress."""
 
+    error: OSError | None = None
+
     def write(self, data: Any) -> int | None:
         beat()
-        return super().write(data)
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
 
 
-def commit_folder(folder: Path) -> None:
-    """Mark a checkpoint that is a directory as complete, after all of it is on disk."""
-    sync_tree(folder)
-    (folder / MARKER).touch()
-    sync_folder(folder)
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a checkpoint was written to its end and every byte is still as it was written."""
-    if path.is_dir():
-        return (path / MARKER).is_file()
+def _write(content: dict[str, Any], path: Path) -> None:
+    raw = _BeatingFile(path, "wb")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                return False
-            # torch sets no attributes, and would take some for those of a folder.
-            if any(record.external_attr for record in archive.infolist()):
-                return False
-        # A damaged archive directory may look like another one, in which a record is missing.
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UNREADABLE:
-        return False
-    return True
+        with io.BufferedWriter(raw) as file:
+            torch.save(content, file)
+    except (RuntimeError, OSError):
+        if raw.error is not None:
+            # torch only says that the file is not as long as it should be ("unexpected pos").
+            raise raw.error from None
+        raise
+    finally:
+        raw.close()
 
 
-def by_age(paths: Iterable[Path]) -> list[Path]:
-    """Oldest first, by time and not by step: a run may have resumed from an earlier step."""
-    return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
+def size_of(content: Any) -> int:
+    """Bytes of the tensors and texts in a nested state; a storage that is shared counts once."""
+    return sum(dict(_pieces(content)).values())
 
 
-def newest_complete(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
-    """The newest complete checkpoint, and the newer ones that are not complete."""
-    torn = []
-    for path in reversed(by_age(paths)):
-        if is_complete(path):
-            return path, torn
-        torn.append(path)
-    return None, torn
+def _pieces(value: Any) -> Iterator[tuple[int, int]]:
+    if isinstance(value, Tensor):
+        storage = value.untyped_storage()
+        yield storage.data_ptr(), storage.nbytes()
+    elif isinstance(value, str | bytes):
+        yield id(value), len(value)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _pieces(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _pieces(item)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _no_room(path: Path, wanted: int, why: str) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        f"checkpoint {str(path)!r} was not saved ({why}): it wants {wanted / 1e6:,.1f} MB and "
+        f"{_free(path.parent) / 1e6:,.1f} MB are free; older checkpoints stay; free some space and "
+        "resume with --ckpt_path=last"
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Load a checkpoint onto the CPU without running any code from it.
+    """Load a checkpoint of this project onto the CPU, see :func:`.content.load`.
 
     Raises:
-        UserError: when the file is missing, incomplete, or not written by this project.
+        UserError: when the file is missing, damaged, or not written by this project.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
-    if not zipfile.is_zipfile(path):
+    if path.is_dir():
         raise UserError(
-            f"--ckpt_path: {str(path)!r} is incomplete or not a checkpoint; --ckpt_path=last finds "
-            "the newest complete one"
+            f"--ckpt_path: {str(path)!r} is a folder, and a checkpoint of fgexpo is a file"
         )
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    checkpoint = load(path)
     if "fgexpo" not in checkpoint:
         raise UserError(f"--ckpt_path: {str(path)!r} is not a checkpoint of fgexpo")
     return checkpoint

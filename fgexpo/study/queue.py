@@ -1,6 +1,5 @@
 """Runs commands side by side, each in its own process, and prints when all will be done."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from ..errors import UserError
-from ..files import write_json, write_text
+from ..files import locked, write_json, write_text
 from ..outside import reading
 from .processes import start
 
@@ -126,9 +125,8 @@ def cores() -> int:
 
 
 def _run(command: Callable[[list[str]], int], task: Task) -> int:
-    with (task.folder / "lock").open("w") as lock:
-        # If the study was killed, one of its runs may still be alive; then this one waits for it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # If the study was killed, one of its runs may still be alive; then this one waits for it.
+    with locked(task.folder, f"the folder {str(task.folder)!r} of {task.key}", wait=True):
         if task.finished:
             return 0
         began = time.monotonic()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..files import write_text
+from ..files import whole_file, write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
 from .results import ArmDifferences, ArmResults, Results, compare, read_results
@@ -43,12 +43,14 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
             "traces": traces_figure(results, point, list(study.arms)),
         }
         for kind, figure in figures.items():
-            figure.savefig(out.parent / f"{name}-{kind}.png", dpi=90)
+            with whole_file(out.parent / f"{name}-{kind}.png") as partial:
+                figure.savefig(partial, format="png", dpi=90)
         sections += _section(study, results, point, found[point], name)
     write_text(out, "\n".join(sections) + "\n")
     kept = out.with_suffix(".parquet")
     if not (kept.exists() and kept.samefile(table)):
-        shutil.copyfile(table, kept)
+        with whole_file(kept) as partial:
+            shutil.copyfile(table, partial)
 
 
 def differences(study: Study, results: Results, point: str) -> ArmDifferences:

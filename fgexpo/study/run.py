@@ -1,14 +1,14 @@
 """Runs a study from its bases to its table, in rounds of independent runs."""
 
-import shutil
 import statistics
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import locked, write_json
 from ..metrics import pass_at_k
 from ..outside import reading
 from ..seeding import hash_seed
@@ -16,7 +16,6 @@ from .command_lines import (
     Run,
     all_runs,
     base_arguments,
-    base_folder,
     fingerprint,
     making_folder,
     run_arguments,
@@ -37,7 +36,18 @@ def run_study(study: Study, jobs: Jobs) -> Path:
 
     Raises:
         UserError: when a run fails, or its folder holds a different run.
+        EnvironmentFailure: when another process runs a study in this folder.
     """
+    with study_lock(study):
+        return _run_study(study, jobs)
+
+
+def study_lock(study: Study) -> AbstractContextManager[None]:
+    """Keep other studies out of the folder; a study that was killed keeps nobody out."""
+    return locked(Path(study.folder), f"the study's folder {study.folder!r}")
+
+
+def _run_study(study: Study, jobs: Jobs) -> Path:
     folder = Path(study.folder)
     check(study, jobs)
     facts = fingerprint(study)
@@ -45,9 +55,6 @@ def run_study(study: Study, jobs: Jobs) -> Path:
         Task(f"base={seed}", making_folder(study, seed), base_arguments(study, seed), facts)
         for seed in study.bases.seeds
     ]
-    for base, seed in zip(bases, study.bases.seeds, strict=True):
-        if not base.finished:  # a kill may have left it half-written, and export rejects that
-            shutil.rmtree(base_folder(study, seed), ignore_errors=True)
     work_off(jobs, bases, "bases")
     best = tune(study, jobs)
     runs = all_runs(study, study.seeds)

@@ -1,0 +1,30 @@
+"""Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
+
+from .lock import Lock, locked
+from .names import wrong_name
+from .run_folder import claim_version, run_folder, settle
+from .whole import (
+    PARTIAL,
+    sync_folder,
+    sync_tree,
+    whole_file,
+    whole_folder,
+    write_json,
+    write_text,
+)
+
+__all__ = [
+    "PARTIAL",
+    "Lock",
+    "claim_version",
+    "locked",
+    "run_folder",
+    "settle",
+    "sync_folder",
+    "sync_tree",
+    "whole_file",
+    "whole_folder",
+    "write_json",
+    "write_text",
+    "wrong_name",
+]

@@ -1,0 +1,130 @@
+"""Files and folders that appear complete and flushed to disk, or not at all."""
+
+import errno
+import glob
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .lock import locked
+
+# Names of what is being written, and of a folder that is being replaced.
+PARTIAL = ".partial"
+_OLD = ".old"
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename the file to ``path`` once it is on disk.
+
+    Without the flush, a power cut may leave the name without the content.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(path, PARTIAL)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; replace ``path`` by it when done.
+
+    It holds the lock of ``path``, and removes what a killed process has left of its own try.
+
+    Raises:
+        UserError: when ``path`` is a file, or a mount point, which cannot be replaced.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{str(path)!r} is a file, and a folder is to be written there")
+    if os.path.ismount(path):
+        raise UserError(f"{str(path)!r} is a mount point; name a folder below it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path, f"the folder {str(path)!r}", wait=True):
+        _recover(path)
+        partial = _beside(path, PARTIAL)
+        partial.mkdir()
+        try:
+            yield partial
+            sync_tree(partial)
+            _exchange(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(path.parent)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write a text file."""
+    with whole_file(path) as partial:
+        partial.write_text(content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush everything in a folder to disk, including its subfolders."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            sync_folder(path)
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def _exchange(partial: Path, path: Path) -> None:
+    old = _beside(path, _OLD)
+    try:
+        os.rename(partial, path)  # replaces an empty folder too
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # A kill between the two leaves the old one under another name; see _recover.
+        path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old)
+
+
+def _recover(path: Path) -> None:
+    for old in _leftovers(path, _OLD):
+        if path.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(path)
+    for partial in _leftovers(path, PARTIAL):
+        shutil.rmtree(partial)
+
+
+def _leftovers(path: Path, suffix: str) -> list[Path]:
+    found = path.parent.glob(f".{glob.escape(path.name)}.*{suffix}")
+    return [left for left in found if left.is_dir() and not left.is_symlink()]
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    # No two processes write into each other's file, not even of two machines.
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{suffix}")

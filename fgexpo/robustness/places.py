@@ -1,0 +1,150 @@
+"""Where a configuration's runs go, and how a run gets a folder that no other run has.
+
+It mirrors :func:`fgexpo.files.run_folder`, which needs a trainer.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from ..errors import UserError
+from ..files import claim_version
+
+# Loggers that give each start of a run its own folder, under save_dir/name.
+_VERSIONED = ("TensorBoardLogger", "CSVLogger")
+_LIGHTNINGS_NAME = "lightning_logs"
+# Of runs without a logger, below trainer.default_root_dir.
+_RUNS = "runs"
+
+
+def checkpoint_folders(config: Any) -> list[tuple[Path, str]]:
+    """Where checkpoints go: folders, and patterns below them that match all starts of a run.
+
+    Raises:
+        UserError: when the configuration does not tell where they are.
+    """
+    saver, logger = config.get("checkpoint"), main_logger(config)
+    if setting(saver, "dirpath") is not None:
+        return [(Path(setting(saver, "dirpath")), "")]
+    root = runs_root(config, logger)
+    if root is None:
+        raise UserError(
+            f"--ckpt_path=last: trainer.logger {logger.get('class_path')!r} does not tell where "
+            "its runs are; set --checkpoint.dirpath"
+        )
+    if logger is False:
+        # The second is where all such runs were before, and those without the command line are.
+        return [(root, "version_*/checkpoints/"), (_default_root(config), "checkpoints/")]
+    if not is_versioned(logger):
+        before = Path(setting(logger, "save_dir"))
+        return [(root, "version_*/checkpoints/"), (before, "checkpoints/")]
+    version, below = setting(logger, "version"), setting(logger, "sub_dir")
+    chosen = "*" if version is None else f"version_{version}" if _whole(version) else version
+    return [(root, f"{chosen}/{below + '/' if below else ''}checkpoints/")]
+
+
+def stay_in_folder(config: Any, checkpoint: Path) -> Path | None:
+    """Let a run that resumes write to the checkpoint's run folder, not to a new one.
+
+    Returns:
+        The folder, for a run whose logger does not take one; None otherwise.
+    """
+    if setting(config.get("checkpoint"), "dirpath") is not None:
+        return None
+    _spell_out(config)
+    logger = main_logger(config)
+    if logger is False or not is_versioned(logger):
+        root = runs_root(config, logger)
+        own = root is not None and checkpoint.is_relative_to(root)
+        return checkpoint.parents[1] if own else None
+    if setting(logger, "version") is None and _named(logger, "TensorBoardLogger"):
+        root = runs_root(config, logger)
+        if root is not None and checkpoint.is_relative_to(root):
+            logger.init_args.version = checkpoint.relative_to(root).parts[0]
+    return None
+
+
+def claim_folders(config: Any) -> tuple[list[Path], Path | None]:
+    """Give every logger with a folder for each run a new one; call it on the first process only.
+
+    Returns:
+        What was made; and which of it is that of a run without such a logger, or None.
+    """
+    _spell_out(config)
+    claimed, logger = [], main_logger(config)
+    for each in _loggers(config):
+        if is_versioned(each) and setting(each, "version") is None:
+            root = runs_root(config, each)
+            assert root is not None
+            claimed.append(claim_version(root))
+            each.init_args.version = int(claimed[-1].name.removeprefix("version_"))
+    root = runs_root(config, logger)
+    if root is None or (logger is not False and is_versioned(logger)):
+        return claimed, None
+    claimed.append(claim_version(root))
+    return claimed, claimed[-1]
+
+
+def main_logger(config: Any) -> Any:
+    """The first logger with a folder for each run, or else the first; False if there is none."""
+    loggers = _loggers(config)
+    return next(filter(is_versioned, loggers), loggers[0] if loggers else False)
+
+
+def is_versioned(logger: Any) -> bool:
+    """Whether a logger, as configured, has a folder for each run."""
+    return any(_named(logger, kind) for kind in _VERSIONED)
+
+
+def runs_root(config: Any, logger: Any) -> Path | None:
+    """The folder whose subfolders are the runs; None if the configuration does not tell."""
+    if logger is False:
+        return _default_root(config) / _RUNS
+    save_dir = setting(logger, "save_dir")
+    if save_dir is None:
+        return None
+    if is_versioned(logger):
+        return Path(save_dir) / (setting(logger, "name", _LIGHTNINGS_NAME) or "")
+    names = (setting(logger, name) for name in ("project", "name"))
+    return Path(save_dir, *(str(name).strip("/") for name in names if name))
+
+
+def setting(slot: Any, name: str, default: Any = None) -> Any:
+    """A value from a class's slot; the default when the slot is empty or does not set it."""
+    if slot is None or isinstance(slot, bool | list):
+        return default
+    return slot.get(name, slot.get("init_args", {}).get(name, default))
+
+
+def _loggers(config: Any) -> list[Any]:
+    logger = config.trainer.get("logger")
+    if logger is False:
+        return []
+    if logger is None or logger is True:
+        return [_lightnings_default(config)]
+    return logger if isinstance(logger, list) else [logger]
+
+
+def _spell_out(config: Any) -> None:
+    # Under SLURM Lightning's own choice of a version is the job's number.
+    if config.trainer.get("logger") in (None, True) and SLURMEnvironment.job_id() is None:
+        config.trainer.logger = _lightnings_default(config)
+
+
+def _lightnings_default(config: Any) -> Namespace:
+    place = Namespace(save_dir=str(_default_root(config)), name=_LIGHTNINGS_NAME, version=None)
+    return Namespace(class_path="lightning.pytorch.loggers.TensorBoardLogger", init_args=place)
+
+
+def _default_root(config: Any) -> Path:
+    return Path(config.trainer.get("default_root_dir") or ".")
+
+
+def _named(logger: Any, kind: str) -> bool:
+    return str(setting(logger, "class_path")).endswith(kind)
+
+
+def _whole(version: Any) -> bool:
+    return isinstance(version, int) and not isinstance(version, bool)
