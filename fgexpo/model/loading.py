@@ -24,7 +24,8 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from transformers.utils.hub import cached_file
 
 from ..errors import UserError
-from ..outside import ADVICE, first_line, reading
+from ..outside import first_line, reading
+from ..outside.failures import ADVICE
 
 _LOCAL = re.compile(r"(\.|/|~|checkpoints/|runs/)")
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
