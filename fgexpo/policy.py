@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from .checks.model import check_policy
 from .checks.settings import check_answer_form, check_dtype, check_length, missing_answer_form
 from .checks.trainer import check_trainer
 from .evaluation import EvaluationSettings
@@ -18,9 +19,7 @@ from .evaluation.evaluator import Evaluator
 from .evaluation.unread import UnreadAnswers
 from .heartbeat import phase
 from .model.beats import beat_by_layer
-from .model.exactness import Trial, choose_rows
 from .model.hf_folder import ModelArchive
-from .model.lm_head import check_head
 from .model.loading import load_config, load_end_ids, load_model, load_tokenizer, on_cpu
 from .model.logprobs import freeze_unused
 from .model.lora import LoRA, adapt, check_same_adapters
@@ -320,19 +319,3 @@ class PolicyModule(LightningModule):
             check_same_run(saved.get("facts", {}), self.facts, self.allow_changes)
             self.seed = saved["seed"]
         self.rollout_step = saved["rollout_step"]
-
-
-def check_policy(policy: nn.Module, engine: RolloutEngine) -> None:
-    """Check that training and sampling compute what a model's own forward pass does.
-
-    Args:
-        policy: a causal LM on the CPU, as it was opened; how it reads rows is settled here.
-        engine: which will sample from it.
-
-    Raises:
-        UserError: naming the model's class and what is off.
-    """
-    check_head(policy)
-    trial = Trial(policy)
-    choose_rows(policy, trial)
-    engine.check_model(policy, trial)
