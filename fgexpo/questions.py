@@ -47,4 +47,4 @@ class Verdict(NamedTuple):
 
 def is_text(text: str) -> bool:
     """Whether it can be written as UTF-8; JSON's escapes may name halves of characters."""
-    return _HALVES.search(text) is None
+    return text.isascii() or _HALVES.search(text) is None

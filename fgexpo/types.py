@@ -58,7 +58,7 @@ class Completions:
     Attributes:
         tokens_NT: sampled ids, the stop token included, right-padded, int64 [N, T].
         lengths_N: real tokens a row, int64 [N].
-        finish: why each row ended: a stop token, or the token limit.
+        finish: why each row ended: a stop token or string, or the token limit.
         logp_NT: log-prob of each sampled token under the tempered policy, before top-p and
             top-k cut it, [N, T]; 0 in the padding.
     """
@@ -142,7 +142,7 @@ class RolloutBatch:
         source: the questions asked.
         group_size: G, rollouts per question.
         completions: what the engine sampled, N rows, question-major.
-        texts: the decoded completions, without the stop token.
+        texts: the decoded completions, without special tokens.
         verdicts: what the verifier found in each, N of them.
         correct_N: the verifier's verdict in {0, 1}, [N]; never shaped.
         reward_N: the weighted sum of the rewards, [N].

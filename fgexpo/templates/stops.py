@@ -52,7 +52,7 @@ class Stops:
 
     def _add(self, text: str) -> None:
         known = self._tokenizer.get_vocab().get(text)
-        if known is not None and (known in self._marks or self._text([known]) != text):
+        if known is not None and (known in self._marks or self._is_other_name(text, known)):
             self._ids.add(known)
             return
         tokens = self._encode(text)
@@ -66,6 +66,12 @@ class Stops:
         self._strings.append(text)
         if self._text(tokens[-1:]) == text:
             self._ids.add(tokens[-1])
+
+    def _is_other_name(self, name: str, token: int) -> bool:
+        """Whether a token's name is not its text: Ċ for a line break, but é is a letter."""
+        text = self._text([token])
+        half = len(name) == 1 and text == "\ufffd"  # the name of a byte that is no character
+        return text != name and not half
 
     def _add_models(self, ids: Iterable[int]) -> None:
         self._ids.update(ids)

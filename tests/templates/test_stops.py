@@ -52,6 +52,8 @@ def test_one_token_and_several(make):
     newline = "Ċ" if make is byte_level else "<0x0A>"
     assert names == {EOS, TURN, newline}
     assert strings == ("\n", "Q:", "</answer>")
+    # A letter, though byte-level vocabularies have a byte of that name.
+    assert stops(tokenizer, Plain(("é",))) == ({EOS}, ("é",))
     # Their own name in the vocabulary, as before.
     assert stops(tokenizer, Plain((newline,))) == ({EOS, newline}, ())
 
