@@ -14,6 +14,7 @@ from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.errors import UserError
 from fgexpo.files import run_folder, write_json
 from fgexpo.outside import reading
+from fgexpo.outside.names import check_names
 from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
@@ -67,6 +68,7 @@ class CurriculumDataModule(LightningDataModule):
             raise UserError(f"data.steps_per_epoch must be at least 1, got {steps_per_epoch}")
         if refresh not in get_args(Refresh):
             raise UserError(f"data.refresh must be one of {get_args(Refresh)}, got {refresh!r}")
+        check_names(val or {}, "data.val")
         self.train, self.val = train, val or {}
         look_in(root, self.train, *self.val.values())
         self.questions_per_step = questions_per_step

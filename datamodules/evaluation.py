@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 
 from fgexpo.errors import UserError
 from fgexpo.evaluation.results import MEAN
+from fgexpo.outside.names import check_names
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.sources import look_in
 
@@ -36,6 +37,7 @@ class EvaluationDataModule(LightningDataModule):
             raise UserError("data.sets must name at least one evaluation set")
         if MEAN in sets:
             raise UserError(f"data.sets: {MEAN!r} is the name of the mean over all sets")
+        check_names(sets, "data.sets")
         if questions_per_batch < 1:
             raise UserError(
                 f"data.questions_per_batch must be at least 1, got {questions_per_batch}"
