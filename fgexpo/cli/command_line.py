@@ -94,7 +94,9 @@ def let_the_first_speak() -> None:
 
     Its end makes the launcher end the others; who is still there afterwards speaks for itself.
     """
-    if rank_zero_only.rank or int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0):
+    if getattr(rank_zero_only, "rank", 0) or int(
+        os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0
+    ):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(SECONDS_FOR_THE_FIRST)
 

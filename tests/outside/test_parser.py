@@ -1,5 +1,6 @@
 import pytest
 
+from fgexpo.errors import UserError
 from fgexpo.outside.parser import making, told
 
 
@@ -41,9 +42,9 @@ def test_the_parsers_report_in_one_sentence(report, sentence):
 
 
 def test_what_a_library_says_about_a_setting_is_bad_input():
-    with pytest.raises(ValueError, match="the configuration: ValueError: invalid literal"):
-        with making("the configuration"):
-            int("x")
+    words = "the configuration: ValueError: invalid literal"
+    with pytest.raises(UserError, match=words), making("the configuration"):
+        int("x")
 
 
 def test_an_error_out_of_this_projects_code_is_a_bug():
