@@ -1,10 +1,15 @@
 """The command line: Lightning's subcommands over the project's slots."""
 
 import os
+import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+
+from lightning.pytorch.utilities import rank_zero_only
 
 from .. import datamodules, rewards, tasks  # noqa: F401
 from ..callbacks import Left
@@ -23,6 +28,7 @@ from .quiet import hush
 
 # Exit status of a study's run that saved and stopped before its end.
 LEFT = 3
+SECONDS_FOR_THE_FIRST = 3.0
 
 # Warnings that are harmless here, each with its reason.
 HARMLESS = (
@@ -49,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
         warnings.filterwarnings("ignore", message)
     hush()
+    threading.excepthook = tell_of_thread
     try:
         _stand_somewhere()
         restrict_imports()
@@ -64,9 +71,34 @@ def main(arguments: list[str] | None = None) -> int:
         if told is None or os.environ.get(TRACEBACK):
             raise
         sentence, status = told
+        let_the_first_speak()
         print(f"error: {sentence}", file=sys.stderr)
         return status
     return 0
+
+
+def tell_of_thread(failure: threading.ExceptHookArgs) -> None:
+    """Say in one line why a library's thread ended, such as TensorBoard's writer on a full disk.
+
+    The library raises the same error again where it is next asked to write, which ends the run.
+    """
+    told = None if failure.exc_value is None else in_one_sentence(failure.exc_value)
+    if told is None or os.environ.get(TRACEBACK):
+        threading.__excepthook__(failure)
+    else:
+        print(f"a thread in the background stopped: {told[0]}", file=sys.stderr)
+
+
+def let_the_first_speak() -> None:
+    """On the other processes of a run, wait for the first, which mostly has the same to say.
+
+    Its end makes the launcher end the others; who is still there afterwards speaks for itself.
+    """
+    if getattr(rank_zero_only, "rank", 0) or int(
+        os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0
+    ):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(SECONDS_FOR_THE_FIRST)
 
 
 def _stand_somewhere() -> None:

@@ -122,9 +122,9 @@ def draw(found: PairedDifferences, path: str, title: str) -> None:
     from matplotlib.figure import Figure
 
     tags = [tag for tag in next(iter(found.values())) if "@" in tag]
-    size = (2 + 2.4 * len(tags), 1.2 + 0.4 * len(found))
+    width, height = 2 + 2.4 * len(tags), 1.2 + 0.4 * len(found)
     # A picture of more than 2**16 pixels a side is refused.
-    figure = Figure(figsize=[min(inches, 400) for inches in size], layout="constrained")
+    figure = Figure(figsize=(min(width, 400), min(height, 400)), layout="constrained")
     places = range(len(found))
     for column, tag in enumerate(tags):
         axes = figure.add_subplot(1, len(tags), column + 1)

@@ -1,7 +1,6 @@
 """Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
 
 from .lock import Lock, locked
-from .names import wrong_name
 from .run_folder import claim_version, run_folder, settle
 from .whole import (
     PARTIAL,
@@ -26,5 +25,4 @@ __all__ = [
     "whole_folder",
     "write_json",
     "write_text",
-    "wrong_name",
 ]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import EnvironmentFailure, UserError
@@ -23,7 +23,7 @@ from ..errors import EnvironmentFailure, UserError
 # Errors of connections that need not carry a number of the system's. The hub's client says which
 # library it asks with; a build of PyTorch may lack processes that talk to each other.
 NETWORK: tuple[type[BaseException], ...] = (
-    *(ConnectionError, TimeoutError, socket.gaierror, HfHubHTTPError),
+    *(ConnectionError, TimeoutError, socket.gaierror, HfHubHTTPError, LocalEntryNotFoundError),
     *(base for base in HfHubHTTPError.__bases__ if base is not OSError),
     *((torch.distributed.DistError,) if torch.distributed.is_available() else ()),
 )

@@ -7,8 +7,8 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 
 from ..errors import UserError
-from ..files import wrong_name
 from ..outside import reading
+from ..outside.names import wrong_name
 from ..outside.parser import told
 
 # Dotted settings of `python -m fgexpo fit`, in the order in which they are given.

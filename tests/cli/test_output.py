@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from fgexpo.cli.output import forgiving
 
 # Prints through print, rich and logging, and at the end says what it came to.
@@ -62,3 +64,19 @@ def test_after_a_closed_pipe_the_file_descriptor_leads_nowhere():
     stream.write("lost\n")
     stream.flush()
     assert os.write(writer, b"what another library prints") == 27
+
+
+@pytest.mark.slow  # a whole program, that trains
+def test_training_goes_on_when_its_output_is_closed(model_folder, tmp_path):
+    from test_cli import tiny
+
+    flags = " ".join(tiny(model_folder)).replace("[", r"\[")
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m fgexpo fit {flags} 2>&1 | head -n 1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "runs/tiny/version_0/checkpoints/step=000002.ckpt").is_file()

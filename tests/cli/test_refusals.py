@@ -44,6 +44,7 @@ SETTINGS = [
     ("--trainer.precision=17", "trainer.precision: ", "17"),
     ("--data.train.split=train", "data.train.split: expected one of 'held_out'", "train"),
     ("--model.rewards=[os.system]", "model.rewards: ", "os.system"),
+    ("--data.val={../x: TinyArithmetic}", "data.val: '../x' must be printable"),
     ("--data.curriculum.std=0", "data.curriculum.std must be above 0"),
     ("--trainer.logger=WandbLogger", "wandb", "pip install"),
     ("--trainer.logger=[MLFlowLogger]", "mlflow", "pip install"),

@@ -1,12 +1,20 @@
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed
+from huggingface_hub.errors import LocalEntryNotFoundError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from fgexpo.cli import command_line
+from fgexpo.cli.command_line import tell_of_thread
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.outside import in_one_sentence, reading
+from fgexpo.robustness.out_of_memory import OutOfMemory
 
 
 def test_what_a_library_says_about_a_file_becomes_one_sentence():
@@ -36,6 +44,25 @@ def test_a_full_disk_is_not_the_fault_of_the_file():
             OSError(errno.ENOSPC, "No space left on device", "runs/a"),
             ("'runs/a': No space left on device; free some space and rerun the same command", 1),
         ),
+        (
+            OSError(errno.ENOENT, "No such file", "runs/b"),
+            (
+                "'runs/b': No such file or directory; it was moved or deleted, or was never there "
+                "(FGEXPO_TRACEBACK=1 shows who wanted it)",
+                1,
+            ),
+        ),
+        (OSError(errno.EADDRINUSE, "Address already in use"), 1),
+        (torch.distributed.DistNetworkError("the port is taken\nC++ stack"), 1),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried\nmore"), 1),
+        (MemoryError(), 1),
+        (OutOfMemory("out of memory while generating"), 1),
+        (ConnectionError("no route"), 1),
+        (LocalEntryNotFoundError("no network, and no copy"), 1),
+        (ModuleNotFoundError("No module named 'wandb'", name="wandb"), 2),
+        (ModuleNotFoundError("No module named 'fgexpo.lost'", name="fgexpo.lost"), None),
+        (ImportError("cannot import name"), None),
+        (AttributeError("of ours"), None),
         (OSError("of a library"), None),
         (KeyError("of ours"), None),
         (ValueError("of ours"), None),
@@ -64,3 +91,83 @@ def test_a_missing_file_is_named():
     assert told is not None
     assert told[0].startswith("'/nowhere/at/all': No such file or directory")
     assert told[1] == 1
+
+
+def test_a_path_that_leads_nowhere_is_the_fault_of_whoever_named_it(tmp_path):
+    for path in (tmp_path, tmp_path / "none", tmp_path / ("x" * 300), Path(__file__) / "x"):
+        with pytest.raises(UserError, match="cannot be read as text"), reading(path, "text"):
+            path.read_text()
+
+
+def test_a_bug_while_a_file_is_missing_stays_a_bug():
+    with pytest.raises(KeyError) as caught:
+        try:
+            Path("/nowhere").read_text()
+        except OSError:
+            {}["a bug"]
+    assert in_one_sentence(caught.value) is None
+
+
+def test_what_goes_wrong_after_a_sentence_does_not_hide_it():
+    with pytest.raises(KeyError) as caught:
+        try:
+            raise UserError("steps must be at least 1")
+        finally:
+            {}["of a clean-up"]
+    assert in_one_sentence(caught.value) == ("steps must be at least 1", 2)
+
+
+def test_memory_that_runs_out_is_not_the_fault_of_the_file():
+    with pytest.raises(MemoryError), reading("x.json", "a JSON list"):
+        raise MemoryError
+
+
+def test_a_thread_that_cannot_write_says_so_in_one_line(capsys, monkeypatch):
+    def full_disk():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(threading, "excepthook", tell_of_thread)
+    thread = threading.Thread(target=full_disk)
+    thread.start()
+    thread.join()
+    said = capsys.readouterr().err
+    assert said.startswith("a thread in the background stopped: No space left on device")
+    assert said.count("\n") == 1
+
+
+def test_tensorboards_error_comes_back_to_who_writes(tmp_path, monkeypatch):
+    """So a run whose scalars are lost ends with a sentence, and does not go on without them."""
+    monkeypatch.setattr(threading, "excepthook", tell_of_thread)
+    logger = TensorBoardLogger(tmp_path, version="x")
+    logger.log_metrics({"a": 1.0}, 0)
+    logger.experiment.flush()
+    folder = Path(logger.log_dir)
+    for path in folder.glob("events*"):
+        path.unlink()
+        path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        for step in range(100):
+            logger.log_metrics({"a": 1.0}, step)
+            logger.experiment.flush()
+    assert in_one_sentence(caught.value) is not None
+
+
+@pytest.mark.parametrize(("rank", "waited"), [("0", []), ("1", [3.0])])
+def test_the_first_process_speaks_before_the_others(rank, waited, monkeypatch, capsys):
+    naps = []
+    monkeypatch.setattr(command_line.time, "sleep", naps.append)
+    monkeypatch.setattr(command_line.signal, "signal", lambda *given: None)
+    monkeypatch.setattr(command_line.rank_zero_only, "rank", int(rank))
+    assert command_line.main(["compare", "nowhere.json", "nowhere.json"]) == 2
+    assert naps == waited
+    assert "nowhere.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wanted", ["", "1"])
+def test_the_traceback_is_there_for_who_asks(wanted, monkeypatch, capsys):
+    monkeypatch.setenv("FGEXPO_TRACEBACK", wanted)
+    if wanted:
+        with pytest.raises(UserError, match="nowhere"):
+            command_line.main(["compare", "nowhere.json", "nowhere.json"])
+    else:
+        assert command_line.main(["compare", "nowhere.json", "nowhere.json"]) == 2

@@ -1,4 +1,4 @@
-"""Names from a configuration that become names of files and folders."""
+"""Names from a configuration that become names of files."""
 
 
 def wrong_name(name: str) -> str | None:
