@@ -2,17 +2,19 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import make_data, make_module, make_trainer
-from processes import start
+from processes import start, start_holder
 
 from fgexpo.callbacks import RolloutCheckpoint
 from fgexpo.cli.export import export
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.files import locked
 from fgexpo.robustness.checkpoint import AtomicCheckpointIO
+from fgexpo.study.run import run_study, study_lock
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +69,8 @@ def test_a_spoilt_weight_is_not_exported(checkpoint, tmp_path):
 
 
 def test_a_run_does_not_save_where_another_one_does(model_folder, tmp_path):
-    """In a process of its own, since a process may take its own locks again."""
-    process = start(hold, tmp_path / "checkpoints", log=tmp_path / "log")
-    while not (tmp_path / "held").exists():
-        time.sleep(0.02)
+    (tmp_path / "checkpoints").mkdir()
+    process = start_holder(tmp_path / "checkpoints" / ".lock")
     saver = RolloutCheckpoint(dirpath=str(tmp_path / "checkpoints"))
     trainer = make_trainer(tmp_path, 1, [saver], enable_checkpointing=True)
     words = f"folder of checkpoints .*checkpoints' is in use by process {process.pid} on"
@@ -85,12 +85,16 @@ def test_a_run_does_not_save_where_another_one_does(model_folder, tmp_path):
     assert saved["fgexpo_order"] == {"number": 1, "step": 1}
 
 
-def hold(folder):
-    from fgexpo.files import Lock
-
-    Lock(folder / ".lock", "it").take()
-    (folder.parent / "held").touch()
-    time.sleep(60)
+def test_a_study_does_not_run_where_another_one_does(tmp_path):
+    study = SimpleNamespace(folder=str(tmp_path / "study"))
+    process = start_holder(tmp_path / ".study.lock")
+    words = f"the study's folder .*study' is in use by process {process.pid} on"
+    with pytest.raises(EnvironmentFailure, match=words):
+        run_study(study, None)
+    process.kill()
+    process.join()
+    with study_lock(study):
+        pass
 
 
 def test_a_base_that_another_run_makes_is_waited_for(tmp_path, monkeypatch, capsys):
