@@ -12,11 +12,19 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
+from chaos_outside import (
+    clock_back,
+    disk_full,
+    setup_deaths,
+    torn_by_every_path,
+    two_at_once,
+)
 from hostile import DOCUMENTS, refuse
 from lab import STEPS, Lab, state
+from outcome import Outcome
 from processes import start, wait
 from rich.console import Console
 from rich.table import Table
@@ -24,21 +32,6 @@ from rich.table import Table
 from fgexpo.robustness.checkpoint import is_complete
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
-
-@dataclass
-class Outcome:
-    """What came of an experiment: how often tried, and a line for each loss."""
-
-    name: str
-    tried: int = 0
-    lost: list[str] = field(default_factory=list)
-
-    def note(self, fault):
-        """Count one attempt; a fault is what went wrong, or nothing."""
-        self.tried += 1
-        if fault:
-            self.lost.append(fault)
 
 
 def kills(lab, count, elsewhere):
@@ -192,13 +185,22 @@ def hostile_yaml(lab, count):
 # Two streams side by side: while one waits the other works.
 STREAMS = [
     [
-        (kills, {"count": 25, "elsewhere": False}),
-        (kills, {"count": 25, "elsewhere": True}),
-        (second_signals, {"count": 5}),
-        (torn_files, {"count": 10}),
+        (kills, {"count": 12, "elsewhere": False}),
+        (kills, {"count": 12, "elsewhere": True}),
+        (second_signals, {"count": 3}),
+        (torn_files, {"count": 6}),
+        (disk_full, {"count": 4}),
+        (clock_back, {"count": 4}),
+        (torn_by_every_path, {"count": 12}),
         (hostile_yaml, {"count": None}),
     ],
-    [(signals, {"count": 20}), (poison, {"count": 5}), (strikes, {"count": 10})],
+    [
+        (signals, {"count": 10}),
+        (poison, {"count": 3}),
+        (strikes, {"count": 10}),
+        (setup_deaths, {"count": 8}),
+        (two_at_once, {"count": 6}),
+    ],
 ]
 
 

@@ -10,6 +10,7 @@ from processes import command_line, start, start_ranks, wait
 
 from fgexpo.robustness.checkpoint import by_age, read_checkpoint
 
+PLUGINS = "plants,helpers"
 CONFIG = Path(__file__).parents[1] / "configs" / "tiny.yaml"
 # Four epochs of six steps, and twice as long as it takes to start.
 STEPS = 24
@@ -45,15 +46,21 @@ class Lab:
     def run(self, name, devices=1, more=(), **environment):
         """Start a run, or go on with it."""
         arguments = self.arguments(name, more)
-        options = {
-            "log": self.folder / f"{name}.log",
-            "environment": {"FGEXPO_PLUGINS": "plants,helpers", **environment},
-        }
         self.runs += 1
         if devices == 1:
-            return [start(command_line, arguments, **options)]
+            return [self.start(arguments, name, **environment)]
+        options = {
+            "log": self.folder / f"{name}.log",
+            "environment": {"FGEXPO_PLUGINS": PLUGINS, **environment},
+        }
         arguments.append(f"--trainer.devices={devices}")
         return start_ranks(command_line, arguments, world_size=devices, **options)
+
+    def start(self, arguments, name, **environment):
+        """Start a command line of the program."""
+        environment = {"FGEXPO_PLUGINS": PLUGINS, **environment}
+        log = self.folder / f"{name}.log"
+        return start(command_line, arguments, log=log, environment=environment)
 
     def checkpoints(self, name):
         return by_age(self.folder.glob(f"{name}/tiny/*/checkpoints/step=*.ckpt"))
@@ -81,10 +88,10 @@ class Lab:
             self._undisturbed[devices] = state(self.checkpoints(calm)[-1]), seconds
         return self._undisturbed[devices]
 
-    def wait_for_first(self, name, seconds=60):
-        """Until the run has saved once."""
+    def wait_for_first(self, name, seconds=60, count=1):
+        """Until the run has saved once, or as often as that."""
         end = time.monotonic() + seconds
-        while not self.checkpoints(name):
+        while len(self.checkpoints(name)) < count:
             if time.monotonic() > end:
                 raise RuntimeError(f"{name} never saved a checkpoint")
             time.sleep(0.02)

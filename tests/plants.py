@@ -6,6 +6,7 @@ import time
 
 from helpers import EvenIsRight, Parity  # noqa: F401
 from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
 
 from fgexpo.rollout import VLLM, Native
 
@@ -92,3 +93,29 @@ class Poison(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if pl_module.rollout_step == self.step and trainer.global_rank == self.rank:
             batch.advantages_N[0] = float("nan")
+
+
+class OneForAll(Logger):
+    """Like that of Weights & Biases: a ``save_dir`` for all runs, and no ``log_dir``."""
+
+    def __init__(self, save_dir: str = ".", name: str = "") -> None:
+        super().__init__()
+        self._save_dir, self._name = save_dir, name
+
+    @property
+    def save_dir(self):
+        return self._save_dir
+
+    @property
+    def name(self):
+        return self._name
+
+    @property
+    def version(self):
+        return None
+
+    def log_metrics(self, metrics, step=None):
+        pass
+
+    def log_hyperparams(self, params, *arguments, **options):
+        pass

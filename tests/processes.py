@@ -6,8 +6,10 @@ A rank of a distributed run is such a process with the environment that a launch
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
+from fgexpo.files import Lock
 from fgexpo.study.processes import start
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "in_folder",
     "run_ranks",
     "start",
+    "start_holder",
     "start_ranks",
     "wait",
 ]
@@ -65,6 +68,22 @@ def wait(processes, timeout=OUTER_LIMIT):
             process.kill()
             process.join()
     return codes
+
+
+def start_holder(lock_file):
+    """Start a process that holds a lock, and wait until it does: a process may take its own."""
+    log = lock_file.with_name(f"{lock_file.name}.log")
+    process = start(_hold, lock_file, log=log)
+    while not log.exists() or "held" not in log.read_text():
+        assert process.is_alive(), log.read_text()
+        time.sleep(0.02)
+    return process
+
+
+def _hold(lock_file):
+    Lock(lock_file, "it").take()
+    print("held", flush=True)
+    time.sleep(OUTER_LIMIT)
 
 
 def rank_environment(rank, world_size, port):

@@ -12,10 +12,11 @@ import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from near import same
-from processes import command_line, run_ranks, start, start_ranks, wait
+from processes import command_line, run_ranks, start, start_holder, start_ranks, wait
 
 from fgexpo.callbacks import EvaluationReport, RolloutProgress
 from fgexpo.datamodules import EvaluationDataModule
+from fgexpo.errors import EnvironmentFailure
 from fgexpo.evaluation import EvaluationSettings
 from fgexpo.evaluation.store import EvaluationStore
 from fgexpo.policy import PolicyModule
@@ -163,6 +164,18 @@ def test_another_evaluation_does_not_share_the_folder(model_folder, other_model_
     changed = [Question(f"q{text}", text, "1", relative_error=0.1) for text in PLAN]
     with pytest.raises(ValueError, match=r"report\.folder.*with questions = "):
         evaluate(model_folder, tmp_path, questions=changed)
+
+
+def test_two_do_not_write_into_one_folder_at_once(model_folder, tmp_path):
+    (tmp_path / "report").mkdir()
+    process = start_holder(tmp_path / "report" / ".lock")
+    words = f"report.folder: the folder .* is in use by process {process.pid} on"
+    with pytest.raises(EnvironmentFailure, match=words):
+        evaluate(model_folder, tmp_path)
+    process.kill()
+    process.join()
+    evaluate(model_folder, tmp_path)
+    assert not (tmp_path / "report" / ".lock").exists()
 
 
 def test_an_unfinished_question_is_not_loaded(tmp_path, model_folder):

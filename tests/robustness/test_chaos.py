@@ -24,6 +24,11 @@ SHORT = [
     (chaos.torn_files, {"count": 2}),
     (chaos.poison, {"count": 1}),
     (chaos.strikes, {"count": 1}),
+    (chaos.disk_full, {"count": 1}),
+    (chaos.clock_back, {"count": 1}),
+    (chaos.two_at_once, {"count": 3}),
+    (chaos.setup_deaths, {"count": 1}),
+    (chaos.torn_by_every_path, {"count": 4}),
 ]
 
 
