@@ -163,11 +163,12 @@ class FGExpoCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("fgexpo"):
+        except (ImportError, ValueError) as error:
+            missing = _missing_package(error)
+            if missing is None:
                 raise
             raise UserError(
-                f"the configuration names a class that needs another package ({first_line(error)})"
+                f"the configuration names a class that needs another package ({missing})"
             ) from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
@@ -206,6 +207,16 @@ def wait_for(folder: Path, hours: float) -> None:
         if time.monotonic() > end:
             raise UserError(f"prepare: {str(folder)!r} was not made within {hours} hours")
         time.sleep(1)
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    """What a class of the configuration says of a package that is not installed."""
+    while error is not None:  # the parser wraps what a class raises
+        if isinstance(error, ModuleNotFoundError):
+            ours = (error.name or "").startswith("fgexpo")
+            return None if ours else first_line(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _with_atomic_saves(plugins: Any) -> list[Any]:
