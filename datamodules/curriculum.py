@@ -62,6 +62,10 @@ class CurriculumDataModule(LightningDataModule):
         super().__init__()
         if questions_per_step < 1:
             raise UserError(f"data.questions_per_step must be at least 1, got {questions_per_step}")
+        if questions_per_eval_batch < 1:
+            raise UserError(
+                f"data.questions_per_eval_batch must be at least 1, got {questions_per_eval_batch}"
+            )
         if steps_per_epoch is not None and steps_per_epoch < 1:
             raise UserError(f"data.steps_per_epoch must be at least 1, got {steps_per_epoch}")
         if refresh not in get_args(Refresh):

@@ -46,6 +46,10 @@ class SupervisedDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size must be at least 1, got {batch_size}")
+        if questions_per_eval_batch < 1:
+            raise UserError(
+                f"data.questions_per_eval_batch must be at least 1, got {questions_per_eval_batch}"
+            )
         self.levels: list[int] = list(LEVELS) if levels is None else levels
         if not self.levels or not set(self.levels) <= set(LEVELS):
             raise UserError(f"data.levels must be some of {list(LEVELS)}, got {levels}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.strategies import DDPStrategy
 
 from ..errors import UserError
@@ -128,6 +128,16 @@ ROLLOUT_FLAGS: Mapping[str, Flag] = {
         "it to false",
     ),
 }
+# Callbacks of Lightning's that need its automatic optimization, or a copy or a field of the module.
+UNSUPPORTED = (
+    callbacks.GradientAccumulationScheduler,
+    callbacks.StochasticWeightAveraging,
+    callbacks.WeightAveraging,
+    callbacks.LearningRateFinder,
+    callbacks.BatchSizeFinder,
+    callbacks.ModelPruning,
+    callbacks.BaseFinetuning,
+)
 
 
 def check_flags(flags: Mapping[str, Flag], read: Callable[[str], Any]) -> None:
@@ -160,9 +170,16 @@ def check_rollout_trainer(trainer: Trainer) -> None:
     """Check that a trainer counts, clips and synchronises as training by rollouts needs it to.
 
     Raises:
-        UserError: see :func:`check_flags`; also for a strategy that is not supported.
+        UserError: see :func:`check_flags`; also for a callback or strategy that is not supported.
     """
     check_flags(ROLLOUT_FLAGS, lambda name: _value(trainer, name))
+    given: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    for callback in given:
+        if isinstance(callback, UNSUPPORTED):
+            raise UserError(
+                f"trainer.callbacks: {type(callback).__name__} does not work with training by "
+                "rollouts, which makes several updates a batch by itself; leave it out"
+            )
     if trainer.world_size > 1 and not isinstance(trainer.strategy, DDPStrategy | FSDP2):
         raise UserError(
             f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .aggregation import Aggregation, aggregate
 from .clipped import Clipped
 from .kl import KLEstimator
@@ -163,8 +164,12 @@ def grpo_loss(
 
 
 def loss_metrics(out: LossOutput) -> dict[str, float]:
-    """The parts of a loss under TensorBoard tags."""
-    return {
+    """The parts of a loss under TensorBoard tags.
+
+    Raises:
+        UserError: when a loss of one's own would log over another's tag.
+    """
+    found = {
         "loss": float(out.loss.detach()),
         "policy_loss": float(out.policy_loss),
         "kl": float(out.kl),
@@ -172,5 +177,9 @@ def loss_metrics(out: LossOutput) -> dict[str, float]:
         "clip_ratio/high_mean": float(out.clip_high_fraction),
         "clip_ratio/region_mean": float(out.clip_fraction),
         NONFINITE: float(out.nonfinite_tokens),
-        **{tag: float(value) for tag, value in out.own.items()},
     }
+    for tag, value in out.own.items():
+        if tag in found:
+            raise UserError(f"model.loss logs {tag!r}, which is another value's tag; rename it")
+        found[tag] = float(value)
+    return found

@@ -8,6 +8,7 @@ from fgexpo.advantages import AdvantageEstimator
 from fgexpo.callbacks import AKLCallback
 from fgexpo.checks.numbers import check_numbers
 from fgexpo.checks.settings import missing_answer_form
+from fgexpo.losses import Clipped
 from fgexpo.rewards import Accuracy, MathVerifier
 from fgexpo.rollout import Sampling
 from fgexpo.templates import AnswerLine, Custom, Plain, PromptEncoder
@@ -80,6 +81,21 @@ def test_a_learning_rate_of_zero_is_said(model_folder, tmp_path, caplog):
 def test_two_rules_for_one_coefficient(model_folder, tmp_path):
     with pytest.raises(ValueError, match=r"hold AKLCallback and AKLCallback, and each would"):
         fit(model_folder, tmp_path, 1, [AKLCallback(), AKLCallback()])
+
+
+class Overwriting(Clipped):
+    def metrics(self, ratio_NT, advantages_N):
+        return {"kl": ratio_NT}
+
+
+def test_a_loss_that_would_log_over_anothers_tag(model_folder, tmp_path):
+    with pytest.raises(ValueError, match=r"model\.loss logs 'kl', which is another value's tag"):
+        fit(model_folder, tmp_path, 1, loss=Overwriting())
+
+
+def test_evaluation_batches_of_no_question():
+    with pytest.raises(ValueError, match=r"data\.questions_per_eval_batch must be at least 1"):
+        make_data(questions_per_eval_batch=0)
 
 
 def test_not_a_number_anywhere():

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 from helpers import fit, make_data, make_module, make_trainer
-from lightning.pytorch import Trainer
+from lightning.pytorch import Trainer, callbacks
 
 from fgexpo.checks.trainer import FLAGS, ROLLOUT_FLAGS, check_rollout_trainer, check_trainer
 
@@ -69,6 +69,12 @@ def test_a_trainer_without_logs_and_scores():
     trainer = Trainer(accelerator="cpu", barebones=True)
     with pytest.raises(ValueError, match=r"trainer\.barebones = True would log nothing"):
         check_trainer(trainer, "fit")
+
+
+def test_callbacks_that_need_lightnings_own_updates():
+    for callback in (callbacks.GradientAccumulationScheduler({0: 2}), callbacks.WeightAveraging()):
+        with pytest.raises(ValueError, match=rf"callbacks: {type(callback).__name__} does not"):
+            check(make(callbacks=[callback]), "fit")
 
 
 @pytest.mark.parametrize(

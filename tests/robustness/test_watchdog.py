@@ -224,6 +224,7 @@ def test_every_rank_names_the_one_to_blame(model_folder, tmp_path, where, what, 
         assert codes[rank] == 1 and "ValueError: planted failure" in logs[rank]
     if what is hang:
         assert codes[rank] == 1 and "test_watchdog.py" in logs[rank], "it shows where it hangs"
+        assert "if it is only slow, raise watchdog.timeout (now 4 s)" in sentence[0]
 
 
 def test_a_single_process_that_hangs(model_folder, tmp_path):
