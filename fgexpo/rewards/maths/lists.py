@@ -20,7 +20,7 @@ def is_list(gold: str) -> bool:
         return True
     if kind(text) in ("(", "["):
         return False
-    return len(items(_inside(text))) > 1 and not _ONE_NUMBER.fullmatch(text)
+    return len(items(inside(text))) > 1 and not _ONE_NUMBER.fullmatch(text)
 
 
 def items(text: str) -> list[str]:
@@ -64,7 +64,7 @@ def parts_agree(gold: str, answer: str) -> tuple[str, str] | None:
     if _MORE.search(gold) or _MORE.search(answer):
         return gold, answer
     kinds = kind(gold), kind(answer)
-    inner = items(_inside(gold)), items(_inside(answer))
+    inner = items(inside(gold)), items(inside(answer))
     if max(map(len, inner)) < 2:
         return gold, answer
     different = [{part.replace(" ", "") for part in parts} for parts in inner]
@@ -85,7 +85,8 @@ def same_numbers(gold: str, answer: str) -> bool | None:
     return sorted(map(str, values[0])) == sorted(map(str, values[1]))
 
 
-def _inside(text: str) -> str:
+def inside(text: str) -> str:
+    """What is within the bracket around the whole answer, or the text itself."""
     text = text.strip()
     bracket = kind(text)
     if bracket == "{":

@@ -8,6 +8,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from .characters import plain
 from .guards import MAX_CHARACTERS
 from .units import split_unit
 
@@ -45,6 +46,11 @@ _NUMBER = re.compile(
     r"([+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40}))"
     r"(?:\s?(?:\\times|\\cdot)\s?10\s?\^\s?(?:\{\s?([+-]?\d{1,3})\s?\}|(\d)))?"
 )
+_PERCENT = re.compile(
+    r"(?<=[\d})$])(?: |~|\\ |\\,)*(?:\\(?:text|textrm|mathrm|mbox)\s*\{\s*)?"
+    r"(?:%|(?:percent|per ?cent|pct)(?:age)?\b\.?)\s*(?:(?<=[%a-z. ])\})?$",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
 
 
@@ -62,7 +68,8 @@ def normalise(answer: str, thousands: bool = True) -> str:
 @lru_cache(maxsize=2**14)
 def split(answer: str, thousands: bool = True) -> tuple[str, str]:
     """The same, and the unit that followed it."""
-    text = re.sub(r"\s+", " ", answer.replace("\\$", "").replace("\\%", "%")).strip()
+    text = plain(answer).replace("\\$", "").replace("\\%", "%")
+    text = _PERCENT.sub("%", re.sub(r"\s+", " ", text).strip())
     text = _without_words(text)
     text = re.sub("^\N{EN DASH}|\N{MINUS SIGN}", "-", text)
     text = _FRACTIONS.sub(r"\\frac", _SIZES.sub("", _DEGREES.sub("", text)))
