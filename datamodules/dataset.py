@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
 from functools import cached_property
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fgexpo.errors import UserError
 from fgexpo.questions import Question
+from fgexpo.rewards import Verifier
 from fgexpo.robustness.same_run import question_keys
 from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
@@ -151,6 +153,27 @@ def encoder_of(data: LightningDataModule) -> PromptEncoder:
             f"data: {type(data).__name__} needs a PolicyModule, whose prompts encode the questions"
         )
     return encoder
+
+
+def check_golds(data: LightningDataModule, sets: Iterable[QuestionDataset]) -> None:
+    """Check that the module's verifier can grade answers to every question.
+
+    Raises:
+        UserError: naming the place of the first gold answer that it cannot grade.
+    """
+    assert data.trainer is not None
+    verifier = getattr(data.trainer.lightning_module, "verifier", None)
+    if not isinstance(verifier, Verifier):
+        return
+    for dataset in sets:
+        found = verifier.ungradable(dataset.questions)
+        if found:
+            question, reason = found[0]
+            raise UserError(
+                f"data: {dataset.name}, {question.place}: {type(verifier).__name__} cannot grade "
+                f"answers against the gold answer {question.answer[:80]!r}: {reason}; mend or "
+                f"remove it ({len(found)} of {len(dataset):,} questions have such a gold answer)"
+            )
 
 
 def _check(name: str, questions: list[Question]) -> None:

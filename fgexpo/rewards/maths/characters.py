@@ -17,6 +17,7 @@ _TABLE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
         "\N{LEFT BLACK LENTICULAR BRACKET}": "[",
         "\N{RIGHT BLACK LENTICULAR BRACKET}": "]",
         "\N{FULLWIDTH YEN SIGN}": "¥",
+        "\N{EMPTY SET}": "\\emptyset ",
         "\N{MINUS SIGN}": "-",
         "\N{MULTIPLICATION SIGN}": "\\times ",
         "\N{DOT OPERATOR}": "\\cdot ",

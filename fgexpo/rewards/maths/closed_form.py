@@ -1,9 +1,9 @@
-r"""The rule for unfinished answers: what may be left to compute is decided by the gold answer's form.
+r"""The rule for unfinished answers: the gold answer's form decides what may be left to compute.
 
-A gold answer that is a value (``26000``, ``\frac{1}{2}``, ``3\sqrt{13}``) asks for a value. Integers,
-decimals, fractions, mixed numbers and scientific notation always are one. Roots, pi, e, i, logarithms,
-powers and so on are only where the gold has them, and no more sums may be left than the gold leaves.
-So ``513^2 - 487^2`` does not answer what 26000 does, nor ``\binom{31}{28}`` what 4495 does.
+A gold answer that is a value (``26000``, ``\frac{1}{2}``, ``3\sqrt{13}``) asks for a value.
+Integers, decimals, fractions, mixed numbers and scientific notation always are values. Roots, pi,
+e, i, logarithms, powers and so on are only where the gold has them, and no more sums may be left
+than it leaves. So ``513^2 - 487^2`` is not 26000's answer, nor ``\binom{31}{28}`` that of 4495.
 """
 
 import re
@@ -11,17 +11,22 @@ from dataclasses import dataclass
 
 from .lists import inside, items
 
-_TOKEN = re.compile(r"\d+\.?\d*|\.\d+|\\(?:begin|end)\s*\{\w+\}|\\[A-Za-z]+|\\.|[A-Za-z]+|\S")
+_TOKEN = re.compile(
+    r"\d+\.?\d*|\.\d+|\\(?:begin|end)\s*\{\w+\}(?:\s*\{[clr|]+\})?|\\[A-Za-z]+|\\.|[A-Za-z]+|\S"
+)
 _NUMBER = re.compile(r"[\d.]+")
 # Rows and columns of a matrix are parts of an answer, as those of a list are.
 _PARTS = re.compile(r"\\\\|&|;")
 _APPROXIMATELY = re.compile(r"\\(?:approx|doteq)(?![A-Za-z])|≈")
-_ROOT_EXPONENT = re.compile(r"[-+({\s]*(?:\d+\s*/\s*\d+|\\frac\s*(?:\d|\{\s*-?\d+\s*\})\s*(?:\d|\{\d+\}))")
+_ROOT_EXPONENT = re.compile(
+    r"[-+({\s]*(?:\d+\s*/\s*\d+|\\frac\s*(?:\d|\{\s*-?\d+\s*\})\s*(?:\d|\{\d+\}))"
+)
 _PLAIN_EXPONENT = re.compile(r"\s*(?:\{\s*[-+]?\d+\s*\}|\d)")
 # What may stand before a value: k, x_1, f(2), |AB|, A:B.
 _NAME = re.compile(r"[A-Za-z\\\s|:'${}]*(?:_\s?\{?\w+\s?\}?)?\s*(?:\([\w, -]*\))?[\s|]*")
 _RELATION = re.compile(r"[<>≤≥≠]|!=|\\(?:l|g)(?:t|eq?)?(?:slant)?(?![A-Za-z])|\\neq?(?![A-Za-z])")
 _BOUND = re.compile(r"\\(?:lim|sum|prod|int)(?![A-Za-z])")
+_SIGNED = re.compile(r"\s*(?:[-+±<>≤≥]|\\(?:pm|mp|leq?|geq?)(?![A-Za-z]))")
 _EQUALS = re.compile(r"(?<![<>!:])=")
 _GREEK = re.compile(
     r"\\(?:var)?(?:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho"
@@ -56,16 +61,42 @@ _BESIDE = {
     "log": {"e", "base"},
     "trigonometric": {"pi", "root"},
     **dict.fromkeys(_UNDONE, _UNDONE),
-    **dict.fromkeys(_IRRATIONAL & {"root", "pi"}, {"factor"}),
+    "root": {"factor"},
+    "pi": {"factor"},
 }
 _LAYOUT = set("{}()[],.;:%&'$+-/^_ ") | {
-    *("\\frac", "\\left", "\\right", "\\{", "\\}", "\\,", "\\ ", "\\;", "\\:", "\\!", "\\quad", "\\qquad"),
-    *("\\infty", "\\cup", "\\cap", "\\in", "\\pm", "\\mp", "\\text", "\\mathrm", "\\mbox", "\\textbf", "\\textnormal"),
+    *(
+        "\\frac",
+        "\\left",
+        "\\right",
+        "\\{",
+        "\\}",
+        "\\,",
+        "\\ ",
+        "\\;",
+        "\\:",
+        "\\!",
+        "\\quad",
+        "\\qquad",
+    ),
+    *(
+        "\\infty",
+        "\\cup",
+        "\\cap",
+        "\\in",
+        "\\pm",
+        "\\mp",
+        "\\text",
+        "\\mathrm",
+        "\\mbox",
+        "\\textbf",
+        "\\textnormal",
+    ),
     *("\\displaystyle", "\\$", "\\%", "\\circ", "\\dots", "\\ldots", "\\cdots", "\\mathbf", "\\rm"),
 }
 _OPENING = {"(", "[", "{", "\\{", "\\frac", "\\sqrt", "\\left"}
 _CLOSING = {")", "]", "}", "\\}"}
-_PRODUCTS = {"\\cdot", "\\times", "*", "×", "·", "\\ast"}
+_PRODUCTS = {"\\cdot", "\\times", "*", "\u00d7", "\u00b7", "\\ast"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +123,9 @@ def is_finished(gold: str, answer: str) -> bool:
     if not is_value(gold):
         return True
     golds = forms(gold)
-    return all(allowed(form, golds) for form in forms(answer))
+    # 26000x/x has a variable; x > 5 and x \in [0,1] have one as well, and say a set.
+    in_set = _RELATION.search(answer) or "\\in" in answer
+    return all(allowed(form, golds) and (in_set or not form.named) for form in forms(answer))
 
 
 def allowed(answer: Form, golds: list[Form]) -> bool:
@@ -109,9 +142,10 @@ def allowed(answer: Form, golds: list[Form]) -> bool:
 
 
 def stated(text: str) -> str:
-    r"""What a chain says at its end: ``513^2 - 487^2 = 26000`` says 26000, ``x = 1/3 \approx .33`` 1/3.
+    r"""What a chain says at its end: ``513^2 - 487^2 = 26000`` says 26000.
 
-    An equation in a variable, as ``2x = 6``, states no value and stays as it is.
+    ``x = 1/3 \approx 0.33`` says 1/3. An equation in a variable, as ``2x = 6``, states no
+    value and stays as it is.
     """
     exact = _APPROXIMATELY.split(text)
     if len(exact) > 1:
@@ -122,7 +156,9 @@ def stated(text: str) -> str:
 
 
 def _is_equation(left: str) -> bool:
-    return bool(re.search(r"\d", left)) and _form(left).named and not _BOUND.search(left)
+    if not _form(left).named or _BOUND.search(left):
+        return False
+    return bool(re.search(r"\d", left) or _SIGNED.match(left))
 
 
 def forms(text: str) -> list[Form]:
@@ -135,7 +171,7 @@ def _parts(text: str) -> list[str]:
 
 
 def is_value(gold: str) -> bool:
-    """Whether a gold answer's parts are values: numbers, perhaps after a name, without a variable."""
+    """Whether a gold answer's parts are numbers, perhaps after a name, without a variable."""
     parts = [_EQUALS.split(part) for part in _parts(gold)]
     if any(not _NAME.fullmatch(member) for part in parts for member in part[:-1]):
         return False
@@ -143,7 +179,7 @@ def is_value(gold: str) -> bool:
 
 
 def _is_small(form: Form) -> bool:
-    r"""One step that hides nothing: ``3+2`` of one-digit numbers, ``\sqrt{16}`` of at most two digits."""
+    r"""One step that hides nothing: a sum of one-digit numbers, a root of a two-digit one."""
     if form.kinds == {"root"}:
         return form.sums == form.divisions == 0 and form.digits <= 2
     steps = form.sums + len(form.kinds)
@@ -158,14 +194,14 @@ def _form(text: str) -> Form:
     before = ""
     for place, (token, end) in enumerate(tokens):
         after = tokens[place + 1][0] if place + 1 < len(tokens) else ""
-        operand = bool(before) and before not in _OPENING and before not in "+-*/^_,=:" or _ends(before)
+        operand = bool(before) and before not in _OPENING and before not in "+-*/^_,=:"
         if token[0].isdigit() or token[0] == ".":
             digits = max(digits, sum(c.isdigit() for c in token))
             if before in (")", "\\}"):
                 kinds.add("factor")
         elif token in "+-" or token in ("\\pm", "\\mp"):
             sums += operand
-        elif token == "/" or token == "\\frac" or token == "\\div" or token == "÷":
+        elif token in ("/", "\\frac"):
             divisions += 1
         elif token in _PRODUCTS:
             tens = after == "10" and text[end:].lstrip()[2:].lstrip().startswith("^")

@@ -5,10 +5,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from .forms import same_form, same_in_base
 from .closed_form import is_finished, is_value, stated
+from .forms import same_form, same_in_base
 from .guards import MAX_CHARACTERS, is_hostile
-from .lists import is_list, items, parts_agree, same_numbers, spaced
+from .lists import is_list, items, joined, parts_agree, same_numbers, spaced
 from .normalise import as_number, key, normalise, split
 from .percent import readings
 from .prose import as_word, is_prose
@@ -64,6 +64,8 @@ def _sides(pair: Pair) -> list[tuple[str, str]]:
     gold, answer = normalise(pair.gold, one_number), normalise(pair.answer, one_number)
     if one_number and is_value(gold):
         gold, answer = (normalise(stated(text), one_number) for text in (gold, answer))
+    if not one_number:
+        answer = joined(answer)
     return readings(gold, answer) if "%" in gold + answer else [(gold, answer)]
 
 

@@ -7,6 +7,7 @@ from math import gcd
 from .lists import inside, items
 from .normalise import as_number, normalise
 
+MAX_QUESTION = 100_000  # characters
 _LAYOUT = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|q?quad|limits)(?![A-Za-z])|\\[,;:!> ]|[\s${}]|~"
 )
@@ -14,28 +15,32 @@ _SLASH = re.compile(r"(?<![\w)])(\w+)/(\w+)(?![\w(^])")
 _FRACTION = re.compile(r"\\[dtc]?frac|\\(?=[dt]binom)")
 _NAMED = re.compile(r"[A-Za-z](?:_\w)?(?:\([a-z]\))?=")
 _RATIO = re.compile(r"-?(?:(\d+)/(\d+)|\\frac(?:\{(-?\d+)\}\{(\d+)\}|\s?(\d)\s?(\d)))")
-_PADDING = re.compile(r"(?:[+-]0(?:\.0*)?|(?:\\cdot|\\times|\*)1|\^1)$|^(?:0\+|1(?:\\cdot|\\times|\*))")
+_PADDING = re.compile(
+    r"(?:[+-]0(?:\.0*)?|(?:\\cdot|\\times|\*)1|\^1)$|^(?:0\+|1(?:\\cdot|\\times|\*))"
+)
 
 
 def is_copied(question: str, gold: str, answer: str) -> bool:
-    """Whether the answer is work that the question sets: a formula that it has, but not a plain value.
+    """Whether the answer is work that the question sets: one of its formulas, but no plain value.
 
     Never so for what is written as the gold answer is.
     """
-    if len(question) > 100_000 or is_plain(normalise(answer)):
+    text = normalise(answer)
+    if len(question) > MAX_QUESTION or is_plain(text):
+        return False
+    # A fraction is a value, but not where the question asks for its decimals.
+    if _in_lowest_terms(text) and as_number(normalise(gold)) is None:
         return False
     own = _core(answer)
     return len(own) > 1 and own != _core(gold) and own in _squeezed(question)
 
 
 def is_plain(text: str) -> bool:
-    """Whether a normal form is a number, a fraction in lowest terms, or a list of such."""
-    return all(_is_plain(part) for part in items(inside(text)))
+    """Whether a normal form is a number, or a list of numbers."""
+    return all(as_number(part.removesuffix("%")) is not None for part in items(inside(text)))
 
 
-def _is_plain(text: str) -> bool:
-    if as_number(text.removesuffix("%")) is not None:
-        return True
+def _in_lowest_terms(text: str) -> bool:
     found = _RATIO.fullmatch(text)
     if found is None:
         return False

@@ -25,8 +25,9 @@ _CONNECTIVE = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*")
 def last_boxed(text: str) -> str | None:
     r"""Return the content of the last balanced ``\boxed{...}`` or ``\fbox{...}``, or None.
 
-    ``\boxed 5`` is a box too. The box that opens last counts, so the inner one of nested boxes. Escaped braces do not count.
-    An unclosed box is no answer, so an earlier closed one is used. Takes linear time for any text.
+    ``\boxed 5`` is a box too. The box that opens last counts, so the inner one of nested boxes.
+    Escaped braces do not count. An unclosed box is no answer, so an earlier closed one is used.
+    Takes linear time for any text.
     """
     # The last box is nearly always closed, and then nothing before it matters.
     start = max(text.rfind(name) for name in _NAMES)

@@ -8,6 +8,11 @@ from .normalise import as_number, normalise, unseparated, without_dollars
 _MORE = re.compile(
     r"[=<>;≤≥]|\b(?:and|or)\b|\\(?:pm|mp|cup|cap|lor|land|l?dots|cdots|leq?|geq?|in)(?![A-Za-z])"
 )
+_JOINING = re.compile(
+    r"(?:\s|\\[,; ]|\\quad|,)*"
+    r"(?:\\(?:text|mathrm|mbox)\s*\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)\b)"
+    r"(?:\s|\\[,; ]|\\quad)*"
+)
 _OPEN, _CLOSE = "([{", ")]}"
 # A single number may contain a thousands separator.
 _ONE_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
@@ -48,6 +53,11 @@ def kind(text: str) -> str:
         if depth == 0 and place < len(text) - 1:
             return ""
     return text[0]
+
+
+def joined(text: str) -> str:
+    """A list with commas where it has ``and`` or ``or``."""
+    return _JOINING.sub(", ", text)
 
 
 def spaced(text: str) -> str:

@@ -1,5 +1,6 @@
 """The verifier of mathematical answers."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -11,6 +12,7 @@ from .characters import plain
 from .compare import Pair, fast_equal
 from .copies import is_copied
 from .extract import answer_line, joined_boxes, last_boxed
+from .golds import why_ungradable
 from .guards import MAX_CHARACTERS
 from .last_number import last_number
 from .lists import is_list
@@ -19,6 +21,8 @@ from .pool import GraderPool
 Reads = Literal[
     "box", "line", "last_number", "box_or_line", "box_or_last_number", "line_or_last_number"
 ]
+# An answer that no gold answer has, to try out whether comparing with that one ends.
+ANY = r"\frac{7919}{7907}"
 READERS: dict[str, Callable[[str], str | None]] = {
     "box": last_boxed,
     "line": answer_line,
@@ -49,6 +53,9 @@ class MathVerifier(Verifier):
         self.timeout = timeout
         self.reads: Reads = reads
         self._pool = GraderPool(timeout, workers)
+        # Gold answers that hang, and those that have been tried.
+        self._hangs: set[str] = set()
+        self._cleared: set[str] = set()
 
     def verify(self, questions: Sequence[Question], texts: Sequence[str]) -> list[Verdict]:
         """See :class:`Verifier`; equal pairs are graded once."""
@@ -62,14 +69,43 @@ class MathVerifier(Verifier):
                 None if answer is None else _pair(question, golds[question.answer], answer)
             )
         known = {pair: fast_equal(pair) for pair in dict.fromkeys(pairs) if pair is not None}
-        hard = [pair for pair, equal in known.items() if equal is None]
+        hard = [
+            pair for pair, equal in known.items() if equal is None and pair.gold not in self._hangs
+        ]
         known |= dict(zip(hard, self._pool.equal(hard), strict=True))
+        self._blame_golds(questions, pairs, {pair for pair in hard if known[pair] is None})
         return [
             Verdict(False, None)
             if pair is None
             else Verdict(bool(known[pair]), answer, timed_out=known[pair] is None)
             for pair, answer in zip(pairs, answers, strict=True)
         ]
+
+    def ungradable(self, questions: Sequence[Question]) -> list[tuple[Question, str]]:
+        """Gold answers that would never be evaluated, or are empty or broken."""
+        reasons = {gold: why_ungradable(_gold(gold)) for gold in {q.answer for q in questions}}
+        return [(q, reason) for q in questions if (reason := reasons[q.answer]) is not None]
+
+    def _blame_golds(
+        self, questions: Sequence[Question], pairs: Sequence[Pair | None], lost: set[Pair]
+    ) -> None:
+        """Find out whether it was the gold answer that hung; say so, and wait for it only once."""
+        golds = list(dict.fromkeys(pair.gold for pair in lost if pair.gold not in self._cleared))
+        found = self._pool.equal([Pair(gold, ANY) for gold in golds], patience=5.0)
+        for gold, equal in zip(golds, found, strict=True):
+            self._cleared.add(gold)
+            if equal is not None:
+                continue
+            self._hangs.add(gold)
+            asked = next(
+                q for q, p in zip(questions, pairs, strict=True) if p is not None and p.gold == gold
+            )
+            warnings.warn(
+                f"{asked.place}: its gold answer {gold[:80]!r} cannot be evaluated within "
+                f"{5 * self.timeout:g} s, so only answers that are written like it count; "
+                f"{len(self._hangs)} such so far",
+                stacklevel=3,
+            )
 
     def final_answer(self, question: Question, text: str) -> str | None:
         """The completion's answer, or None."""

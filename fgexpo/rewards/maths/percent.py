@@ -6,14 +6,18 @@ from fractions import Fraction
 from .normalise import as_number
 
 _SIGN = re.compile(r"\s?%$")
-_RATIO = re.compile(r"([+-]?)(\d{1,40})?(?:\\frac\{(\d{1,40})\}\{(\d{1,40})\}|(?<!\d)(\d{1,40})/(\d{1,40}))")
+_RATIO = re.compile(
+    r"([+-]?)(\d{1,40})?"
+    r"(?:\\frac ?\{(\d{1,40})\}\{(\d{1,40})\}|\\frac ?(\d) ?(\d)|(?<!\d)(\d{1,40})/(\d{1,40}))"
+)
 
 
 def readings(gold: str, answer: str) -> list[tuple[str, str]]:
     r"""What to compare once the signs are gone; the answer is right if any of the pairs is equal.
 
-    The gold answer's form decides. ``28\%`` is ``28\%``, 28 with its unit left out, or the same value,
-    0.28. A gold answer below 1 is a share, so ``28\%`` means 0.28 there; elsewhere ``28\%`` means 28.
+    The gold answer's form decides. ``28\%`` is ``28\%``, 28 with its unit left out, or the same
+    value, 0.28. A gold answer below 1 is a share, so ``28\%`` means 0.28 there; elsewhere it means
+    28.
     """
     golden, given = bool(_SIGN.search(gold)), bool(_SIGN.search(answer))
     bare = _SIGN.sub("", gold), _SIGN.sub("", answer)

@@ -8,7 +8,7 @@ _COMMAND = re.compile(r"\\(?:begin|end)\s*\{[a-z]+\*?\}(?:\s*\{[clr|]+\})?|\\[A-
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _JOINING = {"or", "and"}
 _SAID = re.compile(r"\\(?:text|textrm|textbf|mathrm|mbox|rm)(?![A-Za-z])")
-_ONE_WORD = re.compile(r"[^\W\d_][^\W\d_'’ -]+")
+_ONE_WORD = re.compile(r"[^\W\d_][^\W\d_'\u2019 -]+")
 LETTERS = 4  # from which on letters side by side are a word, not a product
 
 

@@ -4,8 +4,11 @@ import re
 
 _TEXT = r"\\(?:text|textrm|textnormal|textbf|mathrm|mbox|rm)\s*\{\s*~?\s*([^{}]*?)\s*\}"
 _POWER = r"(?:\s*\^\s*(\d|\{\d\}))?"
-_IN_TEXT = re.compile(r"(?<=[\d})])\s*" + _TEXT + _POWER + "$")
-_BARE = re.compile(r"(?<=\d) ([a-z]{2,}\.?(?: [a-z]{2,}){0,3})" + _POWER + "$")
+_AFTER = r"(?:(?<=[\d})])|(?<=\\pi))"
+_SPACE = r"(?:\s|~|\\[,;:! ])*"
+_IN_TEXT = re.compile(_AFTER + _SPACE + _TEXT + _POWER + "$")
+_BARE = re.compile(_AFTER + r" ([a-z]{2,}\.?(?: [a-z]{2,}){0,3})" + _POWER + "$")
+_RATE = re.compile(r"(?<=\d)" + _SPACE + r"([A-Za-z]{1,7}/[a-z]{1,7})" + _POWER + "$")
 _HAN = re.compile(r"(?<=[\d})]) ?([\u4e00-\u9fff]{1,8}[²³]?)$")
 _SYMBOL = re.compile(r"(?<=\d) ?([€£¥]|[cdkm]?m[²³])$")
 
@@ -14,7 +17,7 @@ _SAYS_MORE = re.compile(
     r"\b(?:hundred|thousand|[mb]illion|trillion|dozen|score|hal(?:f|ves)|thirds?|quarters?"
     r"|one|two|three|four|five|six|seven|eight|nine|ten|squared|cubed|factorial|pi|plus|minus|times"
     r"|over|or|and|to|not|is|are|wrong|more|less|most|least|than|if|mod|percent|[eixynkp])\b"
-    r"|千(?![米克瓦])|[十百万亿兆半多余几或至到不非负和与错]|分之|以[上下内外]|左右|[折成]$",
+    r"|千(?![米克瓦])|[一二三四五六七八九两十百万亿兆半多余几或至到不非负和与错]|分之|以[上下内外]|左右|[折成]$",
     re.IGNORECASE,
 )
 _SAME = (
@@ -46,6 +49,11 @@ _SAME = (
     "radian",
 )
 _NAMES = {name: line.split()[0] for line in _SAME for name in line.split()}
+# Letters right after a number are a product of variables unless they are a unit's whole name.
+_GLUED = re.compile(
+    rf"(?<=\d)({'|'.join(name for name in _NAMES if name.isascii() and len(name) > 1)})s?{_POWER}$"
+)
+_PATTERNS = (_IN_TEXT, _BARE, _SYMBOL, _HAN, _RATE, _GLUED)
 
 
 def split_unit(text: str) -> tuple[str, str]:
@@ -53,7 +61,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
     Words that are part of the value (``million``, ``or six``, an imaginary ``i``) are not units.
     """
-    for pattern in (_IN_TEXT, _BARE, _SYMBOL, _HAN):
+    for pattern in _PATTERNS:
         found = pattern.search(text)
         if found and not _SAYS_MORE.search(found.group(1)):
             return text[: found.start()].strip(), "".join(filter(None, found.groups()))
