@@ -6,16 +6,25 @@ Three pools of 2,048 completions of 10,000 characters: integer answers; symbolic
 them right, which no string comparison decides; the same with 64 hostile answers among them. Exits
 with 1 when a target is missed: 1.5 s for the first, math-verify's serial time for the second, and
 64 x (deadline + start of a worker) / workers more for the third, where no other verdict may change.
+
+    python benchmarks/verifier.py --benchmarks FOLDER
+
+prints instead on how many questions of the six benchmarks each exploit of ``exploits.py`` counts,
+and exits with 1 where one counts on more than 1 %. ``--copies`` leaves out those that are made from
+the gold answer.
 """
 
+import argparse
 import random
 import sys
 import time
 
+from exploits import COPIES, rates
 from math_verify import parse, verify
 
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
+from fgexpo.tasks import Benchmark
 
 COUNT, HOSTILE, LENGTH = 2048, 64, 10_000
 INTEGER_SECONDS = 1.5
@@ -62,8 +71,36 @@ def timed(verifier: MathVerifier, pairs: list[tuple[str, str]]) -> tuple[float, 
     return time.perf_counter() - started, [verdict.correct for verdict in verdicts]
 
 
+NAMES = ("aime24", "aime25", "amc23", "math500", "minerva", "olympiadbench")
+MOST = 0.01
+
+
+def exploits(folder: str, copies: bool) -> int:
+    """Print the rate of each exploit on each benchmark as a Markdown table; 1 above 1 %."""
+    verifier, found = MathVerifier(), {}
+    for name in NAMES:
+        benchmark = Benchmark(name)
+        benchmark.root = folder
+        questions = benchmark.questions()
+        counted = rates(verifier, questions, COPIES if copies else None)
+        found[name] = {row: len(hits) / len(questions) for row, (_, hits) in counted.items()}
+    print(f"| exploit | {' | '.join(NAMES)} |\n|---|{'---|' * len(NAMES)}")
+    for row in dict.fromkeys(row for one in found.values() for row in one):
+        print(f"| {row} | {' | '.join(f'{found[name].get(row, 0.0):.1%}' for name in NAMES)} |")
+    return int(any(rate > MOST for one in found.values() for rate in one.values()))
+
+
 def main() -> int:
     """Print the table; 1 when a target is missed."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--benchmarks", help="folder of the six benchmarks' files")
+    arguments.add_argument("--copies", action="store_true", help="only copies of the question")
+    given = arguments.parse_args()
+    return exploits(given.benchmarks, given.copies) if given.benchmarks else speed()
+
+
+def speed() -> int:
+    """Grade fast, slow and hostile answers."""
     rng = random.Random(0)
     verifier = MathVerifier()
     pairs = [symbolic(rng, right=row % 2 == 0) for row in range(COUNT)]

@@ -16,7 +16,7 @@ from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
 from fgexpo.types import QuestionBatch
 
-from .dataset import QuestionDataset, check_names, encoder_of, evaluation_loaders
+from .dataset import QuestionDataset, check_golds, check_names, encoder_of, evaluation_loaders
 from .sampler import CurriculumSampler
 from .warm_start import read_pass_rates
 
@@ -94,10 +94,12 @@ class CurriculumDataModule(LightningDataModule):
         encoder = encoder_of(self)
         if not self.val_sets:
             self.val_sets = [QuestionDataset(*item, encoder) for item in self.val.items()]
+            check_golds(self, self.val_sets)
         if stage != "fit" or self.pool is not None:
             return
         self._folder = run_folder(self.trainer)
         self.pool = QuestionDataset("train", self.train, encoder)
+        check_golds(self, [self.pool])
         self.check_pool(len(self.pool))
         self.table = PassRateTable(len(self.pool), self.decay)
         self.curriculum.prepare(self.pool.questions)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fgexpo.errors import UserError
 from fgexpo.evaluation.results import MEAN
 from fgexpo.questions import Question, is_text
+from fgexpo.rewards import Verifier
 from fgexpo.robustness.same_run import question_keys
 from fgexpo.tasks import QuestionSource
 from fgexpo.templates import PromptEncoder
@@ -172,6 +173,27 @@ def check_names(setting: str, names: Iterable[str]) -> None:
             )
         if name == MEAN:
             raise UserError(f"{setting}: {MEAN!r} is the name of the mean over all sets")
+
+
+def check_golds(data: LightningDataModule, sets: Iterable[QuestionDataset]) -> None:
+    """Check that the module's verifier can grade answers to every question.
+
+    Raises:
+        UserError: naming the place of the first gold answer that it cannot grade.
+    """
+    assert data.trainer is not None
+    verifier = getattr(data.trainer.lightning_module, "verifier", None)
+    if not isinstance(verifier, Verifier):
+        return
+    for dataset in sets:
+        found = verifier.ungradable(dataset.questions)
+        if found:
+            question, reason = found[0]
+            raise UserError(
+                f"data: {dataset.name}, {question.place}: {type(verifier).__name__} cannot grade "
+                f"answers against the gold answer {question.answer[:80]!r}: {reason}; mend or "
+                f"remove it ({len(found)} of {len(dataset):,} questions have such a gold answer)"
+            )
 
 
 def _check(name: str, questions: list[Question]) -> None:

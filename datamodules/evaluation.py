@@ -9,7 +9,7 @@ from fgexpo.errors import UserError
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.sources import look_in
 
-from .dataset import QuestionDataset, check_names, encoder_of, evaluation_loaders
+from .dataset import QuestionDataset, check_golds, check_names, encoder_of, evaluation_loaders
 
 
 class EvaluationDataModule(LightningDataModule):
@@ -48,6 +48,7 @@ class EvaluationDataModule(LightningDataModule):
         if not self.datasets:
             encoder = encoder_of(self)
             self.datasets = [QuestionDataset(*item, encoder) for item in self.sets.items()]
+            check_golds(self, self.datasets)
 
     def test_dataloader(self) -> list[DataLoader[Any]]:
         """A loader for each set, this process's share of it."""

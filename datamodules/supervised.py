@@ -15,7 +15,7 @@ from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.arithmetic import FAMILIES, LEVELS, Problem
 from fgexpo.templates import PromptEncoder
 
-from .dataset import QuestionDataset, check_names, encoder_of
+from .dataset import QuestionDataset, check_golds, check_names, encoder_of
 
 
 class SupervisedDataModule(LightningDataModule):
@@ -64,6 +64,7 @@ class SupervisedDataModule(LightningDataModule):
         """Encode the evaluation sets."""
         encoder = encoder_of(self)
         self.val_sets = [QuestionDataset(*item, encoder) for item in self.val.items()]
+        check_golds(self, self.val_sets)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches of joined prompts and solutions."""

@@ -18,6 +18,8 @@ class Question:
         tags: properties to break results down by, for example ``{"level": "2"}``.
         relative_error: how far a numeric answer may be off, as a share of the gold one.
         absolute_error: the same, in the answer's own unit; either is enough.
+        file: where it was read, for messages; empty if it was made.
+        row: its row there; None if it was made or is one of several.
     """
 
     id: str
@@ -26,6 +28,14 @@ class Question:
     tags: dict[str, str] = field(default_factory=dict)
     relative_error: float = 0.0
     absolute_error: float = 0.0
+    file: str = field(default="", compare=False, repr=False)
+    row: int | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Its file and row, as far as it has them, and its id, for messages."""
+        row = "" if self.row is None else f"row {self.row}, "
+        return f"{self.file}{': ' if self.file else ''}{row}question {self.id!r}"
 
 
 FinishReason = Literal["stop", "length"]

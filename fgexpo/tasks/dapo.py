@@ -58,7 +58,7 @@ class DapoMath17k(QuestionSource):
         )
         # In a tie, max takes the answer seen first.
         return [
-            Question(question_id(text), text, max(given, key=given.__getitem__))
+            Question(question_id(text), text, max(given, key=given.__getitem__), file=table.name)
             for text, given in answers.items()
         ]
 

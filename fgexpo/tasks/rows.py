@@ -101,6 +101,8 @@ def _question(table: Table, layout: Layout, number: int, row: Row) -> Question:
         tags={path: value for path, value in tags.items() if value.strip()},
         relative_error=layout.relative_error,
         absolute_error=_error(table, layout, number, row),
+        file=table.name,
+        row=number,
     )
 
 

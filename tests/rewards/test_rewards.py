@@ -249,7 +249,7 @@ def test_hostile_answers_cost_little_and_harm_nobody_else(monkeypatch):
     for module in ("pool", "process"):
         monkeypatch.setattr(f"fgexpo.rewards.maths.{module}.time", clock)
     texts = [r"\boxed{1+x}"] * 4 + [rf"\boxed{{{HANGS % n}}}" for n in range(2, 6)]
-    golds = ["x+1", "x+2", r"\frac{2+2x}{2}", "5"] + ["7"] * 4
+    golds = ["x+1", "x+2", r"\frac{2+2x}{2}", "x+5"] + ["7x"] * 4
     assert all(fast_equal(Pair(gold, "1+x")) is None for gold in golds[:4]), "work for a parser"
     found = verifier.verify(asked(*golds), texts)
     assert [verdict.correct for verdict in found] == [True, False, True, False] + [False] * 4
@@ -327,7 +327,7 @@ def test_an_interruption_leaves_no_job_behind(monkeypatch):
     submit = GraderProcess.submit
     monkeypatch.setattr(GraderProcess, "submit", strike)
     with pytest.raises(KeyboardInterrupt):
-        verifier.verify(asked(*["7"] * 9), [rf"\boxed{{{HANGS % n}}}" for n in range(2, 11)])
+        verifier.verify(asked(*["7x"] * 9), [rf"\boxed{{{HANGS % n}}}" for n in range(2, 11)])
     monkeypatch.undo()
     assert verifier._pool.workers == []
     assert verifier.verify(asked("x+1"), [r"\boxed{1+x}"])[0].correct

@@ -5,10 +5,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from .closed_form import is_finished, is_value, stated
 from .forms import same_form, same_in_base
-from .guards import is_hostile
-from .lists import is_list, items, parts_agree, same_numbers, spaced
+from .guards import MAX_CHARACTERS, is_hostile
+from .lists import is_list, items, joined, parts_agree, same_numbers, spaced
 from .normalise import as_number, key, normalise, split
+from .percent import readings
+from .prose import as_word, is_prose
+from .sequences import has_ellipsis, paired
 from .units import differ
 
 # math-verify rounds to six decimals, so it calls 1e-8 and 2e-8 equal.
@@ -24,18 +28,20 @@ class Pair:
         answer: the completion's answer.
         relative: error allowed, as a share of the gold number.
         absolute: error allowed; either is enough.
+        copied: the answer is a formula of the question, so it must be written as the gold one is.
     """
 
     gold: str
     answer: str
     relative: float = 0.0
     absolute: float = 0.0
+    copied: bool = False
 
 
 def fast_equal(pair: Pair) -> bool | None:
     """Decide the easy cases without a parser; None means that a parser is needed."""
     hostile = is_hostile(pair.answer)
-    if not pair.answer.strip() or hostile == "length":
+    if not pair.answer.strip() or hostile == "length" or len(pair.gold) > MAX_CHARACTERS:
         return False
     return _fast_equal(pair, hostile)
 
@@ -46,17 +52,44 @@ def _fast_equal(pair: Pair, hostile: str | None) -> bool | None:
     one_number = not is_list(pair.gold)
     if key(pair.gold, one_number) == key(pair.answer, one_number):
         return not differ(split(pair.gold)[1], split(pair.answer)[1])
-    if hostile and not is_hostile(pair.gold):
+    if pair.copied or hostile or is_hostile(pair.gold):
         return False
+    decided = {_decided(sides, pair) for sides in _sides(pair)}
+    return True if True in decided else None if None in decided else False
+
+
+def _sides(pair: Pair) -> list[tuple[str, str]]:
+    """What to compare, in normal form: a chain says its last member, and a percent sign is read."""
+    one_number = not is_list(pair.gold)
     gold, answer = normalise(pair.gold, one_number), normalise(pair.answer, one_number)
+    if one_number and is_value(gold):
+        gold, answer = (normalise(stated(text), one_number) for text in (gold, answer))
+    if not one_number:
+        answer = joined(answer)
+    return readings(gold, answer) if "%" in gold + answer else [(gold, answer)]
+
+
+def _decided(sides: tuple[str, str], pair: Pair) -> bool | None:
+    """Whether the sides are equal, as far as can be told without a parser."""
+    gold, answer = sides
     numbers = as_number(gold), as_number(answer)
     if numbers[0] is not None and numbers[1] is not None:
         if pair.relative or pair.absolute:
             return within(*numbers, pair)
-        return False if numbers[0].denominator == numbers[1].denominator == 1 else None
+        return numbers[0] == numbers[1]
+    word = as_word(pair.gold, gold)
+    if word is not None:
+        return word == " ".join(answer.split()).lower()
     if not same_form(gold, answer) or parts_agree(gold, answer) is None:
         return False
-    return same_in_base(gold, answer)
+    based = same_in_base(gold, answer)
+    if based is not None:
+        return based
+    if is_prose(gold, answer) or not is_finished(gold, answer):
+        return False
+    if has_ellipsis(gold) or has_ellipsis(answer):
+        return False if paired(gold, answer) is None else None
+    return None
 
 
 def within(gold: Any, answer: Any, pair: Pair) -> bool:
@@ -69,11 +102,16 @@ def within(gold: Any, answer: Any, pair: Pair) -> bool:
 
 def symbolic_equal(pair: Pair) -> bool:
     """Ask math-verify; slow, memory-hungry or endless on hostile input, so run it in a worker."""
+    return any(_symbolic(sides, pair) for sides in _sides(pair))
+
+
+def _symbolic(sides: tuple[str, str], pair: Pair) -> bool:
     from math_verify import verify
 
-    one_number = not is_list(pair.gold)
-    sides = normalise(pair.gold, one_number), normalise(pair.answer, one_number)
-    if not one_number:
+    if has_ellipsis(sides[0]):
+        parts = paired(*sides) or []
+        return all(symbolic_equal(replace(pair, gold=g, answer=a)) for g, a in parts)
+    if is_list(pair.gold):
         sides = spaced(sides[0]), spaced(sides[1])
     gold, answer = map(_parsed, parts_agree(*sides) or sides)
     # The worker's parent enforces the deadline, so math-verify's own alarms stay off.
@@ -82,8 +120,7 @@ def symbolic_equal(pair: Pair) -> bool:
     if None not in numbers:
         if pair.relative or pair.absolute:
             return equal or within(*numbers, pair)
-        percent = "%" in pair.gold or "%" in pair.answer
-        return equal and (percent or _same_digits(*numbers))
+        return equal and _same_digits(*numbers)
     if not equal and (pair.relative or pair.absolute):
         return _parts_within(items(sides[0]), items(sides[1]), pair)
     return equal and same_numbers(*sides) is not False

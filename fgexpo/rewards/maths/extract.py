@@ -1,9 +1,17 @@
-r"""Find the final answer: the last balanced ``\boxed{}``, or the last ``Answer:`` line."""
+r"""Find the final answer: the last balanced box, or the last ``Answer:`` line."""
 
 import re
 
-_BOX = re.compile(r"\\boxed\s*\{")
-_TOKEN = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_NAMES = ("\\boxed", "\\fbox")
+# As TeX does, a box without braces takes what comes next; here only numbers and formulas count.
+_BARE = (
+    r"[-+]?\\?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\\?%)?"
+    r"|\\(?!boxed|fbox|left|right|begin)[A-Za-z]{2,}(?:\s?\d|\s?\{[^{}]*\}){0,2}"
+)
+_TOKEN = re.compile(
+    rf"(?P<open>\\(?:boxed|fbox)\s*\{{)|\\(?:boxed|fbox)(?:\s+|(?=\\))(?P<bare>{_BARE})|\\.|[{{}}]",
+    re.DOTALL,
+)
 _LINE = re.compile(
     r"^[ \t>#*_]*(?:final[ \t]+)?answer[ \t*_]*:[ \t*_]*(\S.*)$", re.IGNORECASE | re.M
 )
@@ -15,13 +23,14 @@ _CONNECTIVE = re.compile(r"[\s,;]*(?:and|or|,|;)[\s,;]*")
 
 
 def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last balanced ``\boxed{...}``, or None.
+    r"""Return the content of the last balanced ``\boxed{...}`` or ``\fbox{...}``, or None.
 
-    The box that opens last counts, so the inner one of nested boxes. Escaped braces do not count.
-    An unclosed box is no answer, so an earlier closed one is used. Takes linear time for any text.
+    ``\boxed 5`` is a box too. The box that opens last counts, so the inner one of nested boxes.
+    Escaped braces do not count. An unclosed box is no answer, so an earlier closed one is used.
+    Takes linear time for any text.
     """
     # The last box is nearly always closed, and then nothing before it matters.
-    start = text.rfind("\\boxed")
+    start = max(text.rfind(name) for name in _NAMES)
     if start < 0:
         return None
     if not _escaped(text, start):
@@ -33,12 +42,14 @@ def last_boxed(text: str) -> str | None:
 
 
 def boxed(text: str) -> list[tuple[int, int, int]]:
-    r"""Every balanced ``\boxed{...}`` in order of opening: its start, its content's, its end."""
+    r"""Every balanced box in order of opening: its start, its content's, its end."""
     opened: list[tuple[int, int] | None] = []  # None for a plain brace
     found: list[tuple[int, int, int]] = []
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token.startswith("\\boxed"):
+        if match["bare"]:
+            found.append((match.start(), *match.span("bare")))
+        elif match["open"]:
             opened.append(match.span())
         elif token == "{":
             opened.append(None)
@@ -57,7 +68,7 @@ def joined_boxes(text: str) -> str | None:
     parts: list[str] = []
     later = len(text)
     for start, content, end in reversed(boxed(text)):
-        if parts and not _connects(text[end + 1 : later]):
+        if parts and not _connects(text[end:later].removeprefix("}")):
             break
         parts.insert(0, text[content:end].strip())
         later = start

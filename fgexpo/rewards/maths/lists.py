@@ -8,6 +8,11 @@ from .normalise import as_number, normalise, unseparated, without_dollars
 _MORE = re.compile(
     r"[=<>;≤≥]|\b(?:and|or)\b|\\(?:pm|mp|cup|cap|lor|land|l?dots|cdots|leq?|geq?|in)(?![A-Za-z])"
 )
+_JOINING = re.compile(
+    r"(?:\s|\\[,; ]|\\quad|,)*"
+    r"(?:\\(?:text|mathrm|mbox)\s*\{\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)\b)"
+    r"(?:\s|\\[,; ]|\\quad)*"
+)
 _OPEN, _CLOSE = "([{", ")]}"
 # A single number may contain a thousands separator.
 _ONE_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
@@ -20,7 +25,7 @@ def is_list(gold: str) -> bool:
         return True
     if kind(text) in ("(", "["):
         return False
-    return len(items(_inside(text))) > 1 and not _ONE_NUMBER.fullmatch(text)
+    return len(items(inside(text))) > 1 and not _ONE_NUMBER.fullmatch(text)
 
 
 def items(text: str) -> list[str]:
@@ -50,6 +55,11 @@ def kind(text: str) -> str:
     return text[0]
 
 
+def joined(text: str) -> str:
+    """A list with commas where it has ``and`` or ``or``."""
+    return _JOINING.sub(", ", text)
+
+
 def spaced(text: str) -> str:
     """A bare list in a form that a parser reads: ``$100$,$200$`` is ``100, 200``, not a number."""
     return text if kind(text) else ", ".join(without_dollars(part) for part in items(text))
@@ -64,7 +74,7 @@ def parts_agree(gold: str, answer: str) -> tuple[str, str] | None:
     if _MORE.search(gold) or _MORE.search(answer):
         return gold, answer
     kinds = kind(gold), kind(answer)
-    inner = items(_inside(gold)), items(_inside(answer))
+    inner = items(inside(gold)), items(inside(answer))
     if max(map(len, inner)) < 2:
         return gold, answer
     different = [{part.replace(" ", "") for part in parts} for parts in inner]
@@ -85,7 +95,8 @@ def same_numbers(gold: str, answer: str) -> bool | None:
     return sorted(map(str, values[0])) == sorted(map(str, values[1]))
 
 
-def _inside(text: str) -> str:
+def inside(text: str) -> str:
+    """What is within the bracket around the whole answer, or the text itself."""
     text = text.strip()
     bracket = kind(text)
     if bracket == "{":

@@ -8,6 +8,7 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from .characters import plain
 from .guards import MAX_CHARACTERS
 from .units import split_unit
 
@@ -29,6 +30,10 @@ _PROSE = re.compile(
 )
 # Words around a single formula; the formula is then the answer.
 _WORDED = re.compile(r"([A-Za-z',:.\n ]*)\$+([^$]+)\$+([A-Za-z',.\n ]*)")
+_SAID = re.compile(r"^\\(?:text|textrm|mathrm|mbox)\s*\{([^{}]* |[^{}\x00-\x7f]+)\}(?=.)")
+# The same in Chinese: 答案是, 结果为, 所以:
+_HAN_PROSE = re.compile(r"(?:(?![不非没无负约于多少])[\u4e00-\u9fff])*(?:是|为|等于|[:,])\s*(?=\S)")
+_CURRENCY = re.compile(r"[€£¥] ?(?=[\d.])")
 _TURNED = re.compile(
     r"(?:not|minus|negative|than|most|least|about|or|except|between|from|to|nor|without|wrong)\s*",
     re.IGNORECASE,
@@ -44,6 +49,13 @@ _MIXED = re.compile(r"(-?\d+) (\d+)/(\d+)")
 _NUMBER = re.compile(
     r"([+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40}))"
     r"(?:\s?(?:\\times|\\cdot)\s?10\s?\^\s?(?:\{\s?([+-]?\d{1,3})\s?\}|(\d)))?"
+)
+# From strings that were escaped twice; in a matrix it would be the end of a row.
+_ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z]{2})")
+_PERCENT = re.compile(
+    r"(?<=[\d})$])(?: |~|\\ |\\,)*(?:\\(?:text|textrm|mathrm|mbox)\s*\{\s*)?"
+    r"(?:%|(?:percent|per ?cent|pct)(?:age)?\b\.?)\s*(?:(?<=[%a-z. ])\})?$",
+    re.IGNORECASE,
 )
 _CHOICE = re.compile(r"\(([A-Za-z])\)")
 
@@ -62,9 +74,13 @@ def normalise(answer: str, thousands: bool = True) -> str:
 @lru_cache(maxsize=2**14)
 def split(answer: str, thousands: bool = True) -> tuple[str, str]:
     """The same, and the unit that followed it."""
-    text = re.sub(r"\s+", " ", answer.replace("\\$", "").replace("\\%", "%")).strip()
+    text = plain(answer).replace("\\$", "").replace("\\%", "%")
+    if "\\begin" not in text:
+        text = _ESCAPED_TWICE.sub(r"\\", text)
+    text = _PERCENT.sub("%", re.sub(r"\s+", " ", text).strip())
     text = _without_words(text)
-    text = re.sub("^\N{EN DASH}|\N{MINUS SIGN}", "-", text)
+    text = re.sub("^\N{EN DASH}|\N{MINUS SIGN}", "-", _CURRENCY.sub("", text, count=1))
+    text = text.replace("\\varnothing", "\\emptyset")
     text = _FRACTIONS.sub(r"\\frac", _SIZES.sub("", _DEGREES.sub("", text)))
     text = _UPRIGHT.sub(r"\1", text)
     text = _MODULUS.sub("", text.rstrip(".,;\\ "))
@@ -128,6 +144,10 @@ def _without_words(text: str) -> str:
     text = without_dollars(text)
     if text.count("$") == 1:
         text = text.replace("$", "")
+    text = _SAID.sub(r"\1", text)
+    chinese = None if text.isascii() else _HAN_PROSE.match(text)
+    if chinese:
+        text = without_dollars(text[chinese.end() :])
     introduced = _PROSE.match(text)
     if introduced:
         rest = text[introduced.end() :]

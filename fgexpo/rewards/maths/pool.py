@@ -39,20 +39,24 @@ class GraderPool:
         self._failed_starts = 0
         self._said_slow = False
 
-    def equal(self, pairs: Sequence[Pair]) -> list[bool | None]:
+    def equal(self, pairs: Sequence[Pair], patience: float = 1.0) -> list[bool | None]:
         """Grade every pair; None for a pair that hung or crashed its worker.
+
+        Args:
+            pairs: what to compare.
+            patience: multiplies the time that one pair may take.
 
         Raises:
             EnvironmentFailure: when workers cannot be started.
         """
         try:
-            return self._grade(pairs)
+            return self._grade(pairs, self.timeout * patience)
         except BaseException:
             # The workers are still grading pairs whose verdicts are no longer needed.
             self.close()
             raise
 
-    def _grade(self, pairs: Sequence[Pair]) -> list[bool | None]:
+    def _grade(self, pairs: Sequence[Pair], timeout: float) -> list[bool | None]:
         found: list[bool | None] = [None] * len(pairs)
         waiting = deque(range(len(pairs)))
         while waiting or any(worker.job is not None for worker in self.workers):
@@ -61,7 +65,7 @@ class GraderPool:
             for worker in self.workers:
                 if waiting and worker.idle:
                     job = waiting.popleft()
-                    worker.submit(job, pairs[job], self.timeout)
+                    worker.submit(job, pairs[job], timeout)
             for worker in self._answering():
                 job = worker.job
                 verdict = worker.read()
