@@ -88,9 +88,8 @@ class PolicyModule(LightningModule):
         self.seed = seed
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
-        self.prompts = PromptEncoder(
-            self.open_tokenizer(), template, max_prompt_tokens, self.end_ids()
-        )
+        tokenizer = self.open_tokenizer()
+        self.prompts = PromptEncoder(tokenizer, template, max_prompt_tokens, self.end_ids())
         self.archive = ModelArchive()
         self.evaluator = Evaluator(evaluation)
         self.unread = UnreadAnswers(verifier)

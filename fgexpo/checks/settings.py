@@ -47,7 +47,7 @@ def check_answer_form(template: Template, verifier: Verifier) -> None:
         UserError: naming both settings.
     """
     reads = getattr(verifier, "reads", None)
-    if reads is None or template.answer is None or reads == LAST_NUMBER:
+    if reads is None or template.answer is None or LAST_NUMBER in reads:
         return
     if template.answer not in reads:
         raise UserError(
@@ -63,7 +63,7 @@ def missing_answer_form(prompts: PromptEncoder, verifier: Verifier) -> str | Non
     Not an error: a model may give that form unasked, or the questions may ask for it themselves.
     """
     template, reads = prompts.template, getattr(verifier, "reads", None)
-    if reads is None or reads == LAST_NUMBER or template.answer is not None:
+    if reads is None or LAST_NUMBER in reads or template.answer is not None:
         return None
     text = template.render(_PROBE, prompts.tokenizer).lower()
     if any(form in text for form in _FORMS):

@@ -24,7 +24,9 @@ OWN = {
     "fgexpo/robustness/watchdog/store.py": "values of the run's own store",
     "fgexpo/robustness/watchdog/thread.py": "the system's /proc",
     "fgexpo/plan/shape.py": "text that it made itself",
-    "fgexpo/robustness/checkpoint.py": "the one reader of checkpoints, with its own sentences",
+    "fgexpo/robustness/order.py": "a checkpoint's own record; what cannot be read is put last",
+    "fgexpo/tasks/cells.py": "a text that may be JSON; if it is not, it is text",
+    "fgexpo/tasks/json_rows.py": "the reader of JSON tables, with sentences that name the line",
     "fgexpo/study/queue.py": "a log that is shown as it is, whatever is in it",
     "callbacks/evaluation_report.py": "text that it made itself",
 }
