@@ -124,8 +124,8 @@ ROLLOUT_FLAGS: Mapping[str, Flag] = {
     ),
     "use_distributed_sampler": Flag(
         _off,
-        "would replace the curriculum's sampler by one that draws for each process on its own; set "
-        "it to false",
+        "is Lightning's default; trainer.use_distributed_sampler must be false: it would replace "
+        "the curriculum's sampler by one that draws for each process on its own",
     ),
 }
 # Callbacks of Lightning's that need its automatic optimization, or a copy or a field of the module.
