@@ -6,7 +6,8 @@ from helpers import fit, make_data, make_module, make_trainer, weights, weights_
 from near import logged, same
 
 from fgexpo.losses import LossSettings, grpo_loss, importance_weights
-from fgexpo.rollout import Native, Sampling
+from fgexpo.model.loading import load_model
+from fgexpo.rollout import Native, RolloutRequest, Sampling
 from fgexpo.update.mismatch import EngineMismatch, MismatchAlarm
 
 TRAINER = torch.tensor([[-1.0, -2.0, 9.0], [-0.5, -0.5, -0.5]]).double()
@@ -107,3 +108,35 @@ def test_engines_whose_logprobs_are_cut_do_not_train_with_top_p(model_folder):
 
     with pytest.raises(ValueError, match=r"top_p and top_k must be off to train with Cuts"):
         make_module(model_folder, engine=Cuts(), sampling=Sampling(8, top_p=0.9))
+
+
+class Shifted(Native):
+    """Samples from another policy than it is given: its log-probs are a little off."""
+
+    def generate(self, policy, request):
+        found = super().generate(policy, request)
+        found.logp_NT -= 0.01 * found.mask_NT.double()
+        return found
+
+
+def test_the_native_engine_has_a_limit(model_folder, tmp_path):
+    """Whatever its cache may get wrong, and nobody thought of, ends the run."""
+    module = make_module(model_folder, engine=Shifted())
+    with pytest.raises(EngineMismatch, match=r"is 0\.01, and at most 1e-06"):
+        make_trainer(tmp_path, 2).fit(module, make_data())
+    fit(model_folder, tmp_path, engine=Shifted(max_logp_difference=0.02))
+    with pytest.raises(ValueError, match=r"max_logp_difference must be above 0, got 0"):
+        Native(max_logp_difference=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "autocast", "limit"),
+    [("float64", False, 1e-6), ("float32", False, 1e-3), ("float32", True, 0.3)],
+)
+def test_its_limit_is_what_the_dtype_rounds(model_folder, dtype, autocast, limit):
+    policy, engine = load_model(model_folder, dtype), Native()
+    assert engine.logp_limit() is None, "before any sample"
+    request = RolloutRequest([[3, 4]], [[1]], Sampling(2), [1], torch.device("cpu"), 16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        engine.generate(policy, request)
+    assert engine.logp_limit() == limit
