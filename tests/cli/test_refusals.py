@@ -51,7 +51,18 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row[0])
+# Each builds the whole parser of `fit`, about half a second; a few stand for the others.
+FEW = ("gradient_clip_val", "=Tan", "data.val", "WandbLogger")
+MORE = ("utf16", "list", "folder", "missing")
+ROWS = [
+    pytest.param(
+        row, id=row[0], marks=() if any(few in row[0] for few in FEW) else pytest.mark.slow
+    )
+    for row in SETTINGS
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_fit_names_the_setting(model_folder, tmp_path, capsys, row):
     flag, *words = row
     there = [f"--model.name={model_folder}", f"--trainer.logger.save_dir={tmp_path}"]
@@ -59,7 +70,9 @@ def test_fit_names_the_setting(model_folder, tmp_path, capsys, row):
     refused(["fit", *TINY, *there, flag], capsys, *words)
 
 
-@pytest.mark.parametrize("kind", ["binary", "utf16", "deep", "list", "folder", "missing"])
+@pytest.mark.parametrize(
+    "kind", ["binary", "deep", *[pytest.param(kind, marks=pytest.mark.slow) for kind in MORE]]
+)
 def test_fit_and_plan_refuse_a_bad_config(tmp_path, capsys, kind):
     path = write_bad(tmp_path, kind, "x.yaml")
     for command in ("fit", "plan"):
