@@ -54,10 +54,9 @@ SETTINGS = [
 # Each builds the whole parser of `fit`, about half a second; a few stand for the others.
 FEW = ("gradient_clip_val", "=Tan", "data.val", "WandbLogger")
 MORE = ("utf16", "list", "folder", "missing")
+SLOW = pytest.mark.slow
 ROWS = [
-    pytest.param(
-        row, id=row[0], marks=() if any(few in row[0] for few in FEW) else pytest.mark.slow
-    )
+    pytest.param(row, id=row[0], marks=[] if any(few in row[0] for few in FEW) else SLOW)
     for row in SETTINGS
 ]
 
