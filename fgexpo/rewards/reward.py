@@ -43,11 +43,11 @@ class Reward(ABC):
 
     # A subclass need not call __init__.
     weight: float = 1.0
-    name: str | None = None
+    name: str = ""
 
     def __init__(self, weight: float = 1.0, name: str | None = None) -> None:
         self.weight = weight
-        self.name = name
+        self.name = name or type(self).__name__.lower()
 
     def check(self, max_new_tokens: int) -> None:  # noqa: B027
         """Check that the reward can be earned within this many tokens.
@@ -72,9 +72,8 @@ def tags(rewards: Sequence[Reward]) -> list[str]:
     counts: Counter[str] = Counter()
     names: list[str] = []
     for reward in rewards:
-        name = reward.name
-        if not name:
-            plain = type(reward).__name__.lower()
+        name, plain = reward.name, type(reward).__name__.lower()
+        if name in ("", plain):
             counts[plain] += 1
             name = plain if counts[plain] == 1 else f"{plain}_{counts[plain]}"
         if name in names:

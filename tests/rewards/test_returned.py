@@ -28,7 +28,7 @@ def test_two_rewards_of_one_class_have_tags_of_their_own():
     assert tags(rewards) == ["overlong", "accuracy", "overlong_2", "short", "outside"]
 
 
-@pytest.mark.parametrize("names", [("one", "one"), (None, "parity"), ("parity_2", None, None)])
+@pytest.mark.parametrize("names", [("one", "one"), ("parity_2", None, None)])
 def test_two_rewards_of_one_name_are_refused(model_folder, names):
     with pytest.raises(ValueError, match=r"model\.rewards: two rewards are named '\w+'"):
         make_module(model_folder, rewards=[Parity(name=name) for name in names])
