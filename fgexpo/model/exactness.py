@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..outside import first_line
+from .loading import on_cpu
 from .logprobs import compute_logprobs
 from .packing import enable_packing, text_config
 from .precision import precise
@@ -59,7 +60,8 @@ class Trial:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.sequences = probe_rows(min(text_config(model).vocab_size, FEW_WORDS))
+        with on_cpu():
+            self.sequences = probe_rows(min(text_config(model).vocab_size, FEW_WORDS))
         self._key = (
             f"{type(model)} {next(model.parameters()).dtype} {model.config.to_json_string()}"
         )
@@ -81,7 +83,7 @@ class Trial:
 
     def _try(self, logprobs: Callable[[], Tensor]) -> str | None:
         training = self.model.training
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), small(self.model):
+        with on_cpu(), torch.no_grad(), torch.random.fork_rng(devices=[]), small(self.model):
             try:
                 if self._plain is None:
                     self._plain = plain_logprobs(self.model.eval(), self.sequences)
@@ -113,7 +115,7 @@ def choose_rows(model: Any, trial: Trial | None = None) -> None:
     before = model.config._attn_implementation
     if enable_packing(model):
         shared = trial.fault("packed", partial(_trained, model, trial.sequences))
-        whole = trial.fault("packed whole", partial(_trained, model, apart(trial.sequences)))
+        whole = trial.fault("packed whole", lambda: _trained(model, apart(trial.sequences)))
         if shared is None and whole is None:
             return
         model.set_attn_implementation(before)

@@ -137,3 +137,11 @@ def test_other_dtypes_have_other_limits(dtype):
     check_policy(model, Native())
     assert is_packed(model)
     assert Trial(model).fault("none", lambda: torch.zeros(4, 6)) is not None
+
+
+def test_the_trial_is_on_the_cpu_whatever_the_default():
+    """Lightning's default device is the GPU when a run on one opens its models."""
+    model = tiny()
+    with torch.device("meta"):
+        check_policy(model, Native())
+    assert is_packed(model)

@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from architectures import write_tiny
 
 from fgexpo.errors import UserError
+from fgexpo.model.loading import load_model
+from fgexpo.parallel.sharding import shard
 
 
 def train(folder, out, devices):
@@ -47,7 +49,6 @@ def test_what_is_not_used_is_frozen(tmp_path):
 
 def test_layers_that_are_not_found_cannot_be_sharded(tmp_path):
     write_tiny("gpt2", tmp_path / "model")
-    module = make_module(str(tmp_path / "model"))
-    trainer = make_trainer(tmp_path, 1, strategy="fsdp2")
+    model = load_model(str(tmp_path / "model"))
     with pytest.raises(UserError, match=r"^trainer\.strategy: fsdp2 cannot shard a GPT2LMHead"):
-        trainer.fit(module, make_data())
+        shard(model, make_trainer(tmp_path, 1))
