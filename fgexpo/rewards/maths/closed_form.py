@@ -8,6 +8,7 @@ than it leaves. So ``513^2 - 487^2`` is not 26000's answer, nor ``\binom{31}{28}
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .lists import inside, items
 
@@ -161,6 +162,8 @@ def _is_equation(left: str) -> bool:
     return bool(re.search(r"\d", left) or _SIGNED.match(left))
 
 
+# Gold answers repeat, and so do guesses.
+@lru_cache(maxsize=2**13)
 def forms(text: str) -> list[Form]:
     """The form of each part of a list, a tuple or a matrix."""
     return [_form(stated(part)) for part in _parts(text)]
@@ -170,6 +173,7 @@ def _parts(text: str) -> list[str]:
     return [part for item in items(inside(text)) for part in _PARTS.split(item)]
 
 
+@lru_cache(maxsize=2**13)
 def is_value(gold: str) -> bool:
     """Whether a gold answer's parts are numbers, perhaps after a name, without a variable."""
     parts = [_EQUALS.split(part) for part in _parts(gold)]

@@ -13,6 +13,7 @@ _LAYOUT = re.compile(
 )
 _SLASH = re.compile(r"(?<![\w)])(\w+)/(\w+)(?![\w(^])")
 _FRACTION = re.compile(r"\\[dtc]?frac|\\(?=[dt]binom)")
+_INTEGER = re.compile(r"-?[\d.,]+")  # nearly all answers: spares them the rest
 _NAMED = re.compile(r"[A-Za-z](?:_\w)?(?:\([a-z]\))?=")
 _RATIO = re.compile(r"-?(?:(\d+)/(\d+)|\\frac(?:\{(-?\d+)\}\{(\d+)\}|\s?(\d)\s?(\d)))")
 _PADDING = re.compile(
@@ -25,6 +26,8 @@ def is_copied(question: str, gold: str, answer: str) -> bool:
 
     Never so for what is written as the gold answer is.
     """
+    if _INTEGER.fullmatch(answer):
+        return False
     text = normalise(answer)
     if len(question) > MAX_QUESTION or is_plain(text):
         return False

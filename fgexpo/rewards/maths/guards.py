@@ -1,6 +1,7 @@
 """Reject answers that look like no gold answer and whose evaluation would not end."""
 
 import re
+from functools import lru_cache
 
 MAX_CHARACTERS = 1000
 MAX_NESTING = 40
@@ -21,8 +22,11 @@ def is_hostile(answer: str) -> str | None:
 
     Only answers that are certain to be costly are rejected; the workers' deadline handles the rest.
     """
-    if len(answer) > MAX_CHARACTERS:
-        return "length"
+    return "length" if len(answer) > MAX_CHARACTERS else _is_hostile(answer)
+
+
+@lru_cache(maxsize=2**13)
+def _is_hostile(answer: str) -> str | None:
     answer = re.sub(r"\s+", "", answer)
     if _nesting(answer) > MAX_NESTING:
         return "nesting"

@@ -1,6 +1,7 @@
 """Answers of several parts: how many there are, and whether their order counts."""
 
 import re
+from functools import lru_cache
 
 from .normalise import as_number, normalise, unseparated, without_dollars
 
@@ -18,6 +19,7 @@ _OPEN, _CLOSE = "([{", ")]}"
 _ONE_NUMBER = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?")
 
 
+@lru_cache(maxsize=2**13)
 def is_list(gold: str) -> bool:
     """Whether a gold answer names several things, as a list or as a set."""
     text = without_dollars(unseparated(gold).replace("\\$", "").strip())

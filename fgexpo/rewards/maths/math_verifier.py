@@ -67,7 +67,7 @@ class MathVerifier(Verifier):
 
     def verify(self, questions: Sequence[Question], texts: Sequence[str]) -> list[Verdict]:
         """See :class:`Verifier`; equal pairs are graded once."""
-        golds = {question.answer: _gold(question.answer) for question in questions}
+        golds = {gold: _gold(gold) for gold in {question.answer for question in questions}}
         answers, pairs = [], []
         for question, text in zip(questions, texts, strict=True):
             beat()
@@ -129,6 +129,8 @@ def _gold(text: str) -> str:
     """The gold answer itself; some files put theirs in a box."""
     if len(text) > MAX_CHARACTERS:
         return text
+    if "box" not in text:
+        return plain(text)
     return plain(joined_boxes(text) or last_boxed(text) or text)
 
 

@@ -113,13 +113,16 @@ def key(answer: str, thousands: bool = True) -> str:
     return _SPACES.sub("", text) if number is None else str(number)
 
 
+@lru_cache(maxsize=2**14)
 def as_number(text: str) -> Fraction | None:
     r"""The exact value of an integer, a decimal or ``a \times 10^{b}``; None for anything else."""
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         return None
     mantissa, braced, bare = match.groups()
-    return Fraction(mantissa) * Fraction(10) ** int(braced or bare or 0)
+    if not (braced or bare):
+        return Fraction(mantissa)
+    return Fraction(mantissa) * Fraction(10) ** int(braced or bare)
 
 
 def unseparated(text: str) -> str:
