@@ -19,6 +19,8 @@ from matplotlib.patches import Rectangle
 HOOKS = "module.py policy.py"
 HOOK_FILES = {"module", "policy", "supervised", "checks"}
 PURE = "pure files"
+# Folders of the same floors, which are drawn with them.
+PURE_FOLDERS = {"files", "outside", "templates"}
 # In the order of a step; their boxes are numbered.
 STEP = ["tasks", "curriculum", "rollout", "rewards", "advantages", "model", "losses", "update"]
 # Middle of each box, chosen so that few arrows cross.
@@ -51,6 +53,8 @@ def box_of(wing: str) -> str:
         return "cli"
     if wing in HOOK_FILES:
         return HOOKS
+    if wing in PURE_FOLDERS:
+        return PURE
     home = ROOT if wing in ("callbacks", "datamodules") else ROOT / "fgexpo"
     return wing if (home / wing).is_dir() else PURE
 
@@ -94,6 +98,8 @@ def intent(wing: str) -> str:
     """The first sentence of a wing's docstring."""
     if wing == HOOKS:
         return "Lightning's hooks"
+    if wing in PURE_FOLDERS:
+        return PURE
     home = ROOT if wing in ("callbacks", "datamodules") else ROOT / "fgexpo"
     text = ast.get_docstring(ast.parse((home / wing / "__init__.py").read_text())) or ""
     sentence = re.split(r"[.:] |\n\n", text)[0]
@@ -121,6 +127,7 @@ def draw(graph: dict[str, set[str]], axes: Axes) -> None:
         if wing == PURE:
             files = sorted(f.name for f in (ROOT / "fgexpo").glob("*.py"))
             kept = [f for f in files if not f.startswith("__") and f[:-3] not in HOOK_FILES]
+            kept += [f"{folder}/" for folder in sorted(PURE_FOLDERS)]
             box(axes, 5.4, y, 11.36, colour, "pure files, which all may import", "  ".join(kept))
         else:
             box(axes, x, y, WIDTH, colour, number + name, intent(wing))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedConfig
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from gpu import generation, work
@@ -101,7 +102,7 @@ def test_rollouts_have_real_lengths():
     assert int(lengths_N.max()) == 3072 and len(lengths_N) == 32
     assert float(lengths_N.float().mean()) == pytest.approx(0.6 * 3072, rel=0.01)
     assert len({len(prompt) for prompt in rollouts.source.prompts} | {100, 200}) == 4
-    policy = SimpleNamespace(config=SimpleNamespace(_attn_implementation=packing.ATTENTION))
+    policy = SimpleNamespace(config=PreTrainedConfig(attn_implementation=packing.ATTENTION))
     for micro_tokens in SCALES["r1-1.5b"].micro_tokens:
         cuts = work.cut_rollouts(policy, rollouts, micro_tokens)
         tokens = [int(rollouts.sequences.lengths_N[rows].sum()) for rows in cuts]

@@ -24,6 +24,7 @@ def test_a_circle_cannot_be_drawn():
     [
         ("losses", "losses"),
         ("kl", house.PURE),
+        ("templates", house.PURE),
         ("module", house.HOOKS),
         ("callbacks", "callbacks"),
         ("__main__", "cli"),
