@@ -32,6 +32,7 @@ from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.parent import be_a_parent
 from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
+from .model_settings import make_settings
 from .own_folder import SaveConfig, own_folder
 
 # Callbacks with their own key, so that an ablation is one flag.
@@ -169,6 +170,7 @@ class FGExpoCLI(LightningCLI):
         if model.class_path.endswith(GRPOModule.__name__):
             check_flags(ROLLOUT_FLAGS, config.trainer.get)
         check_dtype(settings.get("dtype", "float32"))
+        make_settings(model)
         with making("the configuration"):
             made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
         if made.steps is not None:

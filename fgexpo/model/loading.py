@@ -93,25 +93,26 @@ def load_config(name: str) -> Any:
 
 
 def load_end_ids(name: str) -> list[int]:
-    """Ids at which the model's ``generation_config.json`` ends a completion; none without the file.
+    """Ids at which ``generation_config.json`` ends a completion; without it, ``config.json``.
 
     Chat models list ends of a turn there that are not the tokenizer's eos.
 
     Raises:
         UserError: when the file cannot be read, or holds something else than ids.
     """
+    config = load_config(name).get_text_config()
     try:
         path = str(cached_file(resolve_name(name), GENERATION_CONFIG_NAME))
     except OSError:
-        return []  # there is none; whether the model can be opened is asked elsewhere
-    with reading(path, "a JSON object", "model.name"):
-        found = dict(json.loads(Path(path).read_text(encoding="utf-8"))).get("eos_token_id")
+        path, found = f"{name}/config.json", config.eos_token_id
+    else:
+        with reading(path, "a JSON object", "model.name"):
+            found = dict(json.loads(Path(path).read_text(encoding="utf-8"))).get("eos_token_id")
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(type(i) is int and i >= 0 for i in ids):
         raise UserError(
             f"model.name: {path!r} has eos_token_id = {found!r}, expected a token's id or a list"
         )
-    config = load_config(name).get_text_config()
     # Others cannot be drawn, and engines refuse them.
     return [i for i in ids if i < config.vocab_size]
 

@@ -65,9 +65,11 @@ class Plain(Template):
     Args:
         answer: the form in which the model, or the question itself, gives the final answer without
             being asked here: ``box`` or ``line``; null if that is not known.
+        stop_tokens: see :class:`Template`.
     """
 
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self, stop_tokens: tuple[str, ...] = (), answer: Answer | None = None) -> None:
+        super().__init__(stop_tokens)
         if answer not in (None, *get_args(Answer)):
             raise UserError(
                 f"model.template.answer must be one of {get_args(Answer)} or null, got {answer!r}"

@@ -202,6 +202,8 @@ BEFORE_THE_BASE = [
     (["--steps=0"], "steps must be at least 1"),
     (["--akl.rho=Linear", "--akl.rho.high=0.1"], "non-decreasing"),
     (["--trainer.accumulate_grad_batches=2"], "model.micro_batch_tokens"),
+    (["--model.sampling.top_p=2"], "sampling.top_p must be in (0, 1], got 2.0"),
+    (["--model.loss.clip_low=7"], "model.loss.clip_low must be in (0, 1), got 7"),
 ]
 
 

@@ -81,6 +81,16 @@ def test_what_the_tokenizer_cannot_write_is_refused(tokenizer):
         stops(byte_level(), ChatMLBox())
 
 
+def test_without_generation_config_the_ends_of_config_stop(model_folder, tmp_path):
+    path = tmp_path / "model"
+    shutil.copytree(model_folder, path)
+    (path / "generation_config.json").unlink(missing_ok=True)
+    config = json.loads((path / "config.json").read_text())
+    for given, expected in (([1, 5], [1, 5]), (4, [4]), (None, [])):
+        (path / "config.json").write_text(json.dumps(config | {"eos_token_id": given}))
+        assert load_end_ids(str(path)) == expected
+
+
 def with_generation_config(folder, tmp_path, **content):
     path = shutil.copytree(folder, tmp_path / "model", dirs_exist_ok=True)
     (path / "generation_config.json").write_text(json.dumps(content))
