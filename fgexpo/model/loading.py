@@ -226,6 +226,13 @@ def _open(auto_class: Any, name: str, **options: Any) -> Any:
                 f"model.name: the weights in {name!r} are a pickle that holds more than tensors, "
                 "which could run code, so it is not opened; save them as safetensors"
             ) from error
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise UserError(
+                f"model.name: {name!r} needs code of its own to be opened (trust_remote_code), "
+                "which is never run; name a model that transformers knows"
+            ) from error
         except OSError as error:
             if error.errno in ADVICE or Path(name).is_dir():
                 raise
