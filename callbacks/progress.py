@@ -2,6 +2,7 @@
 
 import time
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsed
 from rich.table import Table
 from rich.text import Text
 
+from fgexpo.files import run_folder
 from fgexpo.types import RolloutBatch
 
 from .evaluation_clock import EvaluationClock, clock
@@ -40,6 +42,12 @@ class RolloutProgress(ProgressBar):
         self._latest: dict[str, float] = {}
         self._latest_step = 0
         self._clock = EvaluationClock()
+        self._folder: Path | None = None
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        """Learn the run's folder, on which all processes agree."""
+        if stage == "fit":
+            self._folder = run_folder(trainer)
 
     def disable(self) -> None:
         """Called by Lightning on all processes but one."""
@@ -119,8 +127,8 @@ class RolloutProgress(ProgressBar):
             self._bar = None
         if self._base and self._latest_step > 0:
             self.console.print(comparison(self._base, self._latest, self._latest_step))
-        if trainer.log_dir:
-            self._say(f"logs: {trainer.log_dir}")
+        if self._folder is not None:
+            self._say(f"logs: {self._folder}")
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
         """Release the terminal."""

@@ -238,4 +238,6 @@ def _makes(recipe: str, folder: str) -> bool:
 def _seed(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise UserError(f"seed_everything must be an integer, got {value!r}")
+    if not 0 <= value < 2**32:
+        raise UserError(f"seed_everything must be between 0 and {2**32 - 1}, got {value}")
     return value

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..seeding import hash_seed
 from .base import Curriculum
-from .gaussian import gaussian_weights
+from .gaussian import check_gaussian, gaussian_weights
 from .pass_rates import PassRateTable
 
 
@@ -112,10 +112,11 @@ class Thompson(Curriculum):
         rollouts: int = 8,
         seed: int = 0,
     ) -> None:
-        if std <= 0 or rollouts < 1 or not 0 <= keep <= 1:
+        check_gaussian(mean, std)
+        if rollouts < 1 or not 0 <= keep <= 1:
             raise UserError(
-                "data.curriculum: Thompson needs std above 0, rollouts of at least 1 and keep in "
-                f"[0, 1], got {std}, {rollouts} and {keep}"
+                "data.curriculum: Thompson needs rollouts of at least 1 and keep in [0, 1], got "
+                f"{rollouts} and {keep}"
             )
         self.mean = mean
         self.std = std

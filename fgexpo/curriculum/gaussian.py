@@ -1,5 +1,7 @@
 """Gaussian curriculum sampling (GCS), equation (7), and the uniform one it is compared with."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,12 +22,23 @@ def effective_sample_size(weights_M: Tensor) -> float:
     return float(weights_M.sum() ** 2 / (weights_M**2).sum())
 
 
+def check_gaussian(mean: float, std: float) -> None:
+    """Check the settings of a Gaussian; an infinite one would weigh all questions alike.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if not math.isfinite(mean):
+        raise UserError(f"data.curriculum.mean must be finite, got {mean}")
+    if not 0 < std < math.inf:
+        raise UserError(f"data.curriculum.std must be above 0 and finite, got {std}")
+
+
 class Gaussian(Curriculum):
     """The paper's curriculum: weights peak at pass-rate ``mean`` and fall off with ``std``."""
 
     def __init__(self, mean: float = 0.5, std: float = 0.35) -> None:
-        if std <= 0:
-            raise UserError(f"data.curriculum.std must be above 0, got {std}")
+        check_gaussian(mean, std)
         self.mean = mean
         self.std = std
 

@@ -67,6 +67,7 @@ def load_tokenizer(name: str) -> Any:
         UserError: when there is none under that name.
     """
     name = resolve_name(name)
+    load_config(name)  # the tokenizer reads it too, and would be blamed for its faults
     tokenizer = _open(AutoTokenizer, name, trust_remote_code=False)
     files = {*tokenizer.vocab_files_names.values(), *_VOCABULARIES}
     folder = Path(name)

@@ -9,10 +9,10 @@ DIFFERENCE = "sampling/sampling_logp_difference/mean"
 JUMP = 8.0
 MEMORY = 0.9
 CAUSES = (
-    "the engine does not compute what the model's own forward pass does; the weights were not "
-    "handed over after the last update; the prefix cache was not reset; a tied LM head stayed as "
-    "it was; the engine samples at another temperature than model.sampling.temperature, or with "
-    "top_p or top_k; or it computes in another dtype (model.engine.dtype), for which "
+    "the weights were not handed over after the last update; the prefix cache was not reset; a "
+    "tied LM head stayed as it was; the engine samples at another temperature than "
+    "model.sampling.temperature, or with top_p or top_k; it does not compute what the model's own "
+    "forward pass does; or it computes in another dtype (model.engine.dtype), for which "
     "model.engine.max_logp_difference may be raised"
 )
 

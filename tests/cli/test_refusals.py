@@ -46,6 +46,8 @@ SETTINGS = [
     ("--model.rewards=[os.system]", "model.rewards: ", "os.system"),
     ("--data.val={../x: TinyArithmetic}", "data.val: '../x' cannot be the name of a set"),
     ("--data.curriculum.std=0", "data.curriculum.std must be above 0"),
+    ("--data.curriculum.mean=.inf", "data.curriculum.mean must be finite"),
+    ("--seed_everything=-5", "seed_everything must be between 0 and 4294967295"),
     ("--trainer.logger=WandbLogger", "wandb", "pip install"),
     ("--trainer.logger=[MLFlowLogger]", "mlflow", "pip install"),
 ]

@@ -144,9 +144,9 @@ def test_greedy_is_what_the_native_engine_does(engine, policy):
     rounded(found.logp_NT, expected.logp_NT, LOGP)
 
 
-def test_stop_strings_end_what_they_end_in_the_native_engine(folder, policy):
+def stop_strings(folder):
     """Strings of several tokens, in an engine that has a tokenizer for them alone."""
-    tokenizer = load_tokenizer(folder)
+    tokenizer, policy = load_tokenizer(folder), load_model(folder)
     strings = ("12", "x=", "-+", "7")
     made = VLLM(memory=0.1, eager=True)
     stops = StopStrings(strings, tokenizer)
@@ -163,6 +163,13 @@ def test_stop_strings_end_what_they_end_in_the_native_engine(folder, policy):
     assert sum(len(cut) < len(row) for cut, row in zip(rows(ended), rows(free), strict=True)) > 3
     logp, _ = completion_logprobs(policy, join(PROMPTS, ended, 16), 1.0)
     rounded(ended.logp_NT, logp, LOGP)
+    return 0
+
+
+def test_stop_strings_end_what_they_end_in_the_native_engine(folder, tmp_path):
+    # A second engine in this process would close the first one's groups when it goes.
+    log = tmp_path / "log"
+    assert wait([start(stop_strings, folder, log=log)]) == [0], log.read_text()
 
 
 def test_tied_embeddings_follow_the_policy(engine):
