@@ -78,13 +78,23 @@ def adapt(model: nn.Module, lora: LoRA, seed: int) -> None:
     for name, layer in model.named_modules():
         if not hasattr(layer, "get_delta_weight"):
             continue
-        # A router may be a linear layer with a forward pass of its own.
-        plain = getattr(type(layer.base_layer), "forward", None) is nn.Linear.forward
-        if layer is head or not plain:
+        if layer is head or not _is_linear(layer.base_layer):
             raise UserError(
                 f"model.lora.targets = {lora.targets}: {name} cannot be adapted; name linear "
                 "layers other than the LM head"
             )
+
+
+def _is_linear(layer: Any) -> bool:
+    """Whether it computes what a linear layer does; a router of that class may do more."""
+    if getattr(type(layer), "forward", None) is nn.Linear.forward:
+        return True
+    if not isinstance(layer, nn.Linear):
+        return False
+    with torch.no_grad():
+        x_1H = torch.linspace(-1, 1, layer.in_features).to(layer.weight)[None]
+        found, expected = layer(x_1H.clone()), nn.functional.linear(x_1H, layer.weight, layer.bias)
+    return isinstance(found, torch.Tensor) and torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def is_adapted(model: nn.Module) -> bool:

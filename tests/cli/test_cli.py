@@ -177,7 +177,7 @@ BAD = [
     (["--trainer.barebones=true"], "trainer.barebones = True would log nothing"),
     (["--trainer.accelerator=gpu"], "trainer: "),
     (["--trainer.strategy=nope"], "trainer: "),
-    (["--trainer.logger=WandbLogger"], "needs another package"),
+    (["--trainer.logger=WandbLogger"], "pip install"),
     (["--model.dtype=bfloat16"], "model.dtype = bfloat16 cannot be trained"),
     (["--model.kl_coef=.nan"], "model.kl_coef must be a number, got nan"),
     (["--model.optimizer.lr=-1"], "model.optimizer cannot be made"),
