@@ -185,8 +185,8 @@ def hostile_yaml(lab, count):
 # Two streams side by side: while one waits the other works.
 STREAMS = [
     [
-        (kills, {"count": 12, "elsewhere": False}),
-        (kills, {"count": 12, "elsewhere": True}),
+        (kills, {"count": 8, "elsewhere": False}),
+        (kills, {"count": 8, "elsewhere": True}),
         (second_signals, {"count": 3}),
         (torn_files, {"count": 6}),
         (disk_full, {"count": 4}),
@@ -195,10 +195,10 @@ STREAMS = [
         (hostile_yaml, {"count": None}),
     ],
     [
-        (signals, {"count": 10}),
+        (signals, {"count": 6}),
         (poison, {"count": 3}),
         (strikes, {"count": 10}),
-        (setup_deaths, {"count": 8}),
+        (setup_deaths, {"count": 6}),
         (two_at_once, {"count": 6}),
     ],
 ]

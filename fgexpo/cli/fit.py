@@ -148,6 +148,9 @@ class FGExpoCLI(LightningCLI):
         with making("the configuration"):
             super().parse_arguments(parser, args)
 
+    def _parse_ckpt_path(self) -> None:
+        """Read no settings from a checkpoint, unlike Lightning: it has none, and may be damaged."""
+
     def _resolve_checkpoint(self, config: Any) -> None:
         path = config.get("ckpt_path")
         if path == "last":

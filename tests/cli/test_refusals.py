@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from refusals import BOMB, refused, write_bad
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,7 @@ SETTINGS = [
 FEW = ("gradient_clip_val", "=Tan", "data.val", "WandbLogger")
 MORE = ("utf16", "list", "folder", "missing")
 SLOW = pytest.mark.slow
+COMMANDS = ("validate", "test", "predict")
 ROWS = [
     pytest.param(row, id=row[0], marks=[] if any(few in row[0] for few in FEW) else SLOW)
     for row in SETTINGS
@@ -92,3 +94,14 @@ def test_a_vanished_folder_is_told(tmp_path, capsys, monkeypatch):
     os.rmdir(gone)
     for command in (["compare", "a.json", "b.json"], ["fit", *TINY], ["study", "x.yaml"]):
         refused(command, capsys, "the current folder was deleted", status=1)
+
+
+@pytest.mark.parametrize("command", ["fit", *(pytest.param(c, marks=SLOW) for c in COMMANDS)])
+def test_a_torn_checkpoint_is_refused_before_anything_opens_it(
+    model_folder, tmp_path, capsys, command
+):
+    path = tmp_path / "step=000001.ckpt"
+    torch.save({"fgexpo": {}, "state_dict": {"w": torch.zeros(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:-500])
+    arguments = [command, *TINY, f"--model.name={model_folder}", f"--ckpt_path={path}"]
+    refused(arguments, capsys, f"--ckpt_path: '{path}' is incomplete", "its end is missing")
