@@ -142,7 +142,8 @@ def poison(lab, count):
 STRIKES = [
     ("verifier", "hang", "has made no progress"),
     ("engine", "hang", "has made no progress"),
-    ("engine", "fail", "planted failure"),
+    # On a busy machine it may be gone before it is asked why; its own log then says so.
+    ("engine", "fail", "planted failure|has died"),
     ("verifier", "kill", "has died"),
     # Which of the two is noticed first depends on the moment.
     ("engine", "freeze", "has given no sign of life|has made no progress"),
