@@ -51,7 +51,10 @@ def _to_nothing(name: str) -> io.TextIOWrapper:
 
 
 class _ForgivingFile(io.FileIO):
+    """Output that nobody reads any more, or that finds no room, ends no run."""
+
     def write(self, data: Any) -> int | None:
+        """Write bytes, or drop them; other errors are raised."""
         try:
             return super().write(data)
         except OSError as error:

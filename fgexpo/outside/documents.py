@@ -26,6 +26,7 @@ def bound_documents() -> None:
         return
 
     def bounded(text: str) -> Any:
+        """Load a YAML text; all that is wrong with it is a YAMLError, as jsonargparse expects."""
         check_depth(text)
         try:
             value = load(text)

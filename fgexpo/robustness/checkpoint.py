@@ -77,6 +77,7 @@ class _BeatingFile(io.FileIO):
     error: OSError | None = None
 
     def write(self, data: Any) -> int | None:
+        """Write bytes, beat, and keep the first error, which torch would hide."""
         beat()
         try:
             return super().write(data)
