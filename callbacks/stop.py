@@ -50,7 +50,7 @@ class StopAtBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Say so if a finished run is resumed, which then does nothing."""
-        if pl_module.num_rollouts >= self.rollouts:
+        if pl_module.counts.rollouts >= self.rollouts:
             rank_zero_info(f"the run has already spent its {self.rollouts} rollouts")
             trainer.should_stop = True
 
@@ -58,5 +58,5 @@ class StopAtBudget(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop once the budget is spent."""
-        if pl_module.num_rollouts >= self.rollouts:
+        if pl_module.counts.rollouts >= self.rollouts:
             trainer.should_stop = True

@@ -49,7 +49,7 @@ class ValidationScores(Callback):
             self._path(step),
             {
                 "step": step,
-                "rollouts": pl_module.num_rollouts,
+                "rollouts": pl_module.counts.rollouts,
                 "updates": trainer.global_step,
                 "n": pl_module.evaluation.rollouts,
                 "correct": found,

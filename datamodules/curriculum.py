@@ -164,6 +164,10 @@ class CurriculumDataModule(LightningDataModule):
         size = {"effective_sample_size": effective_sample_size(self.sampler.weights)}
         return {f"curriculum/{tag}": x for tag, x in (size | self.table.metrics()).items()}
 
+    def pass_rates(self, index: Tensor) -> Tensor:
+        """The estimate of each question's pass-rate as it stands, float64; rows of the pool."""
+        return self.table.pass_rates[index.cpu()]
+
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
         """This process's share of another draw for the current step.
 

@@ -45,9 +45,11 @@ from .rollout.waves import Refill, ask
 from .seeding import hash_seed
 from .types import QuestionBatch, RolloutBatch
 from .update.batch import TrainingBatch
+from .update.counts import Counts
+from .update.judge import what_is_known
 from .update.mismatch import MismatchAlarm
 from .update.nonfinite import NonFiniteUpdates
-from .update.prepare import prepare, score_policy, score_reference
+from .update.prepare import prepare, score
 from .update.reference import AdapterOff, FrozenReference, Reference
 from .update.step import Guards, Updates, UpdateSettings
 from .update.step_metrics import rollout_metrics
@@ -130,7 +132,7 @@ class GRPOModule(PolicyModule):
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
         self.alarm = MismatchAlarm()
-        self.num_tokens = self.num_rollouts = 0
+        self.counts = Counts()
         self._step_started = 0.0
 
     # Set-up
@@ -221,11 +223,13 @@ class GRPOModule(PolicyModule):
         self.engine.rest()
         started = time.perf_counter()
         questions = self.questions_per_update(rollouts)
+        rollouts = balance(self.trainer, rollouts, questions)
         training = prepare(
             self.trainer,
-            balance(self.trainer, rollouts, questions),
+            rollouts,
             asked,
             self.advantages,
+            what_is_known(self.trainer, rollouts, data),
             self.policy,
             questions_per_update=questions,
             micro_batch_tokens=self.micro_batch_tokens,
@@ -236,9 +240,7 @@ class GRPOModule(PolicyModule):
             self.inference(),
         ):
             temperature = self.sampling.temperature
-            score_policy(training, training.cuts[1:], self.policy, temperature)
-            if self.reference is not None:
-                score_reference(training, self.reference, temperature, self.device)
+            score(training, self.policy, self.reference, temperature, self.device)
         training.seconds["time/score"] = time.perf_counter() - started
         return training
 
@@ -269,13 +271,9 @@ class GRPOModule(PolicyModule):
             self.log_dict(data.observe(asked.index_A, asked.pass_rate_A))
         self.unread.look_at_step(self.trainer, batch)
         metrics = rollout_metrics(self.trainer, batch, self.advantages)
-        metrics["frac_kl_only"] = metrics["frac_reward_zero_std"] if self.reference else 0.0
-        self.num_tokens += asked.tokens
-        self.num_rollouts += asked.rollouts
-        metrics["num_tokens"], metrics["num_rollouts"] = self.num_tokens, self.num_rollouts
         if self.refill is not None:
             metrics |= self.refill.metrics(asked)
-        self.log_dict({**metrics, **batch.seconds})
+        self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
 
     # From rollouts to updates
 
@@ -304,8 +302,7 @@ class GRPOModule(PolicyModule):
         """Add the counters and what the run is made of to what every policy saves."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["fgexpo"] |= {
-            "num_tokens": self.num_tokens,
-            "num_rollouts": self.num_rollouts,
+            **self.counts.state_dict(),
             "usual_difference": self.alarm.usual,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
         }
@@ -314,7 +311,6 @@ class GRPOModule(PolicyModule):
         """Restore the counters too, once this is known to be the same run."""
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint["fgexpo"]
-        self.num_tokens = saved.get("num_tokens", 0)
-        self.num_rollouts = saved.get("num_rollouts", 0)
+        self.counts.load_state_dict(saved)
         self.alarm.usual = saved.get("usual_difference")
         self.nonfinite.in_a_row = saved.get("nonfinite_in_a_row", 0)

@@ -1,6 +1,6 @@
 """Graded rollouts become advantages."""
 
-from .estimator import AdvantageEstimator
+from .estimator import AdvantageEstimator, Known
 from .group import (
     AdvantageScale,
     BatchNormalised,
@@ -17,6 +17,7 @@ __all__ = [
     "BatchNormalised",
     "Centred",
     "GroupNormalised",
+    "Known",
     "choose_estimator",
     "equal_rewards",
     "group_advantages",

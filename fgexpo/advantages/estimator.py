@@ -5,9 +5,24 @@ it under ``model.advantages`` in YAML.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..groups import Groups
+
+
+@dataclass
+class Known:
+    """What was known of a step's Q questions before their rollouts were seen.
+
+    Attributes:
+        pass_rate_Q: the curriculum's estimate of each one's pass-rate, float64 [Q]; None where
+            no curriculum keeps any.
+    """
+
+    pass_rate_Q: Tensor | None = None
 
 
 class AdvantageEstimator(ABC):
@@ -20,6 +35,19 @@ class AdvantageEstimator(ABC):
         Args:
             rewards_QG: rewards of a step's Q questions, over all processes, one row per question.
         """
+
+    def judge(self, rewards_N: Tensor, groups: Groups, known: Known) -> Tensor:
+        """Advantages of groups of any size, [N]; training calls this.
+
+        The groups of each size are judged together. An estimator that compares rollouts of
+        different questions, or reads what is known of a question, overrides it.
+
+        Args:
+            rewards_N: rewards of a step's rollouts, over all processes.
+            groups: whose they are.
+            known: of the same questions.
+        """
+        return groups.by_size(self, rewards_N)
 
     def has_signal(self, rewards_QG: Tensor) -> Tensor:
         """Which groups teach something: some rollout's advantage is not zero, bool [Q].

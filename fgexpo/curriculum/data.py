@@ -21,6 +21,10 @@ class CurriculumData(Protocol):
         """Learn how a step's questions went; give back scalars to log."""
         ...
 
+    def pass_rates(self, index: Tensor) -> Tensor:
+        """The estimate of each question's pass-rate as it stands, float64; rows of the pool."""
+        ...
+
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
         """This process's share of another draw for the current step; None if too few are left."""
         ...

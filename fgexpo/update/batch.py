@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..advantages.estimator import Known
 from ..model.sequences import Sequences
 from ..types import Asked, RolloutBatch
 
@@ -18,6 +19,7 @@ class TrainingBatch(RolloutBatch):
         advantages_N: [N].
         sequences: prompts and completions joined, N rows.
         cuts: rows of each optimizer step's micro-batches, one list per optimizer step.
+        known: of the questions of all processes, before this step.
         ref_logp_NT: log-probs of the frozen reference, [N, T]; None without a KL term.
         old_logp_NT: log-probs of the policy before its first update, [N, T]. The rows of
             that update get theirs during it; until then they are NaN.
@@ -28,6 +30,7 @@ class TrainingBatch(RolloutBatch):
     advantages_N: Tensor
     sequences: Sequences
     cuts: list[list[Tensor]]
+    known: Known = field(default_factory=Known)
     ref_logp_NT: Tensor | None = None
     old_logp_NT: Tensor = field(init=False)
     entropy_N: Tensor = field(init=False)

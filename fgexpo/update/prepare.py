@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from ..advantages.estimator import AdvantageEstimator
+from ..advantages.estimator import AdvantageEstimator, Known
 from ..heartbeat import beat
 from ..model.logprobs import completion_logprobs
 from ..model.packing import is_packed
 from ..model.sequences import join
-from ..parallel.collectives import gather_questions, own_questions
 from ..types import Asked, RolloutBatch
 from .batch import TrainingBatch
+from .judge import judge
 from .micro_batches import cut, split
 from .reference import Reference
 
@@ -27,6 +27,7 @@ def prepare(
     rollouts: RolloutBatch,
     asked: Asked,
     advantages: AdvantageEstimator,
+    known: Known,
     policy: nn.Module,
     *,
     questions_per_update: int,
@@ -39,25 +40,46 @@ def prepare(
         rollouts: this process's, graded.
         asked: what the step has asked, over all processes.
         advantages: the estimator; it sees the rewards of all processes.
+        known: of the questions of all processes, before this step.
         policy: which reads packed rows or padded ones.
         questions_per_update: questions of an optimizer step on this process.
         micro_batch_tokens: limit on the tokens of a forward pass.
     """
-    # Over all processes: a scale may be that of the whole batch.
-    advantages_QG = advantages(gather_questions(trainer, rollouts.reward_QG))
     sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.group_size)
     padded = not is_packed(policy)
     mini_batches = split(len(rollouts.texts), questions_per_update * rollouts.group_size)
     return TrainingBatch(
         **vars(rollouts),
         asked=asked,
-        advantages_N=own_questions(trainer, advantages_QG).flatten(),
+        known=known,
+        advantages_N=judge(trainer, rollouts, rollouts.reward_N, advantages, known),
         sequences=sequences,
         cuts=[
             cut(trainer, rows, sequences.lengths_N, micro_batch_tokens, padded)
             for rows in mini_batches
         ],
     )
+
+
+def score(
+    batch: TrainingBatch,
+    policy: nn.Module,
+    reference: Reference | None,
+    temperature: float,
+    device: torch.device,
+) -> None:
+    """Note what the updates compare with: the old policy's log-probs, and the reference's.
+
+    Args:
+        batch: where they are noted; the first update's own forward pass is the old policy's.
+        policy: before its first update.
+        reference: frozen; None without a KL term.
+        temperature: of the rollouts.
+        device: to compute on.
+    """
+    score_policy(batch, batch.cuts[1:], policy, temperature)
+    if reference is not None:
+        score_reference(batch, reference, temperature, device)
 
 
 def score_policy(

@@ -24,7 +24,8 @@ def rollout_metrics(
 
     ``accuracy`` alone is that of all rollouts asked, since those trained on may be a selection.
     ``frac_reward_zero_std`` is the share of groups that have no signal by the estimator's word:
-    their advantages are zero, so with a reference the KL alone moves the policy on them.
+    their advantages are zero, so with a reference the KL alone moves the policy on them
+    (``frac_kl_only``).
 
     Args:
         trainer: of this process.
@@ -40,12 +41,14 @@ def rollout_metrics(
         for name, column in columns.items()
         if name.startswith(REWARD_PREFIX)
     }
+    silent = (~advantages.has_signal(reward_QG)).to(reward_QG).mean()
     found = {
         **means,
         "accuracy": batch.asked.accuracy,
         "reward": columns["reward"].mean(),
         "reward_std": reward_QG.std(1, correction=0).mean(),
-        "frac_reward_zero_std": (~advantages.has_signal(reward_QG)).to(reward_QG).mean(),
+        "frac_reward_zero_std": silent,
+        "frac_kl_only": silent if batch.ref_logp_NT is not None else 0.0,
         "reward/timeout_frac": columns["timed_out"].mean(),
         "reward/no_answer_frac": columns["unanswered"].mean(),
         "completions/mean_length": lengths_N.mean(),

@@ -36,11 +36,11 @@ def train(model_folder, folder, rollouts, ckpt_path=None):
 @pytest.mark.filterwarnings("ignore:The number of training batches")
 def test_a_budget_ends_with_the_step_that_spends_it_and_its_end_is_judged(model_folder, tmp_path):
     probe, _ = train(model_folder, tmp_path / "probe", 1)
-    a_step = probe.lightning_module.num_rollouts
+    a_step = probe.lightning_module.counts.rollouts
     assert probe.lightning_module.rollout_step == 1
 
     trainer, module = train(model_folder, tmp_path, 2 * a_step + 1)
-    assert module.rollout_step == 3 and module.num_rollouts == 3 * a_step
+    assert module.rollout_step == 3 and module.counts.rollouts == 3 * a_step
     assert run_length(trainer) == 3
     found = scored(tmp_path)
     assert list(found) == [0, 2, 3]  # the third is no multiple of val_check_interval, but the end

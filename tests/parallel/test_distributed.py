@@ -70,7 +70,7 @@ def train(folder, out, devices, options):
         "rows": trace.rows,
         "weights": weights(module),
         "table": data.table.pass_rates,
-        "counted": (module.num_tokens, module.num_rollouts),
+        "counted": (module.counts.tokens, module.counts.rollouts),
         "shard": [len(batch) for batch in data.val_dataloader()[0]],
     }
     torch.save(record, f"{out}-{module.global_rank}")

@@ -69,8 +69,8 @@ def check_every_cut(folder, tmp_path, refresh, devices=1, **options):
         assert torch.equal(data.table.pass_rates, table.table.pass_rates)
         assert torch.equal(data.table.visits, table.table.visits)
         assert (module.rollout_step, data.step) == (11, 11)
-        assert module.num_tokens == whole.num_tokens
-        assert module.num_rollouts == whole.num_rollouts
+        assert module.counts.tokens == whole.counts.tokens
+        assert module.counts.rollouts == whole.counts.rollouts
     return whole
 
 

@@ -185,7 +185,7 @@ def test_every_rollout_and_token_is_counted(watched):
         rollouts += 8 * len(waves)
         tokens += sum(wave["tokens"] for wave in waves)
         assert (metrics["num_rollouts"], metrics["num_tokens"]) == (rollouts, tokens)
-    assert (module.num_rollouts, module.num_tokens) == (rollouts, tokens)
+    assert (module.counts.rollouts, module.counts.tokens) == (rollouts, tokens)
 
 
 def test_the_reward_decides_and_not_the_verdict(model_folder, tmp_path):
@@ -238,12 +238,12 @@ def test_where_nothing_is_missing_it_changes_nothing(model_folder, tmp_path):
 
 def test_rollouts_are_counted_without_it_and_from_older_checkpoints(model_folder, tmp_path):
     module, _, _ = run(model_folder, tmp_path, 2)
-    assert module.num_rollouts == 2 * 4 * 4
+    assert module.counts.rollouts == 2 * 4 * 4
     checkpoint = torch.load(saved(tmp_path, 2), weights_only=True)
     assert checkpoint["fgexpo"].pop("num_rollouts") == 32
     torch.save(checkpoint, tmp_path / "old.ckpt")
     again, _, _ = run(model_folder, tmp_path / "again", 3, resume=str(tmp_path / "old.ckpt"))
-    assert again.num_rollouts == 16 and again.num_tokens > module.num_tokens
+    assert again.counts.rollouts == 16 and again.counts.tokens > module.counts.tokens
 
 
 RESUMED = {"refill": Refill(3), "group_size": 2}
@@ -252,7 +252,7 @@ RESUMED = {"refill": Refill(3), "group_size": 2}
 @pytest.mark.parametrize("refresh", [pytest.param("epoch", marks=pytest.mark.slow), "step"])
 def test_a_resumed_run_equals_an_undisturbed_one(model_folder, tmp_path, refresh):
     whole = check_every_cut(model_folder, tmp_path, refresh, **RESUMED)
-    assert whole.num_rollouts > 11 * 4 * 2, "there must have been further waves"
+    assert whole.counts.rollouts > 11 * 4 * 2, "there must have been further waves"
 
 
 def check_two(folder, tmp_path):

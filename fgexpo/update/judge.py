@@ -1,0 +1,46 @@
+"""Rewards become advantages, over all processes: an estimator may look at the whole batch."""
+
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from ..advantages.estimator import AdvantageEstimator, Known
+from ..curriculum.data import CurriculumData
+from ..groups import Groups
+from ..parallel.collectives import gather_questions, own_questions
+from ..types import RolloutBatch
+
+
+def what_is_known(trainer: Trainer, rollouts: RolloutBatch, data: CurriculumData | None) -> Known:
+    """What the curriculum says of the questions of all processes, before it learns of this step.
+
+    Args:
+        trainer: of this process.
+        rollouts: this process's.
+        data: the data module with a curriculum; None if there is none.
+    """
+    if data is None:
+        return Known()
+    index_Q = gather_questions(trainer, rollouts.source.index_Q)
+    return Known(data.pass_rates(index_Q))
+
+
+def judge(
+    trainer: Trainer,
+    rollouts: RolloutBatch,
+    rewards_N: Tensor,
+    advantages: AdvantageEstimator,
+    known: Known,
+) -> Tensor:
+    """The advantages of this process's rollouts, [N].
+
+    Args:
+        trainer: of this process.
+        rollouts: this process's.
+        rewards_N: their rewards.
+        advantages: the estimator; it sees the rewards of all processes.
+        known: of the questions of all processes.
+    """
+    rewards_QG = gather_questions(trainer, rewards_N.view(-1, rollouts.group_size))
+    groups = Groups([rollouts.group_size] * len(rewards_QG))
+    advantages_N = advantages.judge(rewards_QG.flatten(), groups, known)
+    return own_questions(trainer, advantages_N.view_as(rewards_QG)).flatten()
