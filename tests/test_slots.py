@@ -68,9 +68,8 @@ trainer:
     assert wait([process]) == [0], (tmp_path / "log").read_text()
     head, *rows = (tmp_path / "mine/version_0/metrics.csv").read_text().splitlines()
     tags = head.split(",")
-    assert {"held_ratio/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"} <= {
-        *tags
-    }
+    logged = {"held_ratio/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"}
+    assert logged <= {*tags}
     betas = [cells[tags.index("akl/kl_coef")] for cells in (row.split(",") for row in rows)]
     assert all(0.005 <= float(beta) <= 0.02 for beta in betas if beta) and any(betas)
 

@@ -26,10 +26,10 @@ from fgexpo.losses import (
 )
 from fgexpo.losses.in_reward import kl_cost
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import kl_gradients
 
+ROOT = Path(__file__).parents[2]
 # Value and gradient at the first update, then at the eighth: which of them are exact.
 EXACT = {
     "`K1`": (True, False, False, False),
@@ -58,10 +58,9 @@ def test_the_table_in_docs_is_what_the_script_gives():
     start = page.index(head)
     assert page[start + 1] == line and not page[start + 2 + len(rows)].startswith("|")
     for stated, row in zip(page[start + 2 :], rows, strict=False):
-        (name, *numbers), (same_name, *others) = (
-            re.split(r" *\| *", x)[1:-1] for x in (stated, row)
-        )
-        assert name == same_name
+        name, *numbers = re.split(r" *\| *", stated)[1:-1]
+        its_name, *others = re.split(r" *\| *", row)[1:-1]
+        assert name == its_name
         for number, other in zip(numbers, others, strict=True):
             # A last digit may round otherwise; what is 0 is so on every processor.
             assert number == other or "0" not in (number, other)
