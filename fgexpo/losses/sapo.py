@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .aggregation import Aggregation
 from .policy_loss import PolicyLoss
 
 
@@ -16,24 +15,23 @@ class SAPO(PolicyLoss):
 
     The gate's slope is ``4 s (1 - s)`` with s the sigmoid, which is 1 at ``r = 1`` and falls to 0
     on both sides, whichever way the advantage pushes. So the gradient is the unclipped one times
-    that slope, and A grad log pi at ratio 1. A larger tau narrows the gate.
+    that slope, and A grad log pi at ratio 1. A larger tau narrows the gate. The paper's mean of
+    sequence means is ``aggregation: sequence_mean``.
 
     Args:
         tau_positive: of positive advantages, above 0.
         tau_negative: of negative advantages, above 0; the paper's is a little larger, since
             lowering one token raises all others.
-        aggregation: see :class:`PolicyLoss`.
-        **shared: the settings of every loss, see the same.
+        **shared: the settings of every loss, see :class:`PolicyLoss`.
     """
 
     def __init__(
         self,
         tau_positive: float = 1.0,
         tau_negative: float = 1.05,
-        aggregation: Aggregation = "sequence_mean",
         **shared: Any,
     ) -> None:
-        super().__init__(aggregation=aggregation, **shared)
+        super().__init__(**shared)
         for setting, tau in {"tau_positive": tau_positive, "tau_negative": tau_negative}.items():
             if not (tau > 0 and math.isfinite(tau)):
                 raise UserError(f"model.loss.{setting} must be above 0 and finite, got {tau}")

@@ -13,7 +13,6 @@ from near import ROUNDING, logged, same, within
 from fgexpo.advantages import Centred
 from fgexpo.callbacks import KLController
 from fgexpo.losses import (
-    GSPO,
     K1,
     K2,
     K3,
@@ -114,7 +113,7 @@ def test_a_penalty_has_each_tokens_own_ratio_beside_a_sequences():
     logp, old, ref, mask = draw()
     zero = torch.zeros(2, dtype=torch.float64)
     out = objective(
-        GSPO(kl=K3(importance=True), aggregation="token_mean"),
+        Clipped(kl=K3(importance=True), ratio="sequence"),
         *(logp, old, ref, zero, mask),
         kl_coef=1.0,
     )

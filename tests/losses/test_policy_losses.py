@@ -60,7 +60,7 @@ def by_hand(name, logp, old, advantages, mask):
                 slope = 0.0 if cut else mean
             gradient[n, t] = -a * slope
         rows.append(row)
-    if name in ("GSPO", "SAPO"):  # the mean of sequence means
+    if name == "GSPO":  # the mean of sequence means
         gradient /= torch.tensor(lengths)[:, None] * len(rows)
         return sum(sum(row) / len(row) for row in rows) / len(rows), gradient
     return sum(map(sum, rows)) / sum(lengths), gradient / sum(lengths)
@@ -112,7 +112,7 @@ def test_what_they_log_by_hand():
 def test_gspo_is_the_recipe_of_flags():
     """configs/recipes/gspo.yaml says it with the settings of Clipped."""
     x = draw(2, spread=2e-3)
-    flags = Clipped(3e-4, 4e-4, ratio="sequence", aggregation="sequence_mean")
+    flags = Clipped(3e-4, 4e-4, None, ratio="sequence", aggregation="sequence_mean")
     out, gradient = run(GSPO(), *x)
     expected, by_flags = run(flags, *x)
     assert out.loss == expected.loss and torch.equal(gradient, by_flags)
@@ -122,10 +122,9 @@ def test_gspo_is_the_recipe_of_flags():
 def test_extremes_of_sapo():
     """A narrow gate lets nothing through off-policy; a wide one is the unclipped loss."""
     x = draw(3)
-    sapo = {"aggregation": "token_mean"}
-    _, wide = run(SAPO(1e-4, 1e-4, **sapo), *x)
+    _, wide = run(SAPO(1e-4, 1e-4), *x)
     same(wide, run(Unclipped(), *x)[1], rel=1e-6)  # of tau^2
-    _, narrow = run(SAPO(1e6, 1e6, **sapo), *x)
+    _, narrow = run(SAPO(1e6, 1e6), *x)
     assert (narrow == 0).all()
 
 
@@ -135,8 +134,9 @@ def test_extremes_of_sapo():
         (CISPO, "cap", (1.0, 0.5, NAN, INF)),
         (SAPO, "tau_positive", (0.0, -1.0, NAN, INF)),
         (SAPO, "tau_negative", (0.0, NAN)),
-        (GSPO, "clip_low", (0.0, 1.0, NAN)),
-        (GSPO, "aggregation", ("mean",)),
+        (GSPO, "low", (0.0, 1.0, NAN)),
+        (GSPO, "high", (0.0, NAN, INF)),
+        (Unclipped, "aggregation", ("mean",)),
     ],
 )
 def test_settings_out_of_range(make, setting, values):
