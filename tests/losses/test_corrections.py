@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import fit, weights
+from helpers import Uneven, fit, weights
 from near import same
 
 from fgexpo.losses import (
@@ -25,7 +25,6 @@ from fgexpo.losses import (
     objective,
 )
 from fgexpo.losses.masked_by_kl import sequence_divergence
-from fgexpo.rollout import Native
 
 NAN, INF = math.nan, math.inf
 # Ratios of trainer over engine: 1, 1/4, 8; then 2 and 3, and a token of padding.
@@ -135,18 +134,6 @@ def test_settings_out_of_range(make, setting, values):
     for value in values:
         with pytest.raises(ValueError, match=rf"^model\.loss\.correction\.{setting} must be"):
             make(**{setting: value})
-
-
-class Uneven(Native):
-    """Claims log-probs that are off by nothing, 0.5 or 1, by the token's id."""
-
-    def generate(self, policy, request):
-        found = super().generate(policy, request)
-        found.logp_NT -= 0.5 * (found.tokens_NT % 3).double() * found.mask_NT
-        return found
-
-    def logp_limit(self):
-        return None
 
 
 RUNS = {
