@@ -19,6 +19,7 @@ from fgexpo.losses import (
     Clipped,
     Estimated,
     InReward,
+    Unclipped,
     importance_ratio,
     kl_estimate,
     objective,
@@ -76,6 +77,40 @@ def test_without_ratio_k3_follows_the_other_kl():
 
     found = kl_gradients.gradient(lambda x: kl_gradients.in_loss(K3(), x, old, reference), old)
     same(found, kl_gradients.gradient(swapped, old))
+
+
+def test_in_the_reward_a_token_answers_for_those_that_follow():
+    """Completions of two tokens of three, enumerated: the gradient is that of the KL of wholes."""
+    generator = torch.Generator().manual_seed(1)
+    reference, old = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    pairs = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+
+    def logp_NT(logits):
+        """Of all nine; the first row is the first token's, the others the second's after it."""
+        logp = logits.log_softmax(1)
+        return torch.stack([logp[0, pairs[:, 0]], logp[1 + pairs[:, 0], pairs[:, 1]]], 1)
+
+    def exact(logits):
+        whole = logp_NT(logits).sum(1)
+        return whole.exp() @ (whole - logp_NT(reference).sum(1))
+
+    old_NT, ref_NT = logp_NT(old), logp_NT(reference)
+    cost = kl_cost(old_NT, ref_NT, torch.ones(9, 2, dtype=torch.bool), 1.0)
+
+    def charged(logits):
+        ratio = (logp_NT(logits) - old_NT).exp()
+        return old_NT.sum(1).exp() @ Unclipped().policy_loss(ratio, logp_NT(logits), -cost).sum(1)
+
+    def token_by_token(logits):
+        now = logp_NT(logits)
+        penalty = K3(importance=True).penalty(now, ref_NT, (now - old_NT).exp())
+        return old_NT.sum(1).exp() @ penalty.sum(1)
+
+    expected = kl_gradients.gradient(exact, old)
+    same(kl_gradients.gradient(charged, old), expected)
+    in_loss = kl_gradients.gradient(token_by_token, old)
+    same(in_loss[1:], expected[1:])  # the last token has none after it
+    assert kl_gradients.relative_error(in_loss[0], expected[0]) > 0.05
 
 
 def draw():
