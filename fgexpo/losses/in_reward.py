@@ -9,7 +9,7 @@ class InReward(KLPenalty):
     """Takes ``beta * sum_t log(pi_old / pi_ref)`` off each rollout's reward, before advantages.
 
     So a token answers for the KL of all its rollout's tokens, and the mean gradient at the first
-    update is that of the KL between whole completions (as in arXiv 1909.08593, section 2.2). The
+    update is that of the KL between whole completions (as in arXiv 1909.08593, section 2). The
     loss has no KL term. Verdicts, rewards as logged, and what counts as a group without a signal
     know nothing of it.
 
