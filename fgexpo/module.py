@@ -47,6 +47,7 @@ from .types import QuestionBatch, RolloutBatch
 from .update.batch import TrainingBatch
 from .update.counts import Counts
 from .update.judge import what_is_known
+from .update.kl_in_reward import charge_kl
 from .update.mismatch import MismatchAlarm
 from .update.nonfinite import NonFiniteUpdates
 from .update.prepare import prepare, score
@@ -131,8 +132,7 @@ class GRPOModule(PolicyModule):
         self._check_settings()
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
-        self.alarm = MismatchAlarm()
-        self.counts = Counts()
+        self.alarm, self.counts = MismatchAlarm(), Counts()
         self._step_started = 0.0
 
     # Set-up
@@ -239,16 +239,15 @@ class GRPOModule(PolicyModule):
             explain_micro_batches("scoring", self.micro_batch_tokens),
             self.inference(),
         ):
-            temperature = self.sampling.temperature
-            score(training, self.policy, self.reference, temperature, self.device)
+            temperature, all_rows = self.sampling.temperature, self.loss.penalty().in_reward
+            score(training, self.policy, self.reference, temperature, self.device, all_rows)
         training.seconds["time/score"] = time.perf_counter() - started
         return training
 
     def _roll_out_for_training(self, questions: QuestionBatch) -> RolloutBatch:
         """This process's rollouts of one wave, rewarded."""
         seed_of = partial(hash_seed, self.seed, self.rollout_step)
-        asked = questions.to(self.device)
-        rollouts = self.roll_out(asked, self.group_size, self.sampling, seed_of)
+        rollouts = self.roll_out(questions.to(self.device), self.group_size, self.sampling, seed_of)
         started = time.perf_counter()
         apply_rewards(rollouts, self.rewards)
         rollouts.seconds["reward/seconds"] += time.perf_counter() - started
@@ -273,6 +272,7 @@ class GRPOModule(PolicyModule):
         metrics = rollout_metrics(self.trainer, batch, self.advantages)
         if self.refill is not None:
             metrics |= self.refill.metrics(asked)
+        metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
         self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
 
     # From rollouts to updates

@@ -39,7 +39,7 @@ def test_the_example_rules_plug_in(model_folder, tmp_path):
             "--config",
             config,
             "--akl.rho=Cautious",
-            "--model.loss=CISPO",
+            "--model.loss=MyCISPO",
             "--print_config",
         ],
         cwd=tmp_path,
@@ -49,7 +49,7 @@ def test_the_example_rules_plug_in(model_folder, tmp_path):
         check=False,
     )
     assert "my_pkg.Cautious" in done.stdout, done.stderr
-    assert "my_pkg.CISPO" in done.stdout
+    assert "my_pkg.MyCISPO" in done.stdout
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -80,7 +80,7 @@ def test_the_example_loss_caps_the_weight_and_not_the_gradient():
     exec(block, example)
     logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     ratio = torch.tensor([[0.5, 9.0]])
-    loss = example["CISPO"](cap=4.0).policy_loss(ratio, logp, torch.tensor([2.0]))
+    loss = example["MyCISPO"](cap=4.0).policy_loss(ratio, logp, torch.tensor([2.0]))
     loss.sum().backward()
     assert loss.tolist() == [[1.0, 16.0]]  # -min(ratio, cap) * advantage * logp
     assert logp.grad.tolist() == [[-1.0, -8.0]]

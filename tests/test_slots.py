@@ -7,7 +7,7 @@ import torch
 from helpers import EvenIsRight, fit, make_module, weights
 from near import same
 from processes import in_folder, start, wait
-from slots.outside_cispo import CISPO
+from slots.outside_cispo import HeldRatio
 from slots.outside_pass_at_k import PassAtK
 
 from fgexpo.advantages import AdvantageEstimator, Centred, GroupNormalised
@@ -42,7 +42,7 @@ model:
   name: {model_folder}
   group_size: 4
   mini_batch_questions: 2
-  loss: {{class_path: CISPO, init_args: {{cap: 1.1, aggregation: sequence_mean}}}}
+  loss: {{class_path: HeldRatio, init_args: {{cap: 1.1, aggregation: sequence_mean}}}}
   advantages: {{class_path: PassAtK, init_args: {{k: 2}}}}
   rewards: [helpers.Parity]
   evaluation: {{rollouts: 2, ks: [1]}}
@@ -68,7 +68,8 @@ trainer:
     assert wait([process]) == [0], (tmp_path / "log").read_text()
     head, *rows = (tmp_path / "mine/version_0/metrics.csv").read_text().splitlines()
     tags = head.split(",")
-    assert {"cispo/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"} <= {*tags}
+    logged = {"held_ratio/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"}
+    assert logged <= {*tags}
     betas = [cells[tags.index("akl/kl_coef")] for cells in (row.split(",") for row in rows)]
     assert all(0.005 <= float(beta) <= 0.02 for beta in betas if beta) and any(betas)
 
@@ -122,7 +123,7 @@ def test_dynamic_sampling_and_the_logged_share_ask_the_estimator(model_folder, t
     assert all(batch.asked.informative_A.any() for batch in plain.batches)
 
 
-def test_cispo_against_its_formula():
+def test_an_outside_loss_against_its_formula():
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
@@ -131,12 +132,12 @@ def test_cispo_against_its_formula():
     logp, advantages = draw(3, 5).requires_grad_(), draw(3)
     old = logp.detach() + 0.5 * draw(3, 5)
     mask = torch.arange(5) < torch.tensor([5, 2, 4])[:, None]
-    out = objective(CISPO(1.1), logp, old, None, advantages, mask, kl_coef=0.0)
+    out = objective(HeldRatio(1.1), logp, old, None, advantages, mask, kl_coef=0.0)
     (gradient,) = torch.autograd.grad(out.loss, logp)
     ratio = (logp.detach() - old).exp()
     expected = -ratio.clamp(max=1.1) * advantages[:, None] * mask / mask.sum()
     same(gradient, expected)
-    assert float(out.own["cispo/capped"]) == float((ratio > 1.1)[mask].double().mean()) > 0
+    assert float(out.own["held_ratio/capped"]) == float((ratio > 1.1)[mask].double().mean()) > 0
     assert float(out.clip_fraction) == 0
 
 
