@@ -209,11 +209,11 @@ def expected_update(logits_O: Tensor, right: Sequence[bool], worth: Tensor) -> T
     return torch.autograd.grad(mean, logits_O)[0]
 
 
-def enumerated_factor(row: Row, s: Setting) -> float:
+def enumerated_factor(p: float, worth: Tensor) -> float:
     """w(p): the expected update over grad p, which it is parallel to."""
     right = [n % 4 == 0 for n in range(20)]
-    logits_O = policy_with(s.p, right)
-    update_O = expected_update(logits_O, right, advantages_by_count(row.estimator, s))
+    logits_O = policy_with(p, right)
+    update_O = expected_update(logits_O, right, worth)
     (gradient_O,) = torch.autograd.grad(pass_rate(logits_O, right), logits_O)
     return float(update_O @ gradient_O / (gradient_O @ gradient_O))
 
@@ -225,7 +225,12 @@ def table() -> list[str]:
         "|---|---|---|---|---|",
     ]
     for row in ROWS:
-        w = {p: enumerated_factor(row, Setting(p, GROUP_SIZE, known=p)) for p in PASS_RATES}
+        # Of the question's own p only those that read it know.
+        rates = PASS_RATES if row.estimator.needs_pass_rates else (0.5,)
+        worth = {
+            p: advantages_by_count(row.estimator, Setting(p, GROUP_SIZE, known=p)) for p in rates
+        }
+        w = {p: enumerated_factor(p, worth.get(p, worth[0.5])) for p in PASS_RATES}
         shown = [w[0.5], *(w[p] / w[0.5] for p in PASS_RATES if p != 0.5)]
         lines.append(f"| {row.name} | {' | '.join(f'{value:.2f}' for value in shown)} |")
     return lines
