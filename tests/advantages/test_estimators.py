@@ -133,7 +133,6 @@ def test_shaped_rewards():
         NegativeWeighted(0.5)(SHAPED),
         torch.tensor([[0.3, -1.2, -1], [-1.5, -1.1, -1], [0.5, 0.25, 0.375], [-1, -1.3, -1.3]]),
     )
-    assert (LeaveOneOut()(SHAPED) * centred >= 0).all()
 
 
 def test_a_format_reward_that_wrong_rollouts_earn():
