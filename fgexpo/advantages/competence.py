@@ -11,7 +11,7 @@ from .estimator import Known, missing_pass_rates
 from .group import Centred
 from .right import ByRight
 
-STEEPEST = 2.0  # already w(p) = 1 / p^2 where successes are rare
+STEEPEST = 2.0  # in a large group w(p) = p^-a; far above, a single success would overflow
 
 
 def inverse_power(share: Tensor, exponent: Tensor | float) -> Tensor:
@@ -25,7 +25,7 @@ class CompetenceExponent(ByRight):
     ``a`` falls from ``low_a`` to ``high_a`` in a straight line as the question's pass-rate, by
     the curriculum's estimate before this step, rises from 0 to 1. At a = 1 this is
     :class:`MaxLikelihood`, at 1/2 about :class:`GroupNormalised` on hard questions, at 0
-    :class:`Centred`: variance is spent where a large weight pays. ``low_a`` = ``high_a`` is the
+    :class:`Centred`. In a large group ``w(p) = p^-a``: variance is spent where a large weight pays. ``low_a`` = ``high_a`` is the
     control, which knows nothing. For shaped rewards see :class:`ByRight`.
 
     Args:
