@@ -25,8 +25,9 @@ class CompetenceExponent(ByRight):
     ``a`` falls from ``low_a`` to ``high_a`` in a straight line as the question's pass-rate, by
     the curriculum's estimate before this step, rises from 0 to 1. At a = 1 this is
     :class:`MaxLikelihood`, at 1/2 about :class:`GroupNormalised` on hard questions, at 0
-    :class:`Centred`. In a large group ``w(p) = p^-a``: variance is spent where a large weight pays. ``low_a`` = ``high_a`` is the
-    control, which knows nothing. For shaped rewards see :class:`ByRight`.
+    :class:`Centred`. In a large group ``w(p) = p^-a``: variance is spent where a large weight
+    pays. ``low_a`` = ``high_a`` is the control, which knows nothing. For shaped rewards see
+    :class:`ByRight`.
 
     Args:
         low_a: the exponent of a question that is never solved, at most 2.
