@@ -172,7 +172,7 @@ class GRPOModule(PolicyModule):
         if stage != "fit":
             return
         self.engine.check_weights(self.lora is not None, shards(self.trainer))
-        check_data(self.trainer, self.mini_batch_questions, self.refill is not None)
+        check_data(self.trainer, self.mini_batch_questions, self.refill, self.advantages)
         self.nonfinite.folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:

@@ -7,8 +7,8 @@ import torch
 from helpers import EvenIsRight, fit, make_module, weights
 from near import same
 from processes import in_folder, start, wait
+from slots.outside_any_of_k import AnyOfK
 from slots.outside_cispo import HeldRatio
-from slots.outside_pass_at_k import PassAtK
 
 from fgexpo.advantages import AdvantageEstimator, Centred, GroupNormalised
 from fgexpo.callbacks import KLController
@@ -35,7 +35,7 @@ def test_it_is_a_small_file(path):
 
 def test_all_of_them_in_one_run(model_folder, tmp_path):
     """Each is named in YAML by its class alone, once its module is among the plug-ins."""
-    names = ["cispo", "pass_at_k", "kl_rule", "curriculum", "benchmark"]
+    names = ["cispo", "any_of_k", "kl_rule", "curriculum", "benchmark"]
     overlay = tmp_path / "mine.yaml"
     overlay.write_text(f"""
 model:
@@ -43,7 +43,7 @@ model:
   group_size: 4
   mini_batch_questions: 2
   loss: {{class_path: HeldRatio, init_args: {{cap: 1.1, aggregation: sequence_mean}}}}
-  advantages: {{class_path: PassAtK, init_args: {{k: 2}}}}
+  advantages: {{class_path: AnyOfK, init_args: {{k: 2}}}}
   rewards: [helpers.Parity]
   evaluation: {{rollouts: 2, ks: [1]}}
 data:
@@ -74,15 +74,15 @@ trainer:
     assert all(0.005 <= float(beta) <= 0.02 for beta in betas if beta) and any(betas)
 
 
-def test_pass_at_k_by_hand():
+def test_any_of_k_by_hand():
     """G = 4, k = 2: a wrong rollout beside one right one is worth 1/3 of a right one's 1/2."""
     rewards_QG = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [0] * 4])
-    found = PassAtK(2)(rewards_QG.double())
+    found = AnyOfK(2)(rewards_QG.double())
     first = torch.tensor([3, -1, -1, -1]) * (1 / 3) / 4
     second = torch.tensor([1, 1, -1, -1]) * (1 / 6) / 2
     zero = torch.zeros(4)
     same(found, torch.stack([first, second, zero, zero, zero]).double(), 1e-7)
-    signal = PassAtK(2).has_signal(rewards_QG.double())
+    signal = AnyOfK(2).has_signal(rewards_QG.double())
     assert signal.tolist() == [True, True, False, False, False]
     assert GroupNormalised().has_signal(rewards_QG).tolist() == [True, True, True, False, False]
 
@@ -114,7 +114,7 @@ class Mostly(EvenIsRight):
 def test_dynamic_sampling_and_the_logged_share_ask_the_estimator(model_folder, tmp_path):
     """Groups with three of four right have no signal for pass@2, though their rewards differ."""
     options = {"verifier": Mostly(), "rewards": None, "refill": Refill(3)}
-    _, _, recorder = fit(model_folder, tmp_path, 2, advantages=PassAtK(2), **options)
+    _, _, recorder = fit(model_folder, tmp_path, 2, advantages=AnyOfK(2), **options)
     for batch, metrics in zip(recorder.batches, recorder.metrics, strict=True):
         assert not batch.asked.informative_A.any() and metrics["refill/waves"] == 3
         assert metrics["frac_reward_zero_std"] == metrics["frac_kl_only"] == 1
@@ -213,8 +213,8 @@ def test_the_old_flags_choose_an_estimator(model_folder):
     assert isinstance(make_module(model_folder).advantages, GroupNormalised)
     assert isinstance(make_module(model_folder, advantage_scale="none").advantages, Centred)
     for flags in ({"advantage_scale": "none"}, {"advantage_unbiased": True}):
-        with pytest.raises(ValueError, match=r"model.advantages is PassAtK, which does not read"):
-            make_module(model_folder, advantages=PassAtK(), **flags)
+        with pytest.raises(ValueError, match=r"model.advantages is AnyOfK, which does not read"):
+            make_module(model_folder, advantages=AnyOfK(), **flags)
 
 
 def test_settings_that_exclude_each_other():
