@@ -1,11 +1,16 @@
 """The reward for right rollouts that the policy finds unlikely, by hand and in a run."""
 
 import math
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from helpers import EvenIsRight, fit, make_module
 from near import logged, same
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from unlikeliness import GROUP, OUTCOMES, means, table
 
 from fgexpo.advantages import GroupNormalised
 from fgexpo.questions import Question
@@ -79,6 +84,29 @@ def test_in_a_run_it_turns_advantages_towards_the_unlikely(model_folder, tmp_pat
     assert len(rows) > 1
     assert all(batch.advantages_N[a] >= batch.advantages_N[b] for a, b in pairwise(rows))
     assert batch.advantages_N[rows[0]] > batch.advantages_N[rows[-1]]
+
+
+def test_its_mean_over_all_groups_is_what_the_docs_say():
+    """1 - strength (G - 1) / G (1 - F), also where two outcomes are equally likely."""
+    for outcomes in (
+        list(OUTCOMES.values()),
+        [(0.1, True), (0.3, True), (0.3, False), (0.05, True), (0.25, True)],
+    ):
+        size = 4
+        found, _ = means(Unlikeliness(0.4), GroupNormalised(), outcomes, size)
+        for (p, right), mean in zip(outcomes, found, strict=True):
+            likelier = sum(q for q, _ in outcomes if q > p)
+            same_p = sum(q for q, _ in outcomes if q == p)
+            expected = 1 - 0.4 * (size - 1) / size * (1 - likelier - same_p / 2)
+            same(mean, expected if right else 0.0, rel=1e-12)
+    plain, advantages = means(Accuracy(), GroupNormalised(), list(OUTCOMES.values()), GROUP)
+    same(plain, [0.0, 1.0, 1.0], rel=1e-12)
+    same(advantages[1], advantages[2])
+
+
+def test_the_docs_have_the_table_that_the_script_makes():
+    docs = Path(__file__).parents[2] / "docs" / "algorithms.md"
+    assert table() in docs.read_text()
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, -0.1, math.nan])
