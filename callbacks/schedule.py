@@ -26,8 +26,8 @@ class Schedule(Callback):
     ``kl_coef`` as it scales a constant one.
 
     Args:
-        setting: ``kl_coef``, ``loss.clip_low``, ``loss.clip_high``, ``loss.entropy_coef`` or
-            ``sampling.temperature``.
+        setting: ``kl_coef``, ``loss.clip_low``, ``loss.clip_high``, ``loss.low``, ``loss.high``,
+            ``loss.entropy_coef`` or ``sampling.temperature``.
         curve: its values, by rollout step.
 
     Attributes:

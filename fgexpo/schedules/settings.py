@@ -9,15 +9,26 @@ from ..errors import UserError
 from .curve import Curve
 
 Setting = Literal[
-    "kl_coef", "loss.clip_low", "loss.clip_high", "loss.entropy_coef", "sampling.temperature"
+    "kl_coef",
+    "loss.clip_low",
+    "loss.clip_high",
+    "loss.low",
+    "loss.high",
+    "loss.entropy_coef",
+    "sampling.temperature",
 ]
-# What a value must be, in words and as a test; NaN passes none.
+# What a value must be, in words and as a test; NaN passes none. Clipped has clip_low and clip_high,
+# and GSPO low and high, which are of another size.
+_INSIDE = ("in (0, 1)", lambda x: 0 < x < 1)
+_POSITIVE = ("above 0 and finite", lambda x: x > 0 and math.isfinite(x))
 SETTINGS: dict[str, tuple[str, Callable[[float], bool]]] = {
     "kl_coef": ("finite and not negative", lambda x: x >= 0 and math.isfinite(x)),
-    "loss.clip_low": ("in (0, 1)", lambda x: 0 < x < 1),
-    "loss.clip_high": ("above 0 and finite", lambda x: x > 0 and math.isfinite(x)),
+    "loss.clip_low": _INSIDE,
+    "loss.clip_high": _POSITIVE,
+    "loss.low": _INSIDE,
+    "loss.high": _POSITIVE,
     "loss.entropy_coef": ("finite", math.isfinite),
-    "sampling.temperature": ("above 0 and finite", lambda x: x > 0 and math.isfinite(x)),
+    "sampling.temperature": _POSITIVE,
 }
 
 
