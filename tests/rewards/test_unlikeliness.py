@@ -74,11 +74,11 @@ def test_in_a_run_it_turns_advantages_towards_the_unlikely(model_folder, tmp_pat
         same([each.logp for each in seen], done.logp_NT.sum(1))
         assert [each.length for each in seen] == done.lengths_N.tolist()
         same(batch.reward_N, Unlikeliness(0.4).score(seen))
-        same(batch.advantages_N, GroupNormalised()(batch.reward_QG).flatten())
+        same(batch.advantages_N, GroupNormalised()(batch.reward_N.view(4, 4)).flatten())
         logged(recorder.metrics[step]["rewards/unlikeliness/mean"], float(batch.reward_N.mean()))
         logged(recorder.metrics[step]["accuracy"], float(batch.correct_N.mean()))
     batch = recorder.batches[0]
-    group = int(batch.correct_QG.sum(1).argmax())
+    group = int(batch.correct_N.view(4, 4).sum(1).argmax())
     rows = [n for n in range(4 * group, 4 * group + 4) if batch.correct_N[n]]
     rows.sort(key=lambda n: float(batch.completions.logp_NT[n].sum()))
     assert len(rows) > 1
