@@ -83,10 +83,15 @@ def rollout_loss(
         None if reference_NT is None else reference_NT[rows],
         batch.advantages_N[rows],
         counted_tokens(settings, batch, rows),
-        kl_coef=beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta,
+        kl_coef=of_rows(beta, rows),
         denominator=denominator,
         weight_NT=None
         if correction is None
         else correction.weights(old_nT, done.logp_NT[rows], done.mask_NT[rows]),
         entropy_NT=entropy_nT if bonus else None,
     )
+
+
+def of_rows(beta: float | Tensor, rows: Tensor) -> float | Tensor:
+    """The KL coefficients of some rollouts: one number for all, or their part of a tensor."""
+    return beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta

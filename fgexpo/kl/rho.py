@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def tanh_scale(accuracy: float) -> float:
