@@ -4,9 +4,12 @@ A policy is a categorical over outcomes, some of them right; p is the chance of 
 rewards of 0 and 1 the expected update of an estimator is ``w(p) grad p``. ``expected_update``
 takes it by autograd through the exact expectation, ``ROWS`` has each w(p) as a formula that shares
 no code with the estimators. ``python benchmarks/objectives.py`` prints w(p) / w(.5) for
-docs/algorithms.md; tests/advantages/test_objectives.py compares both.
+docs/algorithms.md, and with a dotted name the line of a class of one's own.
+tests/advantages/test_objectives.py compares both.
 """
 
+import importlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
@@ -218,23 +221,31 @@ def enumerated_factor(p: float, worth: Tensor) -> float:
     return float(update_O @ gradient_O / (gradient_O @ gradient_O))
 
 
+HEAD = ("| w(p) / w(.5), G = 8 | w(.5) | p = .01 | p = .1 | p = .9 |", "|---|---|---|---|---|")
+
+
+def line(name: str, estimator: AdvantageEstimator) -> str:
+    """The line of the table for one estimator."""
+    # Of the question's own p only those that read it know.
+    rates = PASS_RATES if estimator.needs_pass_rates else (0.5,)
+    worth = {p: advantages_by_count(estimator, Setting(p, GROUP_SIZE, known=p)) for p in rates}
+    w = {p: enumerated_factor(p, worth.get(p, worth[0.5])) for p in PASS_RATES}
+    shown = [w[0.5], *(w[p] / w[0.5] for p in PASS_RATES if p != 0.5)]
+    return f"| {name} | {' | '.join(f'{value:.2f}' for value in shown)} |"
+
+
 def table() -> list[str]:
     """The lines of the table in docs/algorithms.md."""
-    lines = [
-        "| w(p) / w(.5), G = 8 | w(.5) | p = .01 | p = .1 | p = .9 |",
-        "|---|---|---|---|---|",
-    ]
-    for row in ROWS:
-        # Of the question's own p only those that read it know.
-        rates = PASS_RATES if row.estimator.needs_pass_rates else (0.5,)
-        worth = {
-            p: advantages_by_count(row.estimator, Setting(p, GROUP_SIZE, known=p)) for p in rates
-        }
-        w = {p: enumerated_factor(p, worth.get(p, worth[0.5])) for p in PASS_RATES}
-        shown = [w[0.5], *(w[p] / w[0.5] for p in PASS_RATES if p != 0.5)]
-        lines.append(f"| {row.name} | {' | '.join(f'{value:.2f}' for value in shown)} |")
-    return lines
+    return [*HEAD, *(line(row.name, row.estimator) for row in ROWS)]
+
+
+def own(path: str) -> list[str]:
+    """The same for a class of one's own, made without arguments, such as ``my_rules.HardOnly``."""
+    module, _, name = path.rpartition(".")
+    return [*HEAD, line(f"`{name}`", getattr(importlib.import_module(module), name)())]
 
 
 if __name__ == "__main__":
-    print("\n".join(table()))
+    sys.path.insert(0, "")  # a module of one's own lies in the current folder
+    for path in sys.argv[1:] or [""]:
+        print("\n".join(own(path) if path else table()))
