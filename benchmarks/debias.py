@@ -1,8 +1,8 @@
 """What correcting pass-rates for their start changes, where most of the pool is hopeless.
 
-``python benchmarks/debias.py --out docs/algorithms.md`` prints a table and writes it there, in ten
-minutes of one core. Base and pool are those of configs/studies/hopeless.yaml. The figures are of
-training alone: nothing is evaluated.
+``python benchmarks/debias.py --out docs/algorithms.md`` prints two tables and writes them there, in
+ten minutes of one core. The first is arithmetic. The second is of training runs, with base and pool
+of configs/studies/hopeless.yaml; nothing is evaluated.
 """
 
 import argparse
@@ -11,13 +11,17 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from fgexpo.cli import main as fgexpo
 from fgexpo.cli.allocator import keep_freed_memory
+from fgexpo.curriculum import Gaussian, PassRateTable
 from fgexpo.files import write_text
 
 FOLDER = Path("studies/debias")
-STEPS, LAST, SEEDS = 60, 20, (0, 1)
-BEGIN, END = "<!-- benchmarks/debias.py -->", "<!-- end of the table -->"
+STEPS, LAST, SEEDS = 60, 20, (0,)
+VISITS = (1, 2, 4, 8, 30)
+BEGIN, END = "<!-- benchmarks/debias.py: {} -->", "<!-- end of {} -->"
 BASE = [
     "--config=configs/tiny_base.yaml",
     "--data.levels=[1,2]",
@@ -102,6 +106,24 @@ def _column(rows: list[dict[str, str]], tag: str) -> list[float]:
     return [float(row[tag]) for row in rows if row.get(tag)]
 
 
+def hopeless_table() -> str:
+    """Markdown: how often a question that always fails is drawn, against one that is half solved."""
+    lines = [
+        "| `Gaussian` | `data.debias` | " + " | ".join(f"n = {n}" for n in VISITS) + " |",
+        "|---|---" + "|---" * len(VISITS) + "|",
+    ]
+    for std, decay in ((0.35, 0.9), (0.2, 0.5)):
+        for debias in (False, True):
+            rates = PassRateTable(1, decay, debias=debias)
+            weights = {}
+            for visit in range(1, max(VISITS) + 1):
+                rates.update(torch.tensor([0]), torch.tensor([0.0]))
+                weights[visit] = float(Gaussian(0.5, std).weights(rates))
+            cells = " | ".join(f"{weights[visit]:.3f}" for visit in VISITS)
+            lines.append(f"| std {std:g}, decay {decay:g} | {str(debias).lower()} | {cells} |")
+    return "\n".join(lines)
+
+
 def table(found: dict[tuple[str, bool], list[Seen]]) -> str:
     """Markdown: a row for each arm, its seeds' values one after another."""
     lines = [
@@ -138,11 +160,14 @@ def main(arguments: list[str] | None = None) -> None:
             for debias in (False, True) if number else (False,):
                 seen = measure(f"arm={number}-debias={debias:d}-seed={seed}", arm, debias, seed)
                 found.setdefault((name, debias), []).append(seen)
-        print(table(found), flush=True)
+        print(hopeless_table(), table(found), sep="\n\n", flush=True)
     if options.out is not None:
-        before, rest = options.out.read_text().split(BEGIN)
-        after = rest.split(END)[1]
-        write_text(options.out, f"{before}{BEGIN}\n{table(found)}\n{END}{after}")
+        text = options.out.read_text()
+        for name, content in (("hopeless", hopeless_table()), ("runs", table(found))):
+            begin, end = BEGIN.format(name), END.format(name)
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+        write_text(options.out, text)
 
 
 if __name__ == "__main__":

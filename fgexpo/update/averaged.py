@@ -9,8 +9,8 @@ from .step import Learner
 class Averaged(ReferenceUpdate):
     """After every rollout step, ``reference <- decay reference + (1 - decay) policy``.
 
-    The reference follows at a distance of about ``1 / (1 - decay)`` steps (as the EMA anchor of
-    WARP, arXiv 2406.16768, section 3.1). With LoRA each adapter's two matrices are averaged, so
+    The reference follows at a distance of about ``1 / (1 - decay)`` steps (as the moving anchor of
+    WARP, arXiv 2406.16768). With LoRA each adapter's two matrices are averaged, so
     that the reference stays an adapter of the same rank; their product is then not the average of
     the products.
 

@@ -12,7 +12,7 @@ class ReferenceUpdate(ABC):
     """Moves the reference, by a rule that comes to the same on all processes.
 
     The KL term then holds the policy near a recent policy, not near the base, so that a long run
-    can leave the base behind (ProRL, arXiv 2505.24864, section 2.3).
+    can leave the base behind (ProRL, arXiv 2505.24864).
     """
 
     @abstractmethod

@@ -13,7 +13,7 @@ from .step import Learner
 class Reset(ReferenceUpdate):
     """Makes the policy the reference, every so many steps or when the KL has grown too large.
 
-    ProRL (arXiv 2505.24864, section 2.3) resets the reference and starts the optimizer anew, when
+    ProRL (arXiv 2505.24864) resets the reference and starts the optimizer anew, when
     validation stalls; here the trigger is one that every process sees in the same step.
 
     Args:

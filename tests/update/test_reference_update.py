@@ -240,21 +240,30 @@ def options_of(name):
     return {**shared, "reference_update": Reset(above_kl=1e-4)}
 
 
-# Two runs of two processes: sharded ones, one of which goes on without shards.
+# Two runs of two processes.
 @pytest.mark.slow
-def test_two_processes_move_it_alike(model_folder, tmp_path):
-    for name, offload in {"reset": {"reference_offload": True}, "averaged": {}}.items():
-        one, two, log = (tmp_path / f"{what}-{name}" for what in ("one", "two", "log"))
-        train(model_folder, str(one), 1, "auto", options_of(name))
-        options = {**options_of(name), **offload}
-        run_ranks(train, model_folder, str(two), 2, "fsdp2", options, log=log)
-        same_weights(final(one), final(two))
-        mine, theirs = (final(out)["fgexpo"] for out in (one, two))
-        assert mine["reference"].keys() == theirs["reference"].keys()
-        for key, weight in mine["reference"].items():
-            same(theirs["reference"][key], weight)
-        assert mine["reference_update"] == theirs["reference_update"]
-    assert final(tmp_path / "one-reset")["fgexpo"]["reference_update"]["resets"] > 0
-    cut, out = str(tmp_path / "two-reset" / "step=000002.ckpt"), str(tmp_path / "three")
-    train(model_folder, out, 1, "auto", options_of("reset"), cut)
-    same_weights(final(tmp_path / "one-reset"), final(out))
+def test_shards_move_alike_and_come_from_whole_weights_and_go_back(model_folder, tmp_path):
+    one, two, back = (tmp_path / name for name in ("one", "two", "back"))
+    train(model_folder, str(one), 1, "auto", options_of("reset"))
+    options = {**options_of("reset"), "reference_offload": True}
+    run_ranks(train, model_folder, str(two), 2, "fsdp2", options, log=tmp_path / "log")
+    same_ends(one, two)
+    assert final(two)["fgexpo"]["reference_update"]["resets"] > 0
+    cut = str(two / "step=000002.ckpt")
+    train(model_folder, str(back), 1, "auto", options_of("reset"), cut)
+    same_ends(one, back)
+    # And into shards, with adapters.
+    one, two = tmp_path / "one-lora", tmp_path / "two-lora"
+    train(model_folder, str(one), 1, "auto", options_of("averaged"))
+    cut, options = str(one / "step=000002.ckpt"), options_of("averaged")
+    run_ranks(train, model_folder, str(two), 2, "fsdp2", options, cut, log=tmp_path / "log-lora")
+    same_ends(one, two)
+
+
+def same_ends(one, two):
+    same_weights(final(one), final(two))
+    mine, theirs = (final(out)["fgexpo"] for out in (one, two))
+    assert mine["reference"].keys() == theirs["reference"].keys()
+    for name, weight in mine["reference"].items():
+        same(theirs["reference"][name], weight)
+    assert mine["reference_update"] == theirs["reference_update"]
