@@ -107,7 +107,7 @@ def _column(rows: list[dict[str, str]], tag: str) -> list[float]:
 
 
 def hopeless_table() -> str:
-    """Markdown: how often a question that always fails is drawn, against one that is half solved."""
+    """Markdown: the weight of a question that always fails, against one that is half solved."""
     lines = [
         "| `Gaussian` | `data.debias` | " + " | ".join(f"n = {n}" for n in VISITS) + " |",
         "|---|---" + "|---" * len(VISITS) + "|",

@@ -3,13 +3,14 @@ from pathlib import Path
 
 from near import within
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import debias
+
+DOCS = Path(__file__).parents[2] / "docs" / "algorithms.md"
 
 
 def test_the_docs_have_the_tables_arithmetic():
-    assert debias.hopeless_table() in (ROOT / "docs" / "algorithms.md").read_text()
+    assert debias.hopeless_table() in DOCS.read_text()
 
 
 def test_the_figures_of_a_log():
