@@ -43,7 +43,8 @@ class ClassSource:
         settings: of its own ``__init__``, or its fields if it is a dataclass.
         passes_on: it takes further settings and hands them to its base.
         has_init: it has settings of its own; otherwise they are its base's.
-        abstract: it leaves a method to its subclasses.
+        leaves: the methods that it leaves to its subclasses.
+        methods: those that it has.
     """
 
     path: str
@@ -52,7 +53,8 @@ class ClassSource:
     settings: list[Setting] = field(default_factory=list)
     passes_on: bool = False
     has_init: bool = False
-    abstract: bool = False
+    leaves: set[str] = field(default_factory=set)
+    methods: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ class Catalogue:
         for part in node.body:
             if isinstance(part, ast.FunctionDef):
                 decorators = {ast.unparse(each) for each in part.decorator_list}
-                found.abstract |= "abstractmethod" in decorators
+                (found.leaves if "abstractmethod" in decorators else found.methods).add(part.name)
                 if part.name == "__init__":
                     found.has_init = True
                     found.passes_on = part.args.kwarg is not None
@@ -163,9 +165,16 @@ class Catalogue:
             self.classes[path]
             for path, line in lines.items()
             if any(base in (each.path, *each.bases) for each in line)
-            and not self.classes[path].abstract
+            and not self.is_abstract(path)
             and not self.classes[path].name.startswith("_")
         ]
+
+    def is_abstract(self, path: str) -> bool:
+        """Whether a method is left to subclasses, so that no object can be made of it."""
+        left: set[str] = set()
+        for each in reversed(self.lineage(path)):
+            left = (left | each.leaves) - each.methods
+        return bool(left)
 
     def named(self, name: str) -> list[ClassSource]:
         """Classes of this name, or of this dotted path as the project exports it."""

@@ -4,6 +4,7 @@ import math
 from itertools import combinations, product
 
 import pytest
+from fgexpo.allocation import ByPosterior, Equal, UntilSuccess
 from helpers import fit, make_data
 
 from fgexpo.advantages import (
@@ -18,10 +19,9 @@ from fgexpo.advantages import (
     PassAtK,
     ReinforcePlusPlus,
 )
-from fgexpo.allocation import ByPosterior, Equal, UntilSuccess
 from fgexpo.callbacks import AKLCallback, Matched, QuestionAKL, TokenAKL, TrajectoryAKL
 from fgexpo.curriculum import Gaussian, Shared, Uniform
-from fgexpo.losses import CISPO, GSPO, SAPO, Clipped, InReward, K3, MaskedByKL, Unclipped
+from fgexpo.losses import CISPO, GSPO, K3, SAPO, Clipped, InReward, MaskedByKL, Unclipped
 from fgexpo.rewards import Accuracy, Unlikeliness
 from fgexpo.rollout.waves import Refill
 from fgexpo.update import Averaged, Reset
@@ -78,9 +78,7 @@ def covering(sizes):
             if row.get(a, x) == x and row.get(b, y) == y:
                 row |= {a: x, b: y}
         rows.append([row.get(a, 0) for a in axes])
-        missing -= {
-            (a, rows[-1][a], b, rows[-1][b]) for a, b in combinations(axes, 2)
-        }
+        missing -= {(a, rows[-1][a], b, rows[-1][b]) for a, b in combinations(axes, 2)}
     return rows
 
 
