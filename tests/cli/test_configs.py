@@ -61,9 +61,6 @@ def test_every_ablation_is_a_small_overlay(path, capsys):
 def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     plain = ["fit", "--config", str(ROOT / f"configs/{base}.yaml")]
     before = parsed(plain, capsys)
-    recipes = {path.stem for path in (ROOT / "configs/recipes").glob("*.yaml")}
-    assert recipes == {"gspo", "dapo", "dynamic_sampling"}
-
     gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")], capsys)
     assert gspo["model"]["init_args"]["loss"]["init_args"].items() >= GSPO_LOSS.items()
     before["model"]["init_args"]["loss"]["init_args"] |= GSPO_LOSS

@@ -18,7 +18,7 @@ SHORT = [
     "--data.questions_per_step=16",
     "--data.train.per_cell=2",
     "--data.val.tiny.init_args.per_cell=1",
-    "--model.group_size=4",
+    "--model.group_size=6",
     "--model.sampling.max_new_tokens=8",
     "--model.evaluation.rollouts=1",
     "--model.evaluation.ks=[1]",
@@ -56,3 +56,13 @@ def test_a_recipe_is_a_few_lines_with_a_source_and_parses(path, base, capsys):
     configs = ["--config", str(ROOT / f"configs/{base}.yaml"), "--config", str(path)]
     check_keys(configs)
     parsed(["fit", *configs], capsys)
+
+
+def test_the_table_of_algorithms_names_every_recipe():
+    rows = (ROOT / "docs/algorithms.md").read_text().splitlines()
+    named = set()
+    for row in rows:
+        cells = row.strip("| ").split(" | ")
+        if row.count("|") == 7 or row.endswith("` |"):
+            named |= {cell.strip("` ") for cell in cells[-1].split(", ")}
+    assert {path.stem for path in RECIPES} <= named
