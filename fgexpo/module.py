@@ -246,9 +246,9 @@ class GRPOModule(PolicyModule):
 
     def _roll_out_for_training(self, questions: QuestionBatch) -> RolloutBatch:
         """This process's rollouts of one wave, rewarded."""
-        seed_of = partial(hash_seed, self.seed, self.rollout_step)
-        asked = questions.to(self.device)
-        rollouts = self.roll_out(asked, self.group_size, self.sampling, seed_of)
+        seed_of, numbers = partial(hash_seed, self.seed, self.rollout_step), range(self.group_size)
+        seeds = [[seed_of(q.id, number) for number in numbers] for q in questions.questions]
+        rollouts = self.roll_out(questions.to(self.device), seeds, self.sampling)
         started = time.perf_counter()
         apply_rewards(rollouts, self.rewards)
         rollouts.seconds["reward/seconds"] += time.perf_counter() - started

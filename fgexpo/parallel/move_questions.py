@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..groups import Groups
 from ..heartbeat import EXCHANGE, phase
 from ..types import Completions, QuestionBatch, RolloutBatch
 
@@ -50,9 +51,8 @@ def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBa
 
 
 def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
-    """One question with its G rollouts, in memory of its own."""
-    rows = slice(number * batch.group_size, (number + 1) * batch.group_size)
-    done = batch.completions
+    """One question with its rollouts, in memory of its own."""
+    rows, done = batch.groups.rows[number], batch.completions
 
     def take(tensor: Tensor) -> Tensor:
         return tensor[rows].to(device, copy=True)
@@ -60,6 +60,7 @@ def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
     return replace(
         batch,
         source=batch.source.select([number]).to(device),
+        groups=batch.groups.select([number]),
         completions=Completions(
             take(done.tokens_NT), take(done.lengths_N), done.finish[rows], take(done.logp_NT)
         ),
@@ -86,7 +87,7 @@ def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> Rollo
             [prompt for part in parts for prompt in part.source.prompts],
             parts[0].source.dataset,
         ),
-        group_size=parts[0].group_size,
+        groups=Groups.join(part.groups for part in parts),
         completions=Completions(
             widen([some.tokens_NT for some in done]),
             torch.cat([some.lengths_N for some in done]),

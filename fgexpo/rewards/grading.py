@@ -2,6 +2,7 @@
 
 import torch
 
+from ..groups import Groups
 from ..heartbeat import phase
 from ..templates import PromptEncoder
 from ..types import Completions, QuestionBatch, RolloutBatch
@@ -12,7 +13,7 @@ from .verifier import Verifier
 
 def grade(
     batch: QuestionBatch,
-    group_size: int,
+    groups: Groups,
     completions: Completions,
     prompts: PromptEncoder,
     verifier: Verifier,
@@ -21,8 +22,8 @@ def grade(
 
     Args:
         batch: Q questions.
-        group_size: G.
-        completions: of Q x G rollouts, question-major.
+        groups: how many rollouts each has.
+        completions: of these rollouts, question by question.
         prompts: its tokenizer decodes the completions.
         verifier: decides whether an answer is right.
 
@@ -34,13 +35,13 @@ def grade(
         prompts.decode(tokens[:length])
         for tokens, length in zip(completions.tokens_NT.tolist(), lengths, strict=True)
     ]
-    asked = [question for question in batch.questions for _ in range(group_size)]
+    asked = groups.each(batch.questions)
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = check_verdicts(verifier, verifier.verify(asked, texts), len(texts))
     correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     return RolloutBatch(
         source=batch,
-        group_size=group_size,
+        groups=groups,
         completions=completions,
         texts=texts,
         verdicts=verdicts,
@@ -56,7 +57,7 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
         UserError: naming the reward that does not give one finite number per rollout.
     """
     done = rollouts.completions
-    questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
+    questions = rollouts.groups.each(rollouts.source.questions)
     lengths = done.lengths_N.tolist()
     columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
     graded = [Graded(*fields) for fields in zip(*columns, strict=True)]

@@ -15,7 +15,8 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from ..errors import UserError
-from ..parallel.collectives import gather_questions
+from ..groups import Groups
+from ..parallel.gather_rollouts import gather_rollouts
 from ..parallel.move_questions import Plan, hand_over, join_rollouts
 from ..types import Asked, QuestionBatch, RolloutBatch
 
@@ -124,16 +125,22 @@ def _gather(
     trainer: Trainer, rollouts: RolloutBatch, has_signal: Callable[[Tensor], Tensor]
 ) -> Asked:
     """What is remembered of each question of a wave, over all processes; one collective."""
-    size, reward_QG = rollouts.group_size, rollouts.reward_QG
-    counts = (
-        rollouts.source.index_Q,
-        rollouts.correct_QG.sum(1),
-        rollouts.completions.lengths_N.view(-1, size).sum(1),
-    )
+    own = {
+        "index": rollouts.groups.repeat(rollouts.source.index_Q),
+        "correct": rollouts.correct_N,
+        "tokens": rollouts.completions.lengths_N,
+        "reward": rollouts.reward_N,
+    }
     # float64 holds these integers and the rewards exactly.
-    own = torch.cat([torch.stack(counts, 1).double(), reward_QG.double()], 1)
-    gathered = gather_questions(trainer, own).cpu()
-    index_A, correct_A, tokens_A = gathered[:, :3].long().unbind(1)
-    # Over all processes, as the advantages will be: a signal may depend on the other groups.
-    signal_A = has_signal(gathered[:, 3:].to(reward_QG.dtype))
-    return Asked(size, index_A, correct_A, tokens_A, signal_A.cpu())
+    own = {name: column_N.double() for name, column_N in own.items()}
+    found, groups = gather_rollouts(trainer, own, rollouts.groups)
+    found = {name: column_N.cpu() for name, column_N in found.items()}
+    return Asked(
+        index_A=groups.means(found["index"]).long(),
+        rollouts_A=torch.tensor(groups.sizes),
+        planned_A=torch.tensor(groups.planned),
+        correct_A=Groups(groups.planned).sums(groups.keep_planned(found["correct"])).long(),
+        tokens_A=groups.sums(found["tokens"]).long(),
+        # Over all processes, as the advantages will be: a signal may depend on the other groups.
+        informative_A=groups.by_size(has_signal, found["reward"].to(rollouts.reward_N.dtype)),
+    )

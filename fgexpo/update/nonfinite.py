@@ -55,7 +55,8 @@ class NonFiniteUpdates:
 def batch_record(batch: TrainingBatch, rows: Tensor) -> dict[str, Any]:
     """What it takes to repeat an update: plain values and tensors, loadable as weights are."""
     part = batch.sequences.select(rows)
-    questions = [batch.source.questions[row // batch.group_size].id for row in rows.tolist()]
+    asked = batch.groups.each(batch.source.questions)
+    questions = [asked[row].id for row in rows.tolist()]
     record = {
         "questions": questions,
         "tokens": part.tokens_NL,

@@ -18,7 +18,7 @@ from ..model.sequences import join
 from ..types import Asked, RolloutBatch
 from .batch import TrainingBatch
 from .judge import judge
-from .micro_batches import cut, split
+from .micro_batches import cut, split, stand_in
 from .reference import Reference
 
 
@@ -45,9 +45,9 @@ def prepare(
         questions_per_update: questions of an optimizer step on this process.
         micro_batch_tokens: limit on the tokens of a forward pass.
     """
-    sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.group_size)
+    sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.groups)
     padded = not is_packed(policy)
-    mini_batches = split(len(rollouts.texts), questions_per_update * rollouts.group_size)
+    mini_batches = split(rollouts.groups, questions_per_update)
     return TrainingBatch(
         **vars(rollouts),
         asked=asked,
@@ -95,10 +95,11 @@ def score_policy(
     """
     for rows in chain.from_iterable(cuts):
         beat()
-        part = batch.sequences.select(rows)
+        part = batch.sequences.select(stand_in(rows))
         logp_nT, entropy_nT = completion_logprobs(policy, part, temperature, entropy=True)
         assert entropy_nT is not None
-        batch.note_old_policy(rows, logp_nT, entropy_nT)
+        if len(rows):
+            batch.note_old_policy(rows, logp_nT, entropy_nT)
 
 
 def score_reference(
@@ -116,6 +117,7 @@ def score_reference(
     with reference.scoring(device) as model:
         for rows in chain.from_iterable(batch.cuts):
             beat()
-            part = batch.sequences.select(rows)
+            part = batch.sequences.select(stand_in(rows))
             logp_nT, _ = completion_logprobs(model, part, temperature)
-            batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)
+            if len(rows):
+                batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)

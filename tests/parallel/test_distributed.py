@@ -25,15 +25,16 @@ class Trace(Callback):
         self.rows = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        group = batch.group_size
         rollouts = {
             int(question): (
-                batch.texts[q * group : (q + 1) * group],
-                [verdict.answer for verdict in batch.verdicts[q * group : (q + 1) * group]],
-                batch.old_logp_NT[q * group : (q + 1) * group].sum(1).tolist(),
+                batch.texts[rows],
+                [verdict.answer for verdict in batch.verdicts[rows]],
+                batch.old_logp_NT[rows].sum(1).tolist(),
                 q // pl_module.questions_per_update(batch),
             )
-            for q, question in enumerate(batch.source.index_Q)
+            for q, (question, rows) in enumerate(
+                zip(batch.source.index_Q, batch.groups.rows, strict=True)
+            )
         }
         self.rows.append(
             {
