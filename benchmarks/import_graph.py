@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("errors", "groups", "heartbeat", "questions", "seeding"),
     ("files", "kl", "metrics", "outside", "templates", "types"),
-    ("advantages", "curriculum", "losses"),
+    ("advantages", "allocation", "curriculum", "losses"),
     ("model",),
     ("parallel",),
     ("robustness", "rewards"),

@@ -168,6 +168,10 @@ class CurriculumDataModule(LightningDataModule):
         """The estimate of each question's pass-rate as it stands, float64; rows of the pool."""
         return self.table.pass_rates[index.cpu()]
 
+    def visits(self, index: Tensor) -> Tensor:
+        """How many steps each of these estimates rests on, int64."""
+        return self.table.visits[index.cpu()]
+
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
         """This process's share of another draw for the current step.
 

@@ -1,5 +1,7 @@
 """Completions become graded rollouts."""
 
+import time
+
 import torch
 
 from ..groups import Groups
@@ -56,7 +58,7 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     Raises:
         UserError: naming the reward that does not give one finite number per rollout.
     """
-    done = rollouts.completions
+    started, done = time.perf_counter(), rollouts.completions
     questions = rollouts.groups.each(rollouts.source.questions)
     lengths = done.lengths_N.tolist()
     columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
@@ -67,3 +69,5 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
             scores = check_scores(reward, reward.score(graded), len(graded))
         rollouts.score_N[tag] = rollouts.reward_N.new_tensor(scores)
         rollouts.reward_N += reward.weight * rollouts.score_N[tag]
+    spent = rollouts.seconds.get("reward/seconds", 0.0)
+    rollouts.seconds["reward/seconds"] = spent + time.perf_counter() - started

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from ..curriculum.data import CurriculumData
 from ..errors import UserError
 from ..groups import Groups
 from ..parallel.gather_rollouts import gather_rollouts
@@ -84,8 +85,8 @@ def ask(
     questions: QuestionBatch,
     roll_out: Callable[[QuestionBatch], RolloutBatch],
     has_signal: Callable[[Tensor], Tensor],
-    more: Callable[[int, Tensor], QuestionBatch | None] | None = None,
-    max_waves: int = 1,
+    data: CurriculumData | None,
+    refill: Refill | None,
 ) -> tuple[RolloutBatch, Asked]:
     """Turn a step's questions into rollouts with rewards, in as many waves as it takes.
 
@@ -97,19 +98,18 @@ def ask(
         questions: this process's share of the first wave, Q questions.
         roll_out: makes graded, rewarded rollouts of a wave.
         has_signal: which groups teach something, from rewards [Q, G] to bool [Q].
-        more: draws this process's share of another wave, given its number and the rows of the
-            pool that were asked; None when too few are left. Not called for a single wave.
-        max_waves: draws at most, the first one included.
+        data: draws this process's share of further waves; not asked to without ``refill``.
+        refill: how often; None for a single wave.
 
     Returns:
         Q questions to train on, and what was asked for them.
     """
     waves = [roll_out(questions)]
     asked = _gather(trainer, waves[0], has_signal)
-    wanted = len(asked)
-    while len(waves) < max_waves and int(asked.informative_A.sum()) < wanted:
-        assert more is not None
-        drawn = more(len(waves), asked.index_A)
+    wanted, at_most = len(asked), 1 if refill is None else refill.max_waves
+    while len(waves) < at_most and int(asked.informative_A.sum()) < wanted:
+        assert data is not None
+        drawn = data.more_questions(len(waves), asked.index_A)
         if drawn is None:
             break
         waves.append(roll_out(drawn))

@@ -64,6 +64,7 @@ def batch_record(batch: TrainingBatch, rows: Tensor) -> dict[str, Any]:
         "completion_lengths": part.completion_lengths_N,
         "rewards": batch.reward_N[rows],
         "advantages": batch.advantages_N[rows],
+        "weights": None if batch.weight_N is None else batch.weight_N[rows],
         "engine_logp": batch.completions.logp_NT[rows],
         "old_logp": batch.old_logp_NT[rows],
         "ref_logp": None if batch.ref_logp_NT is None else batch.ref_logp_NT[rows],

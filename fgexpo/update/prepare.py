@@ -32,6 +32,7 @@ def prepare(
     *,
     questions_per_update: int,
     micro_batch_tokens: int,
+    weight_N: Tensor | None = None,
 ) -> TrainingBatch:
     """Judge the rollouts and cut them into micro-batches.
 
@@ -44,6 +45,7 @@ def prepare(
         policy: which reads packed rows or padded ones.
         questions_per_update: questions of an optimizer step on this process.
         micro_batch_tokens: limit on the tokens of a forward pass.
+        weight_N: how much each rollout counts in the loss; None where all count 1.
     """
     sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.groups)
     padded = not is_packed(policy)
@@ -52,6 +54,7 @@ def prepare(
         **vars(rollouts),
         asked=asked,
         known=known,
+        weight_N=None if weight_N is None else weight_N.to(rollouts.reward_N),
         advantages_N=judge(trainer, rollouts, rollouts.reward_N, advantages, known),
         sequences=sequences,
         cuts=[

@@ -40,7 +40,8 @@ def update_denominator(
         max_new_tokens: the constant length of ``dr_grpo``.
     """
     mask_nT = counted_tokens(settings, batch, rows)
-    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens)
+    weight_n = None if batch.weight_N is None else batch.weight_N[rows]
+    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens, weight_n)
 
 
 def rollout_loss(
@@ -91,4 +92,5 @@ def rollout_loss(
         if correction is None
         else correction.weights(old_nT, done.logp_NT[rows], done.mask_NT[rows]),
         entropy_NT=entropy_nT if bonus else None,
+        rollout_weight_N=None if batch.weight_N is None else batch.weight_N[rows],
     )
