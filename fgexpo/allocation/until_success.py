@@ -16,8 +16,9 @@ class UntilSuccess(Allocation):
 
     By default a question also goes on until it has a failure: under estimators that compare
     rollouts of one question, a group of successes alone teaches nothing either. Both rules are in
-    Reinforce-Ada (arXiv 2510.04996). Which rollouts exist now depends on how earlier ones went:
-    c / n is biased upward, so the first round alone makes up pass-rates and AKL's accuracy.
+    Reinforce-Ada (arXiv 2510.04996). Which rollouts exist now depends on how earlier ones went, so
+    the share of right ones is biased, towards 1/2 or upward: the first round alone makes up
+    pass-rates and AKL's accuracy.
 
     Args:
         round: rollouts of a question in each round.

@@ -39,6 +39,7 @@ class Trace(Callback):
         self.rows.append(
             {
                 "rollouts": rollouts,
+                "empty": sum(not len(rows) for cut in batch.cuts for rows in cut),
                 "tokens": int(batch.sequences.lengths_N.sum()),
                 "beta": pl_module.beta,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
@@ -120,6 +121,7 @@ def check(folder, tmp_path, options):
     assert torch.equal(ranks[0]["table"], one["table"])
     assert torch.equal(ranks[1]["table"], one["table"])
     assert ranks[0]["counted"] == ranks[1]["counted"] == one["counted"]
+    one["empty"] = [row["empty"] for rank in ranks for row in rank["rows"]]
     assert ranks[0]["shard"] == ranks[1]["shard"], "as many evaluation batches on each"
     return one
 
