@@ -28,9 +28,9 @@ def run() -> int:
     from .cli.output import keep_going_without_output
 
     keep_going_without_output()
-    from .cli.command_line import main
-
     keep_freed_memory()
+    from .cli import main
+
     return main()
 
 

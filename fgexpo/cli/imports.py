@@ -5,16 +5,14 @@ can add others through the environment; a configuration cannot.
 """
 
 import importlib
-import os
 import sys
 
 from jsonargparse import set_parsing_settings
 
 from ..errors import UserError
 from ..outside.documents import bound_documents
+from .plugins import ALLOWED, PLUGINS_VARIABLE, plugins
 
-PLUGINS_VARIABLE = "FGEXPO_PLUGINS"
-ALLOWED = ("fgexpo", "lightning", "torch")
 # Modules that configurations of earlier runs name, and where they are now.
 FORMER = {
     "fgexpo.checkpoint": "fgexpo.robustness.checkpoint",
@@ -24,13 +22,6 @@ FORMER = {
     "fgexpo.sharing": "fgexpo.curriculum.shared",
     "fgexpo.strategies": "fgexpo.parallel.fsdp2",
 }
-
-
-def plugins() -> list[str]:
-    """Packages named in ``FGEXPO_PLUGINS``, comma-separated."""
-    return [
-        name.strip() for name in os.environ.get(PLUGINS_VARIABLE, "").split(",") if name.strip()
-    ]
 
 
 def restrict_imports() -> None:

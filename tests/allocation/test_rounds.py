@@ -1,5 +1,6 @@
 """Groups of different sizes through whole runs: what is drawn, learned and counted."""
 
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -116,20 +117,23 @@ def test_two_steps_of_each(model_folder, tmp_path, allocation, refill):
     assert bool(weights(module).isfinite().all())
 
 
+@pytest.fixture(scope="module")
+def fixed(model_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fixed")
+    module, _, recorder = fit(model_folder, folder, 1, **VERDICTS, allocation=Fixed())
+    return module.policy, recorder.batches[0]
+
+
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean", "dr_grpo"])
 @pytest.mark.parametrize("weigh", ["question", "rollout"])
-def test_what_the_loss_averages(model_folder, tmp_path, aggregation, weigh):
+def test_what_the_loss_averages(fixed, aggregation, weigh):
     """Against a formula of each question's own mean; the cut into micro-batches changes nothing."""
-
-    class Mine(Fixed):
-        pass
-
-    Mine.weigh = weigh
+    policy, batch = fixed
+    assert batch.weight_N is not None
+    batch = copy(batch)
+    if weigh == "rollout":
+        batch.weight_N = None
     loss = Clipped(aggregation=aggregation)
-    module, _, recorder = fit(
-        model_folder, tmp_path, 1, **VERDICTS, allocation=Mine(), loss=loss, micro_batch_tokens=60
-    )
-    batch, policy = recorder.batches[0], module.policy
     rows_N, done, total = torch.arange(16), batch.completions, 0.0
     assert batch.groups.sizes == list(FIXED)
     with torch.no_grad():
@@ -157,17 +161,17 @@ def test_what_the_loss_averages(model_folder, tmp_path, aggregation, weigh):
     same(total, float(top.sum() / bottom.sum()))
 
 
-def test_an_empty_micro_batch_has_no_gradient(model_folder, tmp_path):
-    module, _, recorder = fit(model_folder, tmp_path, 1, **VERDICTS, allocation=Fixed())
-    batch = recorder.batches[0]
-    module.policy.zero_grad()
+def test_an_empty_micro_batch_has_no_gradient(fixed):
+    policy, batch = fixed[0], copy(fixed[1])
+    policy.zero_grad()
+    batch.old_logp_NT = batch.old_logp_NT.clone()
     batch.old_logp_NT[0] = torch.nan
     given = {"beta": 0.1, "settings": Clipped(), "temperature": 1.0, "denominator": 3.0}
     nothing = torch.arange(0)
-    out = rollout_loss(module.policy, batch, nothing, **given, first=True)
+    out = rollout_loss(policy, batch, nothing, **given, first=True)
     out.loss.backward()
     assert float(out.loss.detach()) == 0 and not out.nonfinite_tokens
-    gradients = [weight.grad for weight in module.policy.parameters()]
+    gradients = [weight.grad for weight in policy.parameters()]
     assert all(grad is not None and not grad.any() for grad in gradients)
     assert bool(batch.old_logp_NT[0].isnan().all()), "the row that stands in is not noted"
 
@@ -176,7 +180,9 @@ def test_an_empty_micro_batch_has_no_gradient(model_folder, tmp_path):
 RAGGED = {"allocation": UntilSuccess(round=1, most=9), "micro_batch_tokens": 25, "rewards": None}
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(model_folder, tmp_path):
+    """Two runs, one of them on two processes."""
     one = check(model_folder, tmp_path, RAGGED)
     sizes = [len(texts) for row in one["rows"] for texts, *_ in row["rollouts"].values()]
     assert len({*sizes}) > 2 and any(one["empty"]), (sizes, one["empty"])
@@ -185,7 +191,7 @@ def test_two_processes_equal_one(model_folder, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("aggregation", ["dr_grpo", "sequence_mean"])
 def test_so_they_do_with_other_losses_and_refills(model_folder, tmp_path, aggregation):
-    """Two runs each, one of them on two processes."""
+    """The same each, with more waves."""
     options = {"refill": Refill(3), "group_size": 3, "loss": Clipped(aggregation=aggregation)}
     one = check(model_folder, tmp_path, {**RAGGED, **options})
     assert max(row["metrics"]["refill/waves"] for row in one["rows"]) > 1

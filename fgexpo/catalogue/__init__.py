@@ -1,0 +1,17 @@
+"""What a configuration can name: classes and their settings, read from the source itself.
+
+Nothing is imported, so that help and a typing mistake cost no second of importing torch.
+"""
+
+from .slots import Slot, find_slots, object_setting
+from .source import Catalogue, ClassSource, Setting, read_catalogue
+
+__all__ = [
+    "Catalogue",
+    "ClassSource",
+    "Setting",
+    "Slot",
+    "find_slots",
+    "object_setting",
+    "read_catalogue",
+]
