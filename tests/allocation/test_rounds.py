@@ -2,6 +2,7 @@
 
 from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,9 +19,12 @@ from fgexpo.groups import Groups
 from fgexpo.kl import tanh_scale
 from fgexpo.losses import Clipped
 from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.questions import Question
+from fgexpo.rewards import Verdict
 from fgexpo.rewards.reward import Accuracy
-from fgexpo.rollout import Native
+from fgexpo.rollout import Native, rounds
 from fgexpo.rollout.waves import Refill
+from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 from fgexpo.update.rollout_loss import rollout_loss, update_denominator
 
 VERDICTS = {"verifier": EvenIsRight(), "rewards": [Accuracy()], "kl_coef": 0.1}
@@ -240,6 +244,37 @@ def test_equal_asks_once_and_rounds_ask_for_what_is_missing(model_folder, tmp_pa
         engine = Calls()
         fit(model_folder, tmp_path, 1, **VERDICTS, engine=engine, **allocation)
         assert engine.asked == expected
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_who_has_nothing_to_ask_takes_part_where_all_must(monkeypatch, together):
+    """Of two processes with a question each, only the other's goes on."""
+    mine = QuestionBatch(torch.tensor([5]), [Question("mine", "1+1", "2")], [[3]], "train")
+    tried, calls = [[1, 1], [0, 2], [0, 0]], []
+
+    class Script(Allocation):
+        def share(self, tally):
+            return torch.tensor(tried.pop(0))
+
+    def sample(questions, seeds):
+        calls.append(seeds)
+        n = len(seeds[0])
+        done = Completions(
+            torch.ones(n, 1).long(), torch.ones(n).long(), ["stop"] * n, torch.zeros(n, 1)
+        )
+        right_N = torch.ones(n)
+        groups = Groups([n])
+        return RolloutBatch(
+            questions, groups, done, ["a"] * n, [Verdict(True, "2")] * n, right_N, right_N
+        )
+
+    monkeypatch.setattr(rounds, "gather_questions", lambda _, mine_Q: mine_Q.repeat(2))
+    trainer = SimpleNamespace(global_rank=0, world_size=2)
+    found = rounds.roll_out_in_rounds(
+        trainer, mine, Script(), 4, sample, lambda question, number: number, None, together
+    )
+    assert calls == ([[[0]], [[0]]] if together else [[[0]]])
+    assert (found.groups.sizes, found.groups.planned, found.groups.widest) == ([1], [1], 3)
 
 
 def gather(folder, out):
