@@ -20,7 +20,7 @@ HOOKS = "module.py policy.py"
 HOOK_FILES = {"module", "policy", "supervised", "checks"}
 PURE = "pure files"
 # Folders of the same floors, which are drawn with them.
-PURE_FOLDERS = {"files", "outside", "templates"}
+PURE_FOLDERS = {"catalogue", "files", "kl", "outside", "schedules", "templates"}
 # In the order of a step; their boxes are numbered.
 STEP = ["tasks", "curriculum", "rollout", "rewards", "advantages", "model", "losses", "update"]
 # Middle of each box, chosen so that few arrows cross.

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a wing may import those on its own floor's line and on the floors below.
 FLOORS = (
     ("errors", "groups", "heartbeat", "questions", "seeding"),
-    ("catalogue", "files", "kl", "metrics", "outside", "templates", "types"),
+    ("catalogue", "files", "kl", "metrics", "outside", "schedules", "templates", "types"),
     ("advantages", "allocation", "curriculum", "losses"),
     ("model",),
     ("parallel",),

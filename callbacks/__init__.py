@@ -6,15 +6,18 @@ if __name__ != "fgexpo.callbacks":
 from .akl import AKLCallback, KLController
 from .evaluation_report import EvaluationReport
 from .export import ExportPolicy
+from .finer_akl import TokenAKL, TrajectoryAKL
 from .frontier import FrontierImages
 from .graceful_stop import GracefulStop, Left
 from .hparams import HParams
 from .layout import ScalarLayout
+from .matched import Matched
 from .panels import TensorBoardPanels
 from .progress import RolloutProgress
 from .question_akl import QuestionAKL
 from .rollout_checkpoint import RolloutCheckpoint
 from .rollout_log import RolloutLog
+from .schedule import AccuracyConditionedClip, AccuracySchedule, Schedule
 from .setup_watch import SetupWatch
 from .stop import StopAfter, StopAtBudget
 from .target_kl import TargetKL
@@ -24,6 +27,8 @@ from .watchdog import Watchdog
 
 __all__ = [
     "AKLCallback",
+    "AccuracyConditionedClip",
+    "AccuracySchedule",
     "EvaluationReport",
     "ExportPolicy",
     "FrontierImages",
@@ -31,16 +36,20 @@ __all__ = [
     "HParams",
     "KLController",
     "Left",
+    "Matched",
     "QuestionAKL",
     "RolloutCheckpoint",
     "RolloutLog",
     "RolloutProgress",
     "ScalarLayout",
+    "Schedule",
     "SetupWatch",
     "StopAfter",
     "StopAtBudget",
     "TargetKL",
     "TensorBoardPanels",
+    "TokenAKL",
+    "TrajectoryAKL",
     "ValidateFirst",
     "ValidationScores",
     "Watchdog",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fgexpo.errors import UserError
 from fgexpo.kl import Rho, Tanh, check_rho
+from fgexpo.parallel.collectives import mean_over_processes
 from fgexpo.update.batch import TrainingBatch
 
 
@@ -32,6 +33,15 @@ class KLController(Callback):
         Returns:
             A positive float, or a tensor: one per rollout [N], or one per token [N, T].
         """
+
+    def used(self, factor: float | Tensor, mean: float) -> float | Tensor:
+        """What is used of a batch's factor: the factor itself, unless a subclass says otherwise.
+
+        Args:
+            factor: what :meth:`factor` gave.
+            mean: its mean over the rollouts, or real tokens, of all processes.
+        """
+        return factor
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Warn if the base coefficient is 0.
@@ -56,15 +66,29 @@ class KLController(Callback):
         # callback_metrics still holds the previous batch here. This batch's own rollouts would not
         # do either: model.refill drops some, which biases the accuracy towards 0.5.
         accuracy = batch.asked.accuracy
-        beta = pl_module.kl_coef * self.factor(batch, accuracy)
-        pl_module.beta = beta
-        mean = _mean(beta, batch) if isinstance(beta, Tensor) else beta
-        pl_module.log_dict({"akl/kl_coef": mean, "akl/batch_accuracy": accuracy})
+        factor = self.factor(batch, accuracy)
+        mean = mean_factor(trainer, factor, batch)
+        pl_module.beta = pl_module.kl_coef * self.used(factor, mean)
+        pl_module.log_dict(
+            {"akl/kl_coef": pl_module.kl_coef * mean, "akl/batch_accuracy": accuracy}
+        )
 
 
-def _mean(beta: Tensor, batch: TrainingBatch) -> float:
-    """Mean over rollouts, or over real tokens."""
-    return float((beta[batch.completions.mask_NT] if beta.ndim == 2 else beta).mean())
+def mean_factor(trainer: Trainer, factor: float | Tensor, batch: TrainingBatch) -> float:
+    """The mean of a factor over the rollouts [N], or real tokens [N, T], of all processes.
+
+    Args:
+        trainer: of this process.
+        factor: of its rollouts; of the same kind on all processes.
+        batch: this process's.
+    """
+    if not isinstance(factor, Tensor):
+        return factor
+    values = factor[batch.completions.mask_NT] if factor.ndim == 2 else factor
+    # Processes have equally many questions, but not equally many tokens.
+    own = {"sum": float(values.double().sum()), "count": float(values.numel())}
+    mean = mean_over_processes(trainer, own, trainer.strategy.root_device)
+    return mean["sum"] / mean["count"]
 
 
 class AKLCallback(KLController):

@@ -13,6 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 from fgexpo.curriculum.base import Curriculum
 
 from .akl import KLController
+from .schedule import configured
 from .stop import StopAfter, StopAtBudget
 from .tensorboard import WrittenOnce, tensorboard_loggers
 
@@ -78,8 +79,8 @@ def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
     group = trainer.optimizers[0].param_groups[0]
     return {
         "akl": describe(akl),
-        "rho": describe(getattr(akl, "rho", None)),
-        "kl_coef": pl_module.kl_coef,
+        "rho": describe(getattr(getattr(akl, "rule", akl), "rho", None)),
+        "kl_coef": configured(trainer, pl_module, "kl_coef"),
         "curriculum": describe(getattr(data, "curriculum", None)),
         "decay": getattr(data, "decay", None),
         "refresh": getattr(data, "refresh", None),
@@ -100,14 +101,15 @@ def describe(thing: Any) -> str:
     shown = [
         f"{name}={_word(value)}"
         for name, value in values.items()
-        if isinstance(value, int | float | str | Curriculum) and value != parameters[name].default
+        if isinstance(value, int | float | str | Curriculum | KLController)
+        and value != parameters[name].default
     ]
     name = type(thing).__name__
     return f"{name}({', '.join(shown)})" if shown else name
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, Curriculum):
+    if isinstance(value, Curriculum | KLController):
         return describe(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -32,6 +32,7 @@ class CurriculumDataModule(LightningDataModule):
         questions_per_step: questions per rollout step, over all processes.
         curriculum: turns pass-rates into sampling weights.
         decay: decay of the pass-rates' moving average, the paper's alpha.
+        debias: correct the averages for their start at 0.5, see :func:`.debiased_rates`.
         refresh: recompute the weights every ``epoch`` or every ``step`` (the paper's Algorithm 1).
         steps_per_epoch: null for floor(pool / questions_per_step).
         questions_per_eval_batch: questions that each process asks at once in evaluation.
@@ -41,6 +42,7 @@ class CurriculumDataModule(LightningDataModule):
 
     Attributes:
         step: rollout steps observed.
+        decays: every decay that the averages have ever moved with.
         table: the pass-rates, once set up for training.
         sampler: draws the questions; set up likewise.
     """
@@ -52,6 +54,7 @@ class CurriculumDataModule(LightningDataModule):
         questions_per_step: int = 256,
         curriculum: Curriculum = Gaussian(),
         decay: float = 0.9,
+        debias: bool = False,
         refresh: Refresh = "epoch",
         steps_per_epoch: int | None = None,
         questions_per_eval_batch: int = 64,
@@ -76,15 +79,17 @@ class CurriculumDataModule(LightningDataModule):
         self.questions_per_step = questions_per_step
         self.curriculum = curriculum
         self.decay = decay
+        self.debias = debias
         self.refresh: Refresh = refresh
         self.steps_per_epoch = steps_per_epoch
         self.questions_per_eval_batch = questions_per_eval_batch
         self.warm_start = warm_start
         self.seed = seed
         self.step = 0
+        self.decays = [decay]
         self.pool: QuestionDataset | None = None
         self.val_sets: list[QuestionDataset] = []
-        self.table = PassRateTable(0, decay)
+        self.table = PassRateTable(0, decay, debias=debias)
         self.sampler: CurriculumSampler | None = None
         self._folder = Path()
 
@@ -101,7 +106,7 @@ class CurriculumDataModule(LightningDataModule):
         self.pool = QuestionDataset("train", self.train, encoder)
         check_golds(self, [self.pool])
         self.check_pool(len(self.pool))
-        self.table = PassRateTable(len(self.pool), self.decay)
+        self.table = PassRateTable(len(self.pool), self.decay, debias=self.debias)
         self.curriculum.prepare(self.pool.questions)
         if self.warm_start is not None:
             self._load_pass_rates(self.warm_start)
@@ -165,8 +170,8 @@ class CurriculumDataModule(LightningDataModule):
         return {f"curriculum/{tag}": x for tag, x in (size | self.table.metrics()).items()}
 
     def pass_rates(self, index: Tensor) -> Tensor:
-        """The estimate of each question's pass-rate as it stands, float64; rows of the pool."""
-        return self.table.pass_rates[index.cpu()]
+        """The curriculum's estimate of each question's pass-rate, float64; rows of the pool."""
+        return self.curriculum.rates(self.table)[index.cpu()]
 
     def visits(self, index: Tensor) -> Tensor:
         """How many steps each of these estimates rests on, int64."""
@@ -196,11 +201,11 @@ class CurriculumDataModule(LightningDataModule):
             self.save_pass_rates(self._folder / "pass_rates.json")
 
     def save_pass_rates(self, path: str | Path) -> None:
-        """Write ``{question id: [pass-rate, visits]}`` of the questions seen, as JSON."""
+        """Write ``{question id: [average, visits]}`` of the questions seen, as JSON."""
         assert self.pool is not None
         rows = zip(
             self.pool.questions,
-            self.table.pass_rates.tolist(),
+            self.table.averages.tolist(),
             self.table.visits.tolist(),
             strict=True,
         )
@@ -215,7 +220,8 @@ class CurriculumDataModule(LightningDataModule):
             raise UserError(f"data.warm_start: {path!r} has no question of this pool")
         for row in rows:
             rate, visits = known[self.pool.questions[row].id]
-            self.table.pass_rates[row], self.table.visits[row] = rate, visits
+            self.table.averages[row], self.table.visits[row] = rate, visits
+        self.table.check(self.table.averages, self.table.visits)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later draws depend on; empty outside training."""
@@ -224,6 +230,7 @@ class CurriculumDataModule(LightningDataModule):
         return {
             "step": self.step,
             "seed": self.seed,
+            "decays": self.decays,
             "table": self.table.state_dict(),
             "weights": self.sampler.weights.clone(),
             "curriculum": self.curriculum.state_dict(),
@@ -240,7 +247,8 @@ class CurriculumDataModule(LightningDataModule):
         """Continue from a saved state, with its seed.
 
         Raises:
-            UserError: when the pool or the questions per step differ, and that is not allowed.
+            UserError: when the pool or the questions per step differ, and that is not allowed, or
+                when pass-rates of another decay would have to be corrected.
         """
         if self.pool is None or self.sampler is None or not state_dict:
             return
@@ -248,6 +256,7 @@ class CurriculumDataModule(LightningDataModule):
         saved, facts = state_dict["facts"], self._facts()
         module = self.trainer.lightning_module
         check_same_run(saved, facts, getattr(module, "allow_changes", ()))
+        self._check_decay(state_dict.get("decays", self.decays))
         self.step = self.sampler.step = state_dict["step"]
         self.seed = self.sampler.seed = state_dict["seed"]
         if saved["pool"] == facts["pool"]:
@@ -257,3 +266,12 @@ class CurriculumDataModule(LightningDataModule):
         else:
             self.table.carry_over(state_dict["table"], state_dict["keys"], self.pool.keys)
             self.sampler.refresh(self.curriculum.weights(self.table))
+
+    def _check_decay(self, saved: list[float]) -> None:
+        if self.debias and saved != [self.decay]:
+            raise UserError(
+                "data.debias: the checkpoint's pass-rates have moved with data.decay = "
+                f"{' and '.join(map(str, saved))}, but this run uses {self.decay}, and only "
+                "averages of one decay can be corrected"
+            )
+        self.decays = sorted({*saved, self.decay})

@@ -32,10 +32,8 @@ from .curriculum.data import curriculum_data
 from .files import run_folder
 from .heartbeat import phase
 from .losses import Clipped, PolicyLoss
-from .model.beats import beat_by_layer
-from .model.loading import on_cpu
 from .parallel.balance import balance
-from .parallel.sharding import shards, to_strategy
+from .parallel.sharding import shards
 from .policy import PolicyModule
 from .rewards.grading import apply_rewards
 from .rewards.reward import Accuracy, Reward
@@ -46,13 +44,16 @@ from .rollout.rounds import roll_out_in_rounds
 from .rollout.waves import Refill, ask
 from .seeding import hash_seed
 from .types import QuestionBatch, RolloutBatch
+from .update import moving
 from .update.batch import TrainingBatch
 from .update.counts import Counts
 from .update.judge import what_is_known
+from .update.kl_in_reward import charge_kl
 from .update.mismatch import MismatchAlarm
 from .update.nonfinite import NonFiniteUpdates
 from .update.prepare import prepare, score
-from .update.reference import AdapterOff, FrozenReference, Reference
+from .update.reference import Reference
+from .update.reference_update import ReferenceUpdate
 from .update.step import Guards, Updates, UpdateSettings
 from .update.step_metrics import rollout_metrics
 
@@ -69,6 +70,7 @@ class GRPOModule(PolicyModule):
         inner_epochs: passes over each rollout batch.
         micro_batch_tokens: tokens per forward pass; changes memory and speed, not gradients.
         reference_offload: the reference rests in the host's memory between scorings.
+        reference_update: moves the reference; null leaves it at the weights of the start.
         loss: the policy loss, with the KL estimator, aggregation and correction beside it.
         advantages: rewards to advantages; null for the one that the next two settings name.
         advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
@@ -99,6 +101,7 @@ class GRPOModule(PolicyModule):
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
         reference_offload: bool = False,
+        reference_update: ReferenceUpdate | None = None,
         loss: PolicyLoss = Clipped(),
         advantages: AdvantageEstimator | None = None,
         advantage_scale: AdvantageScale = "group",
@@ -122,6 +125,7 @@ class GRPOModule(PolicyModule):
         self.inner_epochs = inner_epochs
         self.micro_batch_tokens = micro_batch_tokens
         self.reference_offload = reference_offload
+        self.reference_update = reference_update
         self.loss = loss
         self.advantages = choose_estimator(advantages, advantage_scale, advantage_unbiased)
         self.rewards: list[Reward] = rewards if rewards is not None else [Accuracy()]
@@ -135,8 +139,7 @@ class GRPOModule(PolicyModule):
         self._check_settings()
         self.reference: Reference | None = None
         self.beta: float | Tensor = kl_coef
-        self.alarm = MismatchAlarm()
-        self.counts = Counts()
+        self.alarm, self.counts = MismatchAlarm(), Counts()
         self._step_started = 0.0
 
     # Set-up
@@ -152,6 +155,7 @@ class GRPOModule(PolicyModule):
         )
         check_changes(self.allow_changes)
         check_signal(self.advantages, self.refill, self.group_size, self.allocation)
+        moving.check(self.reference_update, self.kl_coef)
         check_training_draws(self.kl_coef, self.sampling, self.engine)
         check_updates(self.max_grad_norm, self.warmup_steps)
         check_lora(self.lora, self.dtype_name, self.reference_offload)
@@ -176,21 +180,15 @@ class GRPOModule(PolicyModule):
         if stage != "fit":
             return
         self.engine.check_weights(self.lora is not None, shards(self.trainer))
-        check_data(self.trainer, self.mini_batch_questions, bool(self.refill), self.allocation)
+        slots = (self.refill, self.advantages, self.allocation)
+        check_data(self.trainer, self.mini_batch_questions, *slots)
         self.nonfinite.folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:
         """Open the policy and, only where a KL term will need it, the reference."""
         super().configure_model()
-        if self.kl_coef == 0 or self.reference is not None or self.trainer.state.fn != "fit":
-            return
-        if self.lora is not None:
-            self.reference = AdapterOff(self.policy)
-            return
-        with on_cpu():
-            model = beat_by_layer(self.open_policy())
-        model = to_strategy(model, self.trainer, self.reference_offload)
-        self.reference = FrozenReference(model, self.reference_offload)
+        if self.kl_coef != 0 and self.reference is None and self.trainer.state.fn == "fit":
+            self.reference = moving.opened(self)
 
     def opened(self, policy: nn.Module) -> None:
         """Note what the run begins with."""
@@ -235,8 +233,8 @@ class GRPOModule(PolicyModule):
             weight_N=rollout_weights(self.allocation.weigh, rollouts.groups, self.group_size),
         )
         with phase("score"), explain_micro_batches("scoring", tokens), self.inference():
-            temperature = self.sampling.temperature
-            score(training, self.policy, self.reference, temperature, self.device)
+            temperature, all_rows = self.sampling.temperature, self.loss.penalty().in_reward
+            score(training, self.policy, self.reference, temperature, self.device, all_rows)
         training.seconds["time/score"] = time.perf_counter() - started
         return training
 
@@ -275,6 +273,7 @@ class GRPOModule(PolicyModule):
         if self.refill is not None:
             metrics |= self.refill.metrics(asked)
         metrics |= self.allocation.metrics(asked, self.group_size)
+        metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
         self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
 
     # From rollouts to updates
@@ -286,7 +285,8 @@ class GRPOModule(PolicyModule):
         guards = Guards(self.alarm, self.engine.logp_limit(), self.nonfinite)
         updates = Updates(self, batch, self.beta, settings, guards, self.rollout_step + 1)
         with phase("update"), explain_micro_batches("updating on", self.micro_batch_tokens):
-            self.log_dict(updates.make())
+            metrics = updates.make()
+        self.log_dict({**metrics, **moving.move(self, metrics)})
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LambdaLR)
         self.log("learning_rate", scheduler.get_last_lr()[0])
@@ -305,6 +305,7 @@ class GRPOModule(PolicyModule):
         super().on_save_checkpoint(checkpoint)
         checkpoint["fgexpo"] |= {
             **self.counts.state_dict(),
+            **moving.state(self),
             "usual_difference": self.alarm.usual,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
         }
@@ -314,5 +315,6 @@ class GRPOModule(PolicyModule):
         super().on_load_checkpoint(checkpoint)
         saved = checkpoint["fgexpo"]
         self.counts.load_state_dict(saved)
+        moving.restore(self, saved)
         self.alarm.usual = saved.get("usual_difference")
         self.nonfinite.in_a_row = saved.get("nonfinite_in_a_row", 0)

@@ -19,5 +19,16 @@ from fgexpo.module import GRPOModule
 for part in (fgexpo, sys.modules["fgexpo.callbacks"], sys.modules["fgexpo.datamodules"]):
     assert part.__file__.startswith(sys.argv[1]), part.__file__
 assert not __import__("glob").glob(sys.argv[1] + "/fgexpo/*.pyi"), "type bridges leaked"
+assert fgexpo.__file__.replace("__init__.py", "py.typed") in __import__("glob").glob(sys.argv[1] + "/fgexpo/*")
 print("wheel ok", fgexpo.__version__)
 PY
+# The console script and the configurations are in it: two steps in an empty folder.
+mkdir "$work/empty"
+cd "$work/empty"
+fgexpo() { "$PYTHON" -I -c "import sys; sys.path.insert(0, '$work/site'); from fgexpo.__main__ import run; sys.exit(run())" "$@"; }
+grep -q "fgexpo = fgexpo.__main__:run" "$work"/site/fgexpo-*.dist-info/entry_points.txt
+short="--progress null --model.evaluation.rollouts=1 --model.evaluation.ks=[1]"
+fgexpo fit --config tiny_base --steps=2 --export.low=0 --export.high=1 $short >"$work/base.log" 2>&1 || { cat "$work/base.log"; exit 1; }
+fgexpo fit --config tiny --steps=2 --data.questions_per_step=16 $short >"$work/fit.log" 2>&1 || { cat "$work/fit.log"; exit 1; }
+test -f runs/tiny/version_0/checkpoints/last.ckpt
+echo "wheel runs"

@@ -15,7 +15,7 @@ from fgexpo.rewards import Verdict, Verifier
 from fgexpo.rewards.reward import Reward
 from fgexpo.robustness.checkpoint import AtomicCheckpointIO
 from fgexpo.robustness.order import ORDER
-from fgexpo.rollout import Sampling
+from fgexpo.rollout import Native, Sampling
 from fgexpo.tasks import TinyArithmetic
 
 
@@ -129,6 +129,18 @@ class EvenIsRight(Verifier):
 
     def verify(self, questions, texts):
         return [Verdict(len(text) % 2 == 0, text) for text in texts]
+
+
+class Uneven(Native):
+    """Claims log-probs that are off by nothing, 0.5 or 1, by the token's id."""
+
+    def generate(self, policy, request):
+        found = super().generate(policy, request)
+        found.logp_NT -= 0.5 * (found.tokens_NT % 3).double() * found.mask_NT
+        return found
+
+    def logp_limit(self):
+        return None
 
 
 def fit(folder, tmp_path, steps=2, callbacks=(), data=None, trainer=None, **options):

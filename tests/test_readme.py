@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from near import same
+from processes import in_folder, start, wait
 
 ROOT = Path(__file__).parents[1]
+SHORT_RUN = [
+    *("--steps=2", "--prepare=null", "--data.questions_per_step=4", "--model.group_size=4"),
+    *("--model.mini_batch_questions=2", "--model.evaluation.rollouts=1"),
+    *("--model.evaluation.ks=[1]", "--data.val.tiny.init_args.per_cell=1"),
+]
 README = (ROOT / "README.md").read_text()
 
 
@@ -39,7 +46,7 @@ def test_the_example_rules_plug_in(model_folder, tmp_path):
             "--config",
             config,
             "--akl.rho=Cautious",
-            "--model.loss=CISPO",
+            "--model.loss=MyCISPO",
             "--print_config",
         ],
         cwd=tmp_path,
@@ -49,7 +56,34 @@ def test_the_example_rules_plug_in(model_folder, tmp_path):
         check=False,
     )
     assert "my_pkg.Cautious" in done.stdout, done.stderr
-    assert "my_pkg.CISPO" in done.stdout
+    assert "my_pkg.MyCISPO" in done.stdout
+
+
+def test_what_algorithms_md_says_of_ones_own_rules_holds(model_folder, tmp_path):
+    """The two classes of its last section: their length, a run of two steps, and their maths."""
+    page = (ROOT / "docs/algorithms.md").read_text()
+    (block,) = re.findall(r"```python\n# my_rules.py\n(.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"FGEXPO_PLUGINS=my_rules fgexpo (fit --config tiny.*)", page)
+    classes = block[block.index("class ") :]
+    assert len([line for line in classes.splitlines() if line.strip()]) <= 25
+    (tmp_path / "my_rules.py").write_text(block)
+    flags = [*SHORT_RUN, f"--model.name={model_folder}", "--model.rewards=[helpers.Parity]"]
+    process = start(
+        in_folder,
+        tmp_path,
+        [*command.split(), *flags],
+        log=tmp_path / "log",
+        environment={"FGEXPO_PLUGINS": "my_rules,helpers"},
+    )
+    assert wait([process]) == [0], (tmp_path / "log").read_text()
+    example = {}
+    exec(block, example)
+    rewards_QG = torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 0]], dtype=torch.float64)
+    found = example["HardOnly"]()(rewards_QG)
+    same(found, torch.tensor([[0.75, -0.25, -0.25, -0.25], [0, 0, 0, 0]], dtype=torch.float64))
+    ratio, logp = torch.tensor([[2.0], [2.0], [0.5]]).double(), torch.full((3, 1), -1.0).double()
+    loss = example["TOPR"]().policy_loss(ratio, logp, torch.tensor([1.0, -1.0, -1.0]).double())
+    same(loss, torch.tensor([[1.0], [-1.0], [-0.5]], dtype=torch.float64))
 
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -80,7 +114,7 @@ def test_the_example_loss_caps_the_weight_and_not_the_gradient():
     exec(block, example)
     logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
     ratio = torch.tensor([[0.5, 9.0]])
-    loss = example["CISPO"](cap=4.0).policy_loss(ratio, logp, torch.tensor([2.0]))
+    loss = example["MyCISPO"](cap=4.0).policy_loss(ratio, logp, torch.tensor([2.0]))
     loss.sum().backward()
     assert loss.tolist() == [[1.0, 16.0]]  # -min(ratio, cap) * advantage * logp
     assert logp.grad.tolist() == [[-1.0, -8.0]]

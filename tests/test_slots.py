@@ -7,8 +7,8 @@ import torch
 from helpers import EvenIsRight, fit, make_module, weights
 from near import same
 from processes import in_folder, start, wait
-from slots.outside_cispo import CISPO
-from slots.outside_pass_at_k import PassAtK
+from slots.outside_any_of_k import AnyOfK
+from slots.outside_cispo import HeldRatio
 
 from fgexpo.advantages import AdvantageEstimator, Centred, GroupNormalised
 from fgexpo.callbacks import KLController
@@ -35,15 +35,15 @@ def test_it_is_a_small_file(path):
 
 def test_all_of_them_in_one_run(model_folder, tmp_path):
     """Each is named in YAML by its class alone, once its module is among the plug-ins."""
-    names = ["cispo", "pass_at_k", "kl_rule", "curriculum", "benchmark"]
+    names = ["cispo", "any_of_k", "kl_rule", "curriculum", "benchmark"]
     overlay = tmp_path / "mine.yaml"
     overlay.write_text(f"""
 model:
   name: {model_folder}
   group_size: 4
   mini_batch_questions: 2
-  loss: {{class_path: CISPO, init_args: {{cap: 1.1, aggregation: sequence_mean}}}}
-  advantages: {{class_path: PassAtK, init_args: {{k: 2}}}}
+  loss: {{class_path: HeldRatio, init_args: {{cap: 1.1, aggregation: sequence_mean}}}}
+  advantages: {{class_path: AnyOfK, init_args: {{k: 2}}}}
   rewards: [helpers.Parity]
   evaluation: {{rollouts: 2, ks: [1]}}
 data:
@@ -68,20 +68,21 @@ trainer:
     assert wait([process]) == [0], (tmp_path / "log").read_text()
     head, *rows = (tmp_path / "mine/version_0/metrics.csv").read_text().splitlines()
     tags = head.split(",")
-    assert {"cispo/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"} <= {*tags}
+    logged = {"held_ratio/capped", "akl/kl_coef", "val/squares/pass@1", "frac_reward_zero_std"}
+    assert logged <= {*tags}
     betas = [cells[tags.index("akl/kl_coef")] for cells in (row.split(",") for row in rows)]
     assert all(0.005 <= float(beta) <= 0.02 for beta in betas if beta) and any(betas)
 
 
-def test_pass_at_k_by_hand():
+def test_any_of_k_by_hand():
     """G = 4, k = 2: a wrong rollout beside one right one is worth 1/3 of a right one's 1/2."""
     rewards_QG = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1], [0] * 4])
-    found = PassAtK(2)(rewards_QG.double())
+    found = AnyOfK(2)(rewards_QG.double())
     first = torch.tensor([3, -1, -1, -1]) * (1 / 3) / 4
     second = torch.tensor([1, 1, -1, -1]) * (1 / 6) / 2
     zero = torch.zeros(4)
     same(found, torch.stack([first, second, zero, zero, zero]).double(), 1e-7)
-    signal = PassAtK(2).has_signal(rewards_QG.double())
+    signal = AnyOfK(2).has_signal(rewards_QG.double())
     assert signal.tolist() == [True, True, False, False, False]
     assert GroupNormalised().has_signal(rewards_QG).tolist() == [True, True, True, False, False]
 
@@ -113,7 +114,7 @@ class Mostly(EvenIsRight):
 def test_dynamic_sampling_and_the_logged_share_ask_the_estimator(model_folder, tmp_path):
     """Groups with three of four right have no signal for pass@2, though their rewards differ."""
     options = {"verifier": Mostly(), "rewards": None, "refill": Refill(3)}
-    _, _, recorder = fit(model_folder, tmp_path, 2, advantages=PassAtK(2), **options)
+    _, _, recorder = fit(model_folder, tmp_path, 2, advantages=AnyOfK(2), **options)
     for batch, metrics in zip(recorder.batches, recorder.metrics, strict=True):
         assert not batch.asked.informative_A.any() and metrics["refill/waves"] == 3
         assert metrics["frac_reward_zero_std"] == metrics["frac_kl_only"] == 1
@@ -122,7 +123,7 @@ def test_dynamic_sampling_and_the_logged_share_ask_the_estimator(model_folder, t
     assert all(batch.asked.informative_A.any() for batch in plain.batches)
 
 
-def test_cispo_against_its_formula():
+def test_an_outside_loss_against_its_formula():
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
@@ -131,12 +132,12 @@ def test_cispo_against_its_formula():
     logp, advantages = draw(3, 5).requires_grad_(), draw(3)
     old = logp.detach() + 0.5 * draw(3, 5)
     mask = torch.arange(5) < torch.tensor([5, 2, 4])[:, None]
-    out = objective(CISPO(1.1), logp, old, None, advantages, mask, kl_coef=0.0)
+    out = objective(HeldRatio(1.1), logp, old, None, advantages, mask, kl_coef=0.0)
     (gradient,) = torch.autograd.grad(out.loss, logp)
     ratio = (logp.detach() - old).exp()
     expected = -ratio.clamp(max=1.1) * advantages[:, None] * mask / mask.sum()
     same(gradient, expected)
-    assert float(out.own["cispo/capped"]) == float((ratio > 1.1)[mask].double().mean()) > 0
+    assert float(out.own["held_ratio/capped"]) == float((ratio > 1.1)[mask].double().mean()) > 0
     assert float(out.clip_fraction) == 0
 
 
@@ -212,8 +213,8 @@ def test_the_old_flags_choose_an_estimator(model_folder):
     assert isinstance(make_module(model_folder).advantages, GroupNormalised)
     assert isinstance(make_module(model_folder, advantage_scale="none").advantages, Centred)
     for flags in ({"advantage_scale": "none"}, {"advantage_unbiased": True}):
-        with pytest.raises(ValueError, match=r"model.advantages is PassAtK, which does not read"):
-            make_module(model_folder, advantages=PassAtK(), **flags)
+        with pytest.raises(ValueError, match=r"model.advantages is AnyOfK, which does not read"):
+            make_module(model_folder, advantages=AnyOfK(), **flags)
 
 
 def test_settings_that_exclude_each_other():

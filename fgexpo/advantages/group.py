@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .estimator import AdvantageEstimator
+from ..groups import Groups
+from .estimator import AdvantageEstimator, Known
 
 AdvantageScale = Literal["group", "batch", "none"]
+EPS = 1e-6  # of a standard deviation
 
 
 def equal_rewards(rewards_QG: Tensor) -> Tensor:
@@ -21,7 +23,7 @@ def equal_rewards(rewards_QG: Tensor) -> Tensor:
 
 def group_advantages(
     rewards_QG: Tensor,
-    eps: float = 1e-6,
+    eps: float = EPS,
     unbiased: bool = False,
     scale: AdvantageScale = "group",
 ) -> Tensor:
@@ -95,6 +97,13 @@ class BatchNormalised(GroupNormalised):
     """
 
     scale: AdvantageScale = "batch"
+
+    def judge(self, rewards_N: Tensor, groups: Groups, known: Known) -> Tensor:
+        """The std is over all groups, of whatever size."""
+        if groups.size is not None:
+            return super().judge(rewards_N, groups, known)
+        std = torch.std(rewards_N, correction=int(self.unbiased))
+        return Centred().judge(rewards_N, groups, known) / (std + EPS)
 
 
 class Centred(GroupNormalised):

@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-import torch
 from lightning.pytorch import Trainer
 
-from ..advantages import AdvantageEstimator
+from ..advantages import AdvantageEstimator, every_count
+from ..advantages.estimator import missing_pass_rates
 from ..allocation import Allocation, Equal
 from ..curriculum.data import curriculum_data
 from ..errors import UserError
@@ -98,7 +98,8 @@ def check_mini_batches(questions_per_step: int, size: int | None, world_size: in
 def check_data(
     trainer: Trainer,
     mini_batch_questions: int | None,
-    refill: bool,
+    refill: Refill | None,
+    advantages: AdvantageEstimator,
     allocation: Allocation = Equal(),
 ) -> None:
     """Check that the data module's steps are what the module's settings need.
@@ -106,11 +107,13 @@ def check_data(
     Args:
         trainer: with its data module.
         mini_batch_questions: questions per optimizer step; None for the whole step.
-        refill: whether a step may ask for more questions.
+        refill: with which a step may ask for more questions.
+        advantages: the estimator, which may read the questions' pass-rates.
         allocation: how rollouts are shared out among a step's questions.
 
     Raises:
-        UserError: for mini-batches that do not fit, or data that cannot be drawn again.
+        UserError: for mini-batches that do not fit, data that cannot be drawn again, or data
+            without the pass-rates that the estimator reads.
     """
     data: Any = getattr(trainer, "datamodule", None)
     known = curriculum_data(trainer)
@@ -118,12 +121,14 @@ def check_data(
     if known is not None:
         check_mini_batches(known.questions_per_step, mini_batch_questions, trainer.world_size)
         _check_validation(trainer, getattr(getattr(data, "sampler", None), "steps_per_epoch", None))
-    elif refill:
+    elif refill is not None:
         given = "no data module" if data is None else f"a {type(data).__name__}"
         raise UserError(
             "model.refill needs data that can draw more questions for a step, such as "
             f"CurriculumDataModule, got {given}"
         )
+    elif advantages.needs_pass_rates:
+        raise UserError(missing_pass_rates(advantages))
 
 
 def _check_validation(trainer: Trainer, steps_per_epoch: int | None) -> None:
@@ -165,9 +170,7 @@ def check_signal(
     check_allocation(allocation, advantages, group_size)
     if refill is not None:
         refill.check(group_size)
-    # Every number of right rollouts out of G, from none to all.
-    rewards_QG = torch.ones(group_size + 1, group_size, dtype=torch.float64).tril(-1)
-    if not advantages.has_signal(rewards_QG).any():
+    if not advantages.has_signal(every_count(group_size)).any():
         raise UserError(
             f"model.group_size = {group_size} trains nothing with model.advantages "
             f"{type(advantages).__name__}: whatever the rewards are, all advantages are 0"

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from .. import callbacks as slots
 from .. import datamodules, rewards, tasks  # noqa: F401
+from ..catalogue.shipped import find_config, find_configs
 from ..checks.numbers import check_numbers
 from ..checks.settings import check_dtype, check_mini_batches
 from ..checks.trainer import FLAGS, ROLLOUT_FLAGS, check_flags
@@ -86,7 +87,7 @@ class FGExpoCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             parser_class=FitParser,
             parser_kwargs={"prog": "python -m fgexpo"},
-            args=arguments,
+            args=find_configs(sys.argv[1:] if arguments is None else arguments),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -122,6 +123,8 @@ class FGExpoCLI(LightningCLI):
         if self.subcommand == "test":
             config.verbose = False  # the report prints its own table
         name = config.model.init_args.get("name", "")
+        if config.get("prepare"):
+            config.prepare = find_config(config.prepare)
         if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
             self._check_without_model()
             prepare(config.prepare, Path(name))

@@ -83,10 +83,12 @@ def parse_fit(arguments: list[str]) -> Any:
 
 def model_shape(config: Any) -> tuple[Any, str]:
     """The model's configuration and its source: a folder, the hub, or its recipe."""
+    from ..catalogue.shipped import find_config as find_recipe
     from ..plan.known_models import find_config
     from ..tasks.tiny_model import TinyQwen2
 
     name, recipe = config.model.init_args.name, config.get("prepare")
+    recipe = find_recipe(recipe) if recipe else None
     if recipe and not Path(name).exists() and Path(recipe).is_file():
         model = parse_fit(["--config", recipe]).model.init_args
         scratch = model.get("from_scratch")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..catalogue.shipped import find_config
 from ..errors import UserError
 from ..outside.parser import Parser
 from ..study.queue import Jobs, cores
@@ -38,7 +39,7 @@ def main(arguments: list[str], command: Callable[[list[str]], int]) -> None:
     config = parser.parse_args(arguments)
     if config.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {config.jobs}")
-    study = read_study(config.study)
+    study = read_study(find_config(config.study))
     report = config.report or f"{study.folder}/report.md"
     with study_lock(study):
         table = config.table or run_study(study, Jobs(command, config.jobs))

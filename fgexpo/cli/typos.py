@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from ..catalogue import Catalogue, Setting, find_slots, object_setting, read_catalogue
+from ..catalogue.shipped import find_configs, shipped_configs
 from ..errors import UserError
 from .plugins import ALLOWED, PLUGINS_VARIABLE, plugins
 
@@ -44,9 +45,9 @@ def check_keys(arguments: Sequence[str]) -> None:
         UserError: with a line for each mistake: where it is, the setting, what there is instead.
     """
     keys = _Keys(read_catalogue())
-    for option, value in _pairs(arguments):
+    for option, value in _pairs(find_configs(arguments)):
         if option in ("config", "c"):
-            if isinstance(value, str) and Path(value).is_file():
+            if isinstance(value, str):
                 keys.read_file(value)
         elif not option.endswith(".help") and option.split(".")[0] not in ("help", "h"):
             keys.read_flag(option, value)
@@ -80,6 +81,16 @@ class _Keys:
 
     def read_file(self, path: str) -> None:
         """A configuration; one that cannot be read is left to the parser."""
+        if set(path) & set("{}:\n"):  # settings instead of a file
+            return
+        if not Path(path).exists():
+            near = get_close_matches(path.removesuffix(".yaml"), shipped_configs(), 1, 0.5)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            self.faults.append(
+                f"--config: {path!r} is neither a file, seen from {Path.cwd()}, nor the name of a "
+                f"configuration that comes with fgexpo{meant}"
+            )
+            return
         try:
             text = Path(path).read_text("utf-8")
             node = yaml.compose(text, Loader=LOADER) if _is_plain(text) else None

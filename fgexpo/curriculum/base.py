@@ -27,6 +27,10 @@ class Curriculum(ABC):
     def weights(self, table: PassRateTable) -> Tensor:
         """Unnormalised, non-negative sampling weights, float64 [M]."""
 
+    def rates(self, table: PassRateTable) -> Tensor:
+        """The rule's best estimate of every question's pass-rate, float64 [M]."""
+        return table.pass_rates
+
     def prepare(self, questions: list[Question]) -> None:  # noqa: B027
         """See the pool's M questions, once, before the first call of :meth:`weights`."""
 

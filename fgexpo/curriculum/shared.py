@@ -1,6 +1,5 @@
 """Pass-rates shared by similar questions: a question never asked is taken to be like its group."""
 
-import copy
 from typing import Any
 
 import torch
@@ -20,8 +19,14 @@ def shrunk_rates(rates_M: Tensor, visits_M: Tensor, group_M: Tensor, strength: f
     weighted by visits: the posterior mean under a Beta prior worth s visits. Questions of a group
     without any visit keep their pass-rate.
 
+    The weights are visits too where the rates are corrected for their start
+    (:func:`.debiased_rates`). Such rates have no bias, so no weights of theirs have one; the best
+    weights are the numbers of equally weighted outcomes that the averages are worth,
+    ``(1 - d^n) (1 + d) / ((1 - d) (1 + d^n))``, which are n at first and grow
+    more slowly later.
+
     Args:
-        rates_M: moving averages.
+        rates_M: of each question alone.
         visits_M: times each was observed.
         group_M: number of each question's group, int64.
         strength: visits that the group's mean is worth.
@@ -70,11 +75,11 @@ class Shared(Curriculum):
 
     def weights(self, table: PassRateTable) -> Tensor:
         """The inner curriculum's, of shared pass-rates."""
-        shared = copy.copy(table)
-        shared.pass_rates = shrunk_rates(
-            table.pass_rates, table.visits, self._group_M, self.strength
-        )
-        return self.inner.weights(shared)
+        return self.inner.weights(table.believing(self.rates(table)))
+
+    def rates(self, table: PassRateTable) -> Tensor:
+        """See :func:`shrunk_rates`."""
+        return shrunk_rates(table.pass_rates, table.visits, self._group_M, self.strength)
 
     def observe(self, index: Tensor, pass_rate: Tensor) -> None:
         """The inner curriculum sees it too."""

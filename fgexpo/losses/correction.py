@@ -1,12 +1,13 @@
 """The engine samples by one implementation, the trainer learns by another: correct for it.
 
-The slot is :class:`Correction`. Truncated importance sampling (Ionides 2008,
-doi:10.1198/106186008X320456) was put to this purpose by Yao et al. 2025, "Your efficient RL
-framework secretly brings you off-policy RL training".
+The slot is :class:`Correction`. Its weights multiply the policy loss's tokens, and neither the KL
+term nor the entropy bonus. What a loss is divided by does not change: a weight is an importance
+weight, cut or set to 0 where it is not trusted, and dividing by the number of the others would
+blow those up; and the divisor must be known before the first forward pass.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..errors import UserError
 
 CorrectionLevel = Literal["off", "token", "sequence"]
+Level = Literal["token", "sequence"]
 
 
 class Correction(ABC):
@@ -29,28 +31,73 @@ class Correction(ABC):
             mask_NT: True on completion tokens.
         """
 
+    def metrics(self, weight_NT: Tensor) -> dict[str, Tensor]:
+        """Per-token values to log, [N, T] each, by tag; averaged as the loss is.
+
+        The share of tokens left out, unless a subclass says otherwise.
+
+        Args:
+            weight_NT: the weights in force.
+        """
+        return {"sampling/masked_frac": (weight_NT == 0).to(weight_NT)}
+
 
 class Truncated(Correction):
     """Truncated importance sampling: ``min(pi_trainer / pi_engine, cap)``.
+
+    Ionides 2008, doi:10.1198/106186008X320456; put to this purpose by Yao et al. 2025, "Your
+    efficient RL framework secretly brings you off-policy RL training".
 
     Args:
         level: a ratio per ``token``, or the product over the ``sequence`` for all its tokens.
         cap: truncates the weight from above, at least 1.
     """
 
-    def __init__(self, level: Literal["token", "sequence"] = "token", cap: float = 2.0) -> None:
+    def __init__(self, level: Level = "token", cap: float = 2.0) -> None:
+        check_level(level)
         if not cap >= 1:
             raise UserError(f"model.loss.correction.cap must be at least 1, got {cap}")
-        self.level: CorrectionLevel = level
+        self.level: Level = level
         self.cap = cap
 
     def weights(self, trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor) -> Tensor:
         """See :func:`importance_weights`."""
-        weight_NT = importance_weights(
-            trainer_logp_NT, engine_logp_NT, mask_NT, self.level, self.cap
+        return engine_ratio(trainer_logp_NT, engine_logp_NT, mask_NT, self.level).clamp(
+            max=self.cap
         )
-        assert weight_NT is not None
-        return weight_NT
+
+    def metrics(self, weight_NT: Tensor) -> dict[str, Tensor]:
+        """The share of tokens whose weight is truncated."""
+        return {"sampling/truncated_frac": (weight_NT >= self.cap).to(weight_NT)}
+
+
+def check_level(level: str) -> None:
+    """Check that a correction's level is a token or a sequence.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if level not in get_args(Level):
+        raise UserError(
+            f"model.loss.correction.level must be one of {get_args(Level)}, got {level!r}"
+        )
+
+
+def engine_ratio(
+    trainer_logp_NT: Tensor, engine_logp_NT: Tensor, mask_NT: Tensor, level: Level
+) -> Tensor:
+    """``pi_trainer / pi_engine`` of each token, or its product over the sequence, [N, T].
+
+    Args:
+        trainer_logp_NT: log-probs of the policy before the first update, by the trainer, [N, T].
+        engine_logp_NT: log-probs of the same policy, by the engine that sampled, [N, T].
+        mask_NT: True on completion tokens; elsewhere a token's ratio is 1.
+        level: ``token`` or ``sequence``.
+    """
+    log_ratio_NT = torch.where(mask_NT, trainer_logp_NT - engine_logp_NT, 0.0)
+    if level == "sequence":
+        log_ratio_NT = log_ratio_NT.sum(1, keepdim=True).expand_as(log_ratio_NT)
+    return log_ratio_NT.exp()
 
 
 def importance_weights(
@@ -71,7 +118,4 @@ def importance_weights(
     """
     if correction == "off":
         return None
-    log_ratio_NT = torch.where(mask_NT, trainer_logp_NT - engine_logp_NT, 0.0)
-    if correction == "sequence":
-        log_ratio_NT = log_ratio_NT.sum(1, keepdim=True).expand_as(log_ratio_NT)
-    return log_ratio_NT.exp().clamp(max=cap)
+    return engine_ratio(trainer_logp_NT, engine_logp_NT, mask_NT, correction).clamp(max=cap)

@@ -25,16 +25,17 @@ class LossOutput:
     """A loss and what it is made of; every tensor is a scalar with the same normalisation.
 
     Attributes:
-        loss: ``policy_loss + kl_coef * KL - entropy_coef * entropy``, with gradient.
+        loss: ``policy_loss + kl_coef * KL - entropy_coef * entropy``, with gradient; without the KL
+            where the penalty is not in the loss.
         policy_loss: the policy loss's part, detached.
-        kl: the aggregated penalty, unscaled, detached; 0 without a reference.
+        kl: the aggregated penalty, unscaled, detached, in the loss or not; 0 without a reference.
         clip_fraction: share of tokens whose gradient the loss cuts; under ``sequence_mean`` the
             mean of the sequences' shares.
         clip_low_fraction: those whose ratio is too low (negative advantage).
         clip_high_fraction: those whose ratio is too high (positive advantage).
         nonfinite_tokens: tokens that count and have a log-prob or an entropy that is not finite;
             a count.
-        own: what the policy loss logs of its own, by tag, detached.
+        own: what the policy loss and the correction log of their own, by tag, detached.
     """
 
     loss: Tensor
@@ -92,14 +93,21 @@ def objective(
     policy_loss = reduce(policy_NT)
     total, kl = policy_loss, torch.zeros_like(policy_loss)
     if ref_logp_NT is not None:
-        kl_NT = loss.penalty().penalty(inside_NT, torch.where(mask_NT, ref_logp_NT, 0.0), ratio_NT)
+        penalty, token_NT = loss.penalty(), ratio_NT
+        if loss.ratio == "sequence":  # a penalty is each token's own
+            token_NT = importance_ratio(logp_NT, old_logp_NT, mask_NT)
+        kl_NT = penalty.penalty(inside_NT, torch.where(mask_NT, ref_logp_NT, 0.0), token_NT)
         kl = reduce(kl_NT)
-        total = total + (kl_coef * kl if _is_scalar(kl_coef) else reduce(_rows(kl_coef, kl_NT)))
+        if not penalty.in_reward:
+            total = total + (kl_coef * kl if _is_scalar(kl_coef) else reduce(_rows(kl_coef, kl_NT)))
     if entropy_NT is not None:
         total = total - loss.entropy_coef * reduce(entropy_NT)
     moved_NT = ratio_NT.detach()
     low, high = (reduce(cut_NT.to(moved_NT)) for cut_NT in loss.clipped(moved_NT, advantages_N))
-    own = {tag: reduce(x.detach()) for tag, x in loss.metrics(moved_NT, advantages_N).items()}
+    own = {
+        tag: reduce(values_NT)
+        for tag, values_NT in _own_metrics(loss, moved_NT, advantages_N, weight_NT).items()
+    }
     # The clip can hide them: an infinite ratio's gradient may be cut to zero.
     given = [x for x in (logp_NT, old_logp_NT, ref_logp_NT, entropy_NT) if x is not None]
     finite_NT = torch.stack([x.detach().isfinite() for x in given]).all(0)
@@ -110,6 +118,16 @@ def objective(
 
 def _is_scalar(coefficient: float | Tensor) -> bool:
     return not isinstance(coefficient, Tensor) or coefficient.ndim == 0
+
+
+def _own_metrics(
+    loss: PolicyLoss, ratio_NT: Tensor, advantages_N: Tensor, weight_NT: Tensor | None
+) -> dict[str, Tensor]:
+    """What the policy loss and the engine's correction log of their own, [N, T] each."""
+    found, correction = loss.metrics(ratio_NT, advantages_N), loss.engine_correction()
+    if correction is None or weight_NT is None:
+        return found
+    return found | correction.metrics(weight_NT)
 
 
 def _rows(coefficient: float | Tensor, kl_NT: Tensor) -> Tensor:

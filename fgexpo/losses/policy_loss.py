@@ -16,7 +16,8 @@ from torch import Tensor
 from ..errors import UserError
 from .aggregation import Aggregation
 from .correction import Correction, CorrectionLevel, Truncated
-from .kl import ESTIMATORS, KLEstimator, KLPenalty
+from .estimated import ESTIMATORS
+from .kl import KLEstimator, KLPenalty
 from .ratio import Ratio
 
 
@@ -28,7 +29,7 @@ class PolicyLoss(ABC):
         aggregation: mean over all tokens of the mini-batch, mean of sequence means, or sum over
             a constant length (Dr. GRPO).
         correction: importance weights for engine against trainer, per ``token`` or ``sequence``;
-            ``off``; or a :class:`~fgexpo.losses.Correction` of one's own.
+            ``off``; or a :class:`~fgexpo.losses.Correction`.
         correction_cap: what the weights are truncated at.
         ratio: what is compared with the old policy: each ``token``, or the ``sequence`` as a
             whole. The latter with ``sequence_mean`` is GSPO (arXiv 2507.18071), whose clip range,
@@ -38,7 +39,7 @@ class PolicyLoss(ABC):
         mask_truncated: leave completions that met the token limit out of the loss and of what it
             is divided by (DAPO's overlong filtering, arXiv 2503.14476); their rewards still count
             in their groups' advantages.
-        kl: a KL penalty of one's own; null for ``kl_estimator``.
+        kl: a :class:`~fgexpo.losses.KLPenalty`; null for ``kl_estimator``.
 
     Raises:
         UserError: naming the setting that is out of range.

@@ -9,10 +9,9 @@ from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from .sharding import full_tensor
+from .sharding import full_tensor, like
 
 
 class FSDP2(ModelParallelStrategy):
@@ -67,7 +66,7 @@ class FSDP2(ModelParallelStrategy):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             state = {
                 number: {
-                    name: _like(value, weights[number])
+                    name: like(value, weights[number])
                     if isinstance(value, Tensor) and value.shape == weights[number].shape
                     else value
                     for name, value in values.items()
@@ -76,15 +75,6 @@ class FSDP2(ModelParallelStrategy):
             }
             optimizer.load_state_dict({**saved, "state": state})
             _optimizers_to_device([optimizer], self.root_device)
-
-
-def _like(tensor: Tensor, weight: Tensor) -> Tensor:
-    if not isinstance(weight, DTensor):
-        return tensor
-    # Every process has read the whole state, so nothing needs to be sent.
-    return distribute_tensor(
-        tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
-    )
 
 
 StrategyRegistry.register(

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..errors import UserError
 from ..model.exactness import choose_rows
@@ -122,3 +122,23 @@ def own_part(tensor: Tensor) -> Tensor:
     """This process's slice of a weight, which is all of it unless it is sharded."""
     tensor = tensor.detach()
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def like(tensor: Tensor, weight: Tensor) -> Tensor:
+    """A whole tensor that every process has, cut up as this weight is; nothing is sent."""
+    if not isinstance(weight, DTensor):
+        return tensor
+    return distribute_tensor(
+        tensor.to(weight.device), weight.device_mesh, weight.placements, src_data_rank=None
+    )
+
+
+def gathered(tensor: Tensor, keep: bool) -> Tensor:
+    """The whole weight; a sharded one in host memory, and empty where it is not kept.
+
+    All processes must take part. A shard that rests in the host's memory travels to the device.
+    """
+    if not isinstance(tensor, DTensor):
+        return tensor.detach()
+    whole = full_tensor(tensor.to(tensor.device_mesh.device_type))
+    return whole.cpu() if keep else whole.new_empty(0, device="cpu")

@@ -44,6 +44,7 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         adapters=_adapters(model.get("lora")),
         checkpointing=bool(model.get("activation_checkpointing")),
         reference=model.kl_coef > 0,
+        moves=bool(model.get("reference_update")),
         offload=bool(model.get("reference_offload")),
         questions=data.questions_per_step,
         group=model.group_size,

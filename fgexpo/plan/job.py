@@ -76,6 +76,7 @@ class Job:
         adapters: LoRA's; null where all weights are trained.
         checkpointing: activations are recomputed in the backward pass.
         reference: whether there is one; with LoRA it is the policy without adapters, not a copy.
+        moves: the reference is moved: it is saved, and LoRA keeps a second set of adapters for it.
         offload: the reference rests in host memory.
         questions: Q, per step, over all processes.
         group: G, rollouts per question.
@@ -103,6 +104,7 @@ class Job:
     adapters: Adapters | None = None
     checkpointing: bool = False
     reference: bool = True
+    moves: bool = False
     offload: bool = False
     questions: int = 256
     group: int = 8

@@ -96,6 +96,8 @@ def plan_memory(job: Job, capacity: int) -> Memory:
     }
     if job.offload and job.strategy != "fsdp2":  # which moves one layer at a time
         phases["score"]["reference"] = state.reference
+    if job.adapters is not None and state.reference:
+        phases["score"]["adapters set aside"] = state.reference
     host = {} if job.cpu else host_memory(job, shape, state)
     reserve = PROCESS_CPU if job.cpu else RESERVE
     return Memory(phases, capacity, reserve, host, engine, state)
@@ -135,13 +137,17 @@ def host_memory(job: Job, shape: Shape, state: State) -> Kinds:
     """
     processes, sharded = job.processes // job.nodes, job.strategy == "fsdp2"
     whole = shape.count * job.dtype.itemsize
-    copies = 1 + (state.reference > 0 and not sharded)
+    copies = 1 + (job.reference and job.adapters is None and not sharded)
     saved = state_of(job.change(strategy="one process"), shape)
     kinds = {
         "processes": processes * PROCESS_HOST,
         "weights while they are loaded": processes * copies * whole,
         "optimizer's counters": processes * state.optimizer_host,
         "reference at rest": processes * state.reference if job.offload else 0,
-        "checkpoint while it is saved": saved.weights + saved.optimizer if sharded else 0,
+        "checkpoint while it is saved": saved.weights
+        + saved.optimizer
+        + job.moves * saved.reference
+        if sharded
+        else 0,
     }
     return {kind: size for kind, size in kinds.items() if size}

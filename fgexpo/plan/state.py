@@ -28,7 +28,7 @@ class State:
             fp32 scalar per parameter, unless it is ``capturable`` or ``fused``.
         buckets: DDP's flat copies of the gradients, unless gradients are views of them.
         step: temporaries of the optimizer's step. An estimate.
-        reference: the frozen copy, on either device; 0 without one and with LoRA.
+        reference: the copy, on either device; with LoRA the adapters kept for it, if it moves.
         guessed: the optimizer could not run on shapes alone; two fp32 copies are assumed.
     """
 
@@ -53,7 +53,9 @@ def state_of(job: Job, shape: Shape) -> State:
         weights += elements(trained) * job.dtype.itemsize
     gradients = elements(trained) * job.dtype.itemsize
     device, host, guessed = optimizer_state(job.optimizer, trained, job.dtype)
-    copied = job.reference and job.adapters is None
+    copied = 0
+    if job.reference and (job.adapters is None or job.moves):
+        copied = elements(trained) * job.dtype.itemsize
     return State(
         weights=weights,
         gradients=gradients,
@@ -61,7 +63,7 @@ def state_of(job: Job, shape: Shape) -> State:
         optimizer_host=host,
         buckets=gradients if job.strategy == "ddp" and not job.bucket_view else 0,
         step=step_temporaries(job, trained),
-        reference=elements(base) * job.dtype.itemsize if copied else 0,
+        reference=copied,
         guessed=guessed,
     )
 

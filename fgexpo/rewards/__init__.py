@@ -7,6 +7,7 @@ from .maths.extract import last_boxed
 from .maths.math_verifier import MathVerifier
 from .overlong import Overlong
 from .reward import Accuracy, Graded, Reward
+from .unlikeliness import Unlikeliness
 from .verifier import Verifier
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MathVerifier",
     "Overlong",
     "Reward",
+    "Unlikeliness",
     "Verdict",
     "Verifier",
     "grade",

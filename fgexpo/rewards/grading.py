@@ -61,7 +61,8 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     started, done = time.perf_counter(), rollouts.completions
     questions = rollouts.groups.each(rollouts.source.questions)
     lengths = done.lengths_N.tolist()
-    columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts)
+    logps = done.logp_NT.double().sum(1).tolist()
+    columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts, logps)
     graded = [Graded(*fields) for fields in zip(*columns, strict=True)]
     rollouts.reward_N = torch.zeros_like(rollouts.correct_N)
     for tag, reward in zip(tags(rewards), rewards, strict=True):

@@ -4,6 +4,7 @@ AKL's accuracy and the curriculum's pass-rates read the verdicts, so a shaped re
 them. A new reward is one small class: subclass :class:`Reward` and name it in YAML.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ class Graded:
         length: its tokens.
         finish: why it ended.
         verdict: the verifier's decision.
+        logp: log-prob of the whole completion under the policy that sampled it, at the sampling
+            temperature; NaN where it is not known. Rollouts of a question stand together.
     """
 
     question: Question
@@ -30,6 +33,7 @@ class Graded:
     length: int
     finish: FinishReason
     verdict: Verdict
+    logp: float = math.nan
 
 
 class Reward(ABC):

@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from ..catalogue.shipped import find_config
 from ..errors import UserError
 from ..outside import reading
 from ..outside.names import wrong_name
@@ -118,6 +119,9 @@ def read_study(path: str) -> Study:
             study = Study(**vars(parser.instantiate_classes(parser.parse_path(path))))
         except ArgumentError as error:
             raise UserError(f"{path}: {told(str(error))}") from error
+    if not empty_keys(study):
+        study.configs = [find_config(config) for config in study.configs]
+        study.bases.config = find_config(study.bases.config)
     for problem in empty_keys(study) or problems(study):
         raise UserError(f"{path}: {problem}")
     return study

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..files import whole_file
 from ..parallel.sharding import own_part
 from .batch import TrainingBatch
+from .rollout_loss import of_rows
 
 
 class NonFiniteUpdates:
@@ -52,7 +53,7 @@ class NonFiniteUpdates:
             )
 
 
-def batch_record(batch: TrainingBatch, rows: Tensor) -> dict[str, Any]:
+def batch_record(batch: TrainingBatch, rows: Tensor, beta: float | Tensor) -> dict[str, Any]:
     """What it takes to repeat an update: plain values and tensors, loadable as weights are."""
     part = batch.sequences.select(rows)
     asked = batch.groups.each(batch.source.questions)
@@ -65,6 +66,7 @@ def batch_record(batch: TrainingBatch, rows: Tensor) -> dict[str, Any]:
         "rewards": batch.reward_N[rows],
         "advantages": batch.advantages_N[rows],
         "weights": None if batch.weight_N is None else batch.weight_N[rows],
+        "beta": of_rows(beta, rows),
         "engine_logp": batch.completions.logp_NT[rows],
         "old_logp": batch.old_logp_NT[rows],
         "ref_logp": None if batch.ref_logp_NT is None else batch.ref_logp_NT[rows],

@@ -70,6 +70,7 @@ def score(
     reference: Reference | None,
     temperature: float,
     device: torch.device,
+    all_rows: bool = False,
 ) -> None:
     """Note what the updates compare with: the old policy's log-probs, and the reference's.
 
@@ -79,8 +80,10 @@ def score(
         reference: frozen; None without a KL term.
         temperature: of the rollouts.
         device: to compute on.
+        all_rows: note the old policy's of the first update's rows now, since they are needed
+            before it.
     """
-    score_policy(batch, batch.cuts[1:], policy, temperature)
+    score_policy(batch, batch.cuts if all_rows else batch.cuts[1:], policy, temperature)
     if reference is not None:
         score_reference(batch, reference, temperature, device)
 

@@ -86,7 +86,7 @@ def rollout_loss(
         None if reference_NT is None else reference_NT[rows],
         batch.advantages_N[rows],
         counted_tokens(settings, batch, rows) & (not empty),
-        kl_coef=beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta,
+        kl_coef=of_rows(beta, rows),
         denominator=denominator,
         weight_NT=None
         if correction is None
@@ -94,3 +94,8 @@ def rollout_loss(
         entropy_NT=entropy_nT if bonus else None,
         rollout_weight_N=None if batch.weight_N is None else batch.weight_N[rows],
     )
+
+
+def of_rows(beta: float | Tensor, rows: Tensor) -> float | Tensor:
+    """The KL coefficients of some rollouts: one number for all, or their part of a tensor."""
+    return beta[rows] if isinstance(beta, Tensor) and beta.ndim else beta

@@ -185,8 +185,9 @@ class Updates:
         fine = metrics[NONFINITE] == 0 and all(map(math.isfinite, metrics.values()))
         if any_process(learner.trainer, not fine):
             optimizer.zero_grad()
-            record = {**batch_record(self.batch, torch.cat(micro_batches)), **metrics}
-            record |= {"beta": self.beta, "rollout_step": self.rollout_step}
+            rows = torch.cat(micro_batches)
+            record = {**batch_record(self.batch, rows, self.beta), **metrics}
+            record["rollout_step"] = self.rollout_step
             self.guards.nonfinite.leave_out(record, number, learner.trainer.global_rank)
             return False
         optimizer.step()

@@ -18,7 +18,6 @@ from fgexpo.allocation import (
     likely_signals,
     rollout_weights,
 )
-from fgexpo.checks.allocation import by_group
 from fgexpo.errors import UserError
 from fgexpo.groups import Groups
 
@@ -122,17 +121,6 @@ def test_a_share_out_of_bounds_is_refused(added):
 class OverTheBatch(AdvantageEstimator):
     def __call__(self, rewards_QG):
         return (rewards_QG - rewards_QG.mean(1, keepdim=True)) / (1 + rewards_QG.std())
-
-
-class Judge(OverTheBatch):
-    def judge(self, rewards_N, groups, known):
-        return rewards_N - rewards_N.mean()
-
-
-def test_estimators_that_need_groups_of_one_size_are_noticed():
-    assert by_group(GroupNormalised(), 4)
-    assert not by_group(OverTheBatch(), 4)
-    assert by_group(Judge(), 4), "it knows what to do"
 
 
 class AtLeastThree(GroupNormalised):

@@ -134,6 +134,20 @@ def test_flags_are_as_good_as_overlays(capsys):
     assert changed["data"]["init_args"]["curriculum"]["init_args"] == {"mean": 0.5, "std": 0.2}
 
 
+def test_a_loss_named_alone_has_its_own_settings(capsys):
+    """What the file below gives Clipped is not GSPO's clip range, nor its aggregation."""
+    tiny = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
+    flags = ["--model.loss=GSPO", "--model.loss.kl=InReward", "--model.loss.correction=Masked"]
+    loss = parsed([*tiny, *flags], capsys)["model"]["init_args"]["loss"]
+    assert loss["class_path"] == "fgexpo.losses.GSPO"
+    settings = loss["init_args"]
+    assert (settings["low"], settings["high"]) == (3e-4, 4e-4)
+    assert not {"clip_low", "clip_high", "dual_clip", "ratio", "aggregation"} & settings.keys()
+    assert settings["kl"]["class_path"] == "fgexpo.losses.InReward"
+    expected = {"level": "token", "low": 0.5, "high": 5.0, "reweigh": True}
+    assert settings["correction"]["init_args"] == expected
+
+
 def test_one_seed_reaches_model_and_data(model_folder):
     restrict_imports()
     arguments = ["fit", "--config", str(ROOT / "configs/tiny.yaml"), f"--model.name={model_folder}"]

@@ -124,7 +124,6 @@ def test_what_is_left_to_the_parser(tmp_path):
     own.write_text("model: {loss: {class_path: torch.nn.Linear, init_args: {anything: 1}}}\n")
     for arguments in (
         ["--config", str(own)],
-        ["--config", "not-there.yaml"],
         ["--model.loss=fgexpo.losses.Clipped", "--model.loss.clip_low", "-1"],
         ["--model.loss=null", "--trainer.devices=2", "--data.val.mine.path=x"],
         ["--data.curriculum=fgexpo.curricula.Uniform"],

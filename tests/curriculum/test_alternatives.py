@@ -21,7 +21,7 @@ from fgexpo.questions import Question
 
 def table(rates, visits=None):
     made = PassRateTable(len(rates))
-    made.pass_rates = torch.tensor(rates, dtype=torch.float64)
+    made.averages = torch.tensor(rates, dtype=torch.float64)
     if visits is not None:
         made.visits = torch.tensor(visits)
     return made

@@ -1,9 +1,12 @@
 """What each phase of a planned step takes altogether."""
 
+from math import prod
+
 import torch
 from plans import full_size, job
 
 from fgexpo.plan.activations import Work, count
+from fgexpo.plan.adapters import Adapters, adapter_sizes
 from fgexpo.plan.generation import ENGINE_RESIDUE, GIB
 from fgexpo.plan.job import Engine
 from fgexpo.plan.known_models import r1_distill_1p5b
@@ -68,3 +71,17 @@ def test_fsdp2_gathers_layers_and_to_decode_everything():
         with_vllm = planned.change(engine=Engine("VLLM", dtype=torch.bfloat16, sleep=sleep))
         phases = plan_memory(with_vllm, 80 * GIB).phases
         assert phases["generate"]["gathered weights"] == gathered
+
+
+def test_a_reference_that_moves_needs_no_second_copy_but_of_adapters():
+    """Every phase holds the adapters twice, scoring sets the policy's aside, a save gathers all."""
+    planned = job(processes=2, strategy="fsdp2")
+    still, moved = (plan_memory(planned.change(moves=moves), 80 * GIB) for moves in (False, True))
+    assert moved.phases == still.phases
+    grown = "checkpoint while it is saved"
+    assert moved.host[grown] - still.host[grown] == 4 * shape_of(planned.config).count
+    adapted = job(adapters=Adapters(4))
+    still, moved = (plan_memory(adapted.change(moves=moves), 80 * GIB) for moves in (False, True))
+    own = 4 * sum(map(prod, adapter_sizes(adapted.config, Adapters(4))))
+    more = {phase: moved.totals[phase] - still.totals[phase] for phase in moved.totals}
+    assert more == {"generate": own, "score": 2 * own, "update": own, "step": own}

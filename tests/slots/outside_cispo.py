@@ -1,11 +1,11 @@
-"""CISPO (arXiv 2506.13585): the ratio is cut and held, so every token keeps its gradient."""
+"""A loss like CISPO (arXiv 2506.13585): the ratio is cut and held, so no gradient is zero."""
 
 from torch import Tensor
 
 from fgexpo.losses import PolicyLoss
 
 
-class CISPO(PolicyLoss):
+class HeldRatio(PolicyLoss):
     """REINFORCE, weighed by the truncated ratio.
 
     Args:
@@ -23,4 +23,4 @@ class CISPO(PolicyLoss):
 
     def metrics(self, ratio_NT: Tensor, advantages_N: Tensor) -> dict[str, Tensor]:
         """The share of tokens whose ratio is cut."""
-        return {"cispo/capped": (ratio_NT > self.cap).to(ratio_NT)}
+        return {"held_ratio/capped": (ratio_NT > self.cap).to(ratio_NT)}

@@ -9,7 +9,7 @@ from helpers import EvenIsRight, fit, make_data, make_module, make_trainer, weig
 from lightning.pytorch import Callback
 from processes import start_ranks, wait
 
-from fgexpo.callbacks import RolloutCheckpoint
+from fgexpo.callbacks import RolloutCheckpoint, TrajectoryAKL
 from fgexpo.losses import grpo_loss
 
 
@@ -57,6 +57,18 @@ def test_a_bad_update_is_left_out_and_kept_for_study(model_folder, tmp_path, spo
     assert path.name == "step=000002-update=0-rank=0.pt"
     record = torch.load(path, weights_only=True)
     assert record["rollout_step"] == 2 and len(record["questions"]) == len(record["tokens"]) == 16
+
+
+def test_what_is_kept_has_its_own_rows_coefficients(model_folder, tmp_path):
+    callbacks = [TrajectoryAKL(signal="confidence"), Poison({0}, spoil_old_logp)]
+    _, _, recorder = fit(model_folder, tmp_path, 1, callbacks, kl_coef=0.1)
+    (path,) = (tmp_path / "nonfinite").iterdir()
+    record = torch.load(path, weights_only=True)
+    beta, engine_logp = recorder.betas[0], recorder.batches[0].completions.logp_NT
+    assert len(record["beta"]) == len(record["rewards"]) == 8
+    for own, logp in zip(record["beta"], record["engine_logp"], strict=True):
+        (row,) = torch.nonzero((engine_logp == logp).all(1)).flatten()[:1].tolist()
+        assert own == beta[row]
 
 
 @pytest.mark.parametrize("spoil", [spoil_advantages, spoil_old_logp])

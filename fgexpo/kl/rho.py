@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from .errors import UserError
-from .groups import Groups
+from ..errors import UserError
+from ..groups import Groups
 
 
 def tanh_scale(accuracy: float) -> float:

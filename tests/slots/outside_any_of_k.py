@@ -7,7 +7,7 @@ from torch import Tensor
 from fgexpo.advantages import AdvantageEstimator
 
 
-class PassAtK(AdvantageEstimator):
+class AnyOfK(AdvantageEstimator):
     """What a rollout adds to the chance that one of k is right, less the group's mean.
 
     Args:
