@@ -113,7 +113,7 @@ def differences(model: Any) -> tuple[float, float]:
     )
     with torch.no_grad():
         sampled = Native().generate(model, request)
-        rows = join(words, sampled, GROUP)
+        rows = join(words, sampled, request.groups)
         plain_NT, _ = plain_logprobs(model, rows)
         model.train()
         trained = [completion_logprobs(model, part)[0] for part in (rows, apart(rows))]

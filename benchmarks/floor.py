@@ -106,7 +106,7 @@ def phases(work: Work, folder: Path) -> dict[str, Callable[[], Any]]:
     def generate() -> Completions:
         return Native().generate(policy.eval(), request)
 
-    sequences = join(request.prompts, generate(), work.group)
+    sequences = join(request.prompts, generate(), request.groups)
     rows = torch.arange(work.rollouts)
     parts = pack(rows, sequences.lengths_N, MICRO_BATCH, padded=False)
 

@@ -30,6 +30,7 @@ COLUMNS = {
     "rollout": 7.1,
     "rewards": 5.2,
     "advantages": 8.6,
+    "allocation": 3.4,
     "model": 6.9,
     "losses": 10.3,
     "update": 9.4,

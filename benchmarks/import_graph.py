@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     ("errors", "groups", "heartbeat", "questions", "seeding"),
     ("catalogue", "files", "kl", "metrics", "outside", "schedules", "templates", "types"),
-    ("advantages", "curriculum", "losses"),
+    ("advantages", "allocation", "curriculum", "losses"),
     ("model",),
     ("parallel",),
     ("robustness", "rewards"),

@@ -75,7 +75,7 @@ def measure(case: Case) -> tuple[float, float, float, float]:
     times = [time.perf_counter()]
     done = Native().generate(model, request)
     times.append(time.perf_counter())
-    sequences = join(prompts, done, case.group)
+    sequences = join(prompts, done, request.groups)
     rows = torch.arange(len(sequences.lengths_N))
     cuts = pack(rows, sequences.lengths_N, case.micro_batch_tokens, padded=False)
     old_NT = torch.zeros_like(done.logp_NT)

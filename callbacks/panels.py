@@ -57,8 +57,9 @@ def completions_table(batch: RolloutBatch, samples: int) -> str:
     """One completion of each of the first questions: a Markdown table with all markup escaped."""
     head = ("question", "gold", "completion", "correct", "reward", "end")
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for q, question in enumerate(batch.source.questions[:samples]):
-        n = q * batch.group_size
+    shown = zip(batch.source.questions[:samples], batch.groups.rows, strict=False)
+    for question, rows in shown:
+        n = rows.start
         cells = [
             question.prompt,
             question.answer,

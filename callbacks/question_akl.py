@@ -26,4 +26,4 @@ class QuestionAKL(KLController):
 
     def factor(self, batch: RolloutBatch, accuracy: float) -> Tensor:
         """Rho of each question's pass-rate, one per rollout, [N]."""
-        return question_factors(self.rho, batch.pass_rate_Q, batch.group_size)
+        return question_factors(self.rho, batch.pass_rate_Q, batch.groups)

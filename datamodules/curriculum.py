@@ -173,6 +173,10 @@ class CurriculumDataModule(LightningDataModule):
         """The curriculum's estimate of each question's pass-rate, float64; rows of the pool."""
         return self.curriculum.rates(self.table)[index.cpu()]
 
+    def visits(self, index: Tensor) -> Tensor:
+        """How many steps each of these estimates rests on, int64."""
+        return self.table.visits[index.cpu()]
+
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
         """This process's share of another draw for the current step.
 

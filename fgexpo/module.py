@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from .advantages import AdvantageEstimator, AdvantageScale, choose_estimator
+from .allocation import Allocation, Equal, rollout_weights
 from .checks.optimizer import try_optimizer
 from .checks.settings import (
     check_counts,
@@ -39,6 +40,7 @@ from .rewards.reward import Accuracy, Reward
 from .robustness.out_of_memory import explain_micro_batches
 from .robustness.same_run import Allowed, check_changes, fingerprints
 from .rollout import Sampling
+from .rollout.rounds import roll_out_in_rounds
 from .rollout.waves import Refill, ask
 from .seeding import hash_seed
 from .types import QuestionBatch, RolloutBatch
@@ -62,7 +64,8 @@ class GRPOModule(PolicyModule):
     Args:
         name: Hugging Face folder or hub id; also the frozen reference.
         kl_coef: beta, the base KL coefficient; 0 leaves the reference out altogether.
-        group_size: G, rollouts per question.
+        group_size: G, rollouts per question; with an allocation other than equal, on average.
+        allocation: how many rollouts each question of a wave gets.
         mini_batch_questions: questions per optimizer step; null for the whole batch.
         inner_epochs: passes over each rollout batch.
         micro_batch_tokens: tokens per forward pass; changes memory and speed, not gradients.
@@ -78,8 +81,7 @@ class GRPOModule(PolicyModule):
         optimizer: makes the optimizer from the parameters.
         warmup_steps: rollout steps over which the learning rate rises to its constant value.
         max_grad_norm: gradient norm limit of an update; null for none.
-        max_nonfinite_updates: updates in a row that are left out because a loss, gradient or
-            log-prob is not finite, before the run stops.
+        max_nonfinite_updates: updates in a row left out as not finite, before the run stops.
         allow_changes: differences from the run that a checkpoint comes from which are meant:
             ``model``, ``template``, ``group_size``, ``pool``, ``questions_per_step``.
         **policy: the rest goes to :class:`PolicyModule`.
@@ -94,6 +96,7 @@ class GRPOModule(PolicyModule):
         name: str,
         kl_coef: float = 0.02,
         group_size: int = 8,
+        allocation: Allocation = Equal(),
         mini_batch_questions: int | None = None,
         inner_epochs: int = 1,
         micro_batch_tokens: int = 16384,
@@ -117,6 +120,7 @@ class GRPOModule(PolicyModule):
         self.automatic_optimization = False
         self.kl_coef = kl_coef
         self.group_size = group_size
+        self.allocation = allocation
         self.mini_batch_questions = mini_batch_questions
         self.inner_epochs = inner_epochs
         self.micro_batch_tokens = micro_batch_tokens
@@ -150,7 +154,7 @@ class GRPOModule(PolicyModule):
             max_nonfinite_updates=self.nonfinite.limit,
         )
         check_changes(self.allow_changes)
-        check_signal(self.advantages, self.refill, self.group_size)
+        check_signal(self.advantages, self.refill, self.group_size, self.allocation)
         moving.check(self.reference_update, self.kl_coef)
         check_training_draws(self.kl_coef, self.sampling, self.engine)
         check_updates(self.max_grad_norm, self.warmup_steps)
@@ -176,7 +180,8 @@ class GRPOModule(PolicyModule):
         if stage != "fit":
             return
         self.engine.check_weights(self.lora is not None, shards(self.trainer))
-        check_data(self.trainer, self.mini_batch_questions, self.refill, self.advantages)
+        slots = (self.refill, self.advantages, self.allocation)
+        check_data(self.trainer, self.mini_batch_questions, *slots)
         self.nonfinite.folder = run_folder(self.trainer) / "nonfinite"
 
     def configure_model(self) -> None:
@@ -210,16 +215,11 @@ class GRPOModule(PolicyModule):
         self.beta = self.kl_coef
         data = curriculum_data(self.trainer)
         rollouts, asked = ask(
-            self.trainer,
-            batch,
-            self._roll_out_for_training,
-            self.advantages.has_signal,
-            None if data is None else data.more_questions,
-            1 if self.refill is None else self.refill.max_waves,
+            self.trainer, batch, self._roll_out_wave, self.advantages.has_signal, data, self.refill
         )
         self.engine.rest()
         started = time.perf_counter()
-        questions = self.questions_per_update(rollouts)
+        questions, tokens = self.questions_per_update(rollouts), self.micro_batch_tokens
         rollouts = balance(self.trainer, rollouts, questions)
         training = prepare(
             self.trainer,
@@ -229,25 +229,28 @@ class GRPOModule(PolicyModule):
             what_is_known(self.trainer, rollouts, data),
             self.policy,
             questions_per_update=questions,
-            micro_batch_tokens=self.micro_batch_tokens,
+            micro_batch_tokens=tokens,
+            weight_N=rollout_weights(self.allocation.weigh, rollouts.groups, self.group_size),
         )
-        with (
-            phase("score"),
-            explain_micro_batches("scoring", self.micro_batch_tokens),
-            self.inference(),
-        ):
+        with phase("score"), explain_micro_batches("scoring", tokens), self.inference():
             temperature, all_rows = self.sampling.temperature, self.loss.penalty().in_reward
             score(training, self.policy, self.reference, temperature, self.device, all_rows)
         training.seconds["time/score"] = time.perf_counter() - started
         return training
 
-    def _roll_out_for_training(self, questions: QuestionBatch) -> RolloutBatch:
+    def _roll_out_wave(self, questions: QuestionBatch) -> RolloutBatch:
         """This process's rollouts of one wave, rewarded."""
-        seed_of = partial(hash_seed, self.seed, self.rollout_step)
-        rollouts = self.roll_out(questions.to(self.device), self.group_size, self.sampling, seed_of)
-        started = time.perf_counter()
+        rollouts = roll_out_in_rounds(
+            self.trainer,
+            questions.to(self.device),
+            self.allocation,
+            self.group_size,
+            partial(self.roll_out, sampling=self.sampling),
+            partial(hash_seed, self.seed, self.rollout_step),
+            curriculum_data(self.trainer),
+            self.together(),
+        )
         apply_rewards(rollouts, self.rewards)
-        rollouts.seconds["reward/seconds"] += time.perf_counter() - started
         return rollouts
 
     def longest(self) -> int:
@@ -269,6 +272,7 @@ class GRPOModule(PolicyModule):
         metrics = rollout_metrics(self.trainer, batch, self.advantages)
         if self.refill is not None:
             metrics |= self.refill.metrics(asked)
+        metrics |= self.allocation.metrics(asked, self.group_size)
         metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
         self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
 

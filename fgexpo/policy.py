@@ -1,7 +1,7 @@
 """What GRPO and supervised learning share: a policy that samples, is graded and is evaluated."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +17,7 @@ from .checks.trainer import check_trainer
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
 from .evaluation.unread import UnreadAnswers
+from .groups import Groups
 from .heartbeat import phase
 from .model.beats import beat_by_layer
 from .model.hf_folder import ModelArchive
@@ -185,24 +186,22 @@ class PolicyModule(LightningModule):
     def roll_out(
         self,
         batch: QuestionBatch,
-        group_size: int,
+        seeds: list[list[int]],
         sampling: Sampling,
-        seed_of: Callable[[str, int], int],
         setting: str = "model.sampling",
     ) -> RolloutBatch:
-        """Sample and verify ``group_size`` completions per question.
+        """Sample and verify completions.
 
         Args:
             batch: Q questions.
-            group_size: G.
+            seeds: of each one's rollouts; there may be more of one than of another.
             sampling: how to draw them.
-            seed_of: a rollout's seed from its question's id and its sample number.
             setting: name of the setting behind ``sampling``, for error messages.
         """
-        started = time.perf_counter()
+        started, groups = time.perf_counter(), Groups([len(own) for own in seeds])
         request = RolloutRequest(
             prompts=batch.prompts,
-            seeds=[[seed_of(q.id, g) for g in range(group_size)] for q in batch.questions],
+            seeds=seeds,
             sampling=sampling,
             stop_ids=self.prompts.stop_ids,
             device=self.device,
@@ -212,8 +211,7 @@ class PolicyModule(LightningModule):
         with (
             phase(f"generate by {type(self.engine).__name__}"),
             explain_memory(
-                f"sampling {len(batch)} x {group_size} rollouts of up to {sampling.max_new_tokens} "
-                "tokens",
+                f"sampling {groups} rollouts of up to {sampling.max_new_tokens} tokens",
                 *self.engine.memory_settings,
                 f"{setting}.max_new_tokens",
             ),
@@ -225,7 +223,7 @@ class PolicyModule(LightningModule):
         dtype = precise(next(self.policy.parameters()).dtype)
         completions.logp_NT = completions.logp_NT.to(dtype)
         sampled = time.perf_counter()
-        rollouts = grade(batch, group_size, completions, self.prompts, self.verifier)
+        rollouts = grade(batch, groups, completions, self.prompts, self.verifier)
         rollouts.seconds["time/generate"] = sampled - started
         rollouts.seconds["reward/seconds"] = time.perf_counter() - sampled
         return rollouts
@@ -237,10 +235,6 @@ class PolicyModule(LightningModule):
         return batch
 
     def _evaluate(self, batch: QuestionBatch) -> RolloutBatch | QuestionBatch:
-        # No step in the seed: two evaluations of one run differ only by the policy.
-        def seed_of(question: str, sample: int) -> int:
-            return hash_seed(self.seed, "evaluation", batch.dataset, question, sample)
-
         settings = self.evaluation
         asked = self.evaluator.still_to_ask(batch)
         if self.together() and any_process(self.trainer, bool(len(asked))):
@@ -248,8 +242,10 @@ class PolicyModule(LightningModule):
             asked = asked if len(asked) else batch.select([0])
         if not len(asked):
             return asked
-        where = "model.evaluation.sampling"
-        return self.roll_out(asked, settings.rollouts, settings.sampling, seed_of, where)
+        # No step in the seed: two evaluations of one run differ only by the policy.
+        start, numbers = (self.seed, "evaluation", batch.dataset), range(settings.rollouts)
+        seeds = [[hash_seed(*start, q.id, number) for number in numbers] for q in asked.questions]
+        return self.roll_out(asked, seeds, settings.sampling, "model.evaluation.sampling")
 
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count what the questions' samples are worth."""

@@ -2,7 +2,8 @@
 
 Shape legend, used in every file:
     M  questions in the pool          Q  questions in a batch
-    G  rollouts a question            N  rollouts in a batch, N = Q * G, question-major
+    G  rollouts a question            N  rollouts in a batch, question by question; N = Q * G
+                                         where all groups have the same size
     T  completion tokens, right-padded    L  prompt + completion tokens, right-padded
     A  questions asked in a training step, over all processes, trained on or not
 """
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .groups import Groups
 from .questions import FinishReason, Question, Verdict
 
 
@@ -82,16 +84,18 @@ class Asked:
     The same on all processes, in the order drawn, in the host's memory.
 
     Attributes:
-        group_size: G, rollouts a question.
         index_A: rows of the pool, distinct, int64 [A].
-        correct_A: how many of each one's rollouts are correct, int64 [A].
+        rollouts_A: how many each one has, int64 [A].
+        planned_A: how many of them were decided on before any was seen, int64 [A].
+        correct_A: how many of those are correct, int64 [A].
         tokens_A: completion tokens of each one's rollouts, int64 [A].
         informative_A: whether its group has a signal, by the advantage estimator, bool [A].
         waves: how many draws the questions come from.
     """
 
-    group_size: int
     index_A: Tensor
+    rollouts_A: Tensor
+    planned_A: Tensor
     correct_A: Tensor
     tokens_A: Tensor
     informative_A: Tensor
@@ -103,8 +107,9 @@ class Asked:
     def __add__(self, later: "Asked") -> "Asked":
         """These questions and those of later waves."""
         return Asked(
-            self.group_size,
             torch.cat([self.index_A, later.index_A]),
+            torch.cat([self.rollouts_A, later.rollouts_A]),
+            torch.cat([self.planned_A, later.planned_A]),
             torch.cat([self.correct_A, later.correct_A]),
             torch.cat([self.tokens_A, later.tokens_A]),
             torch.cat([self.informative_A, later.informative_A]),
@@ -113,13 +118,16 @@ class Asked:
 
     @property
     def pass_rate_A(self) -> Tensor:
-        """Share of each question's rollouts that are correct, float32 [A]."""
-        return self.correct_A.float() / self.group_size
+        """Share of each question's planned rollouts that are correct, float32 [A].
+
+        Those asked for because of how others went would bias it.
+        """
+        return self.correct_A.float() / self.planned_A
 
     @property
     def rollouts(self) -> int:
         """How many there were."""
-        return len(self) * self.group_size
+        return int(self.rollouts_A.sum())
 
     @property
     def tokens(self) -> int:
@@ -128,8 +136,10 @@ class Asked:
 
     @property
     def accuracy(self) -> float:
-        """Share of all rollouts that are correct."""
-        return float(self.correct_A.sum().float() / self.rollouts)
+        """Mean of the questions' pass-rates: no question counts more for having more rollouts."""
+        if len(self.planned_A.unique()) > 1:
+            return float((self.correct_A.double() / self.planned_A).mean())
+        return float(self.correct_A.sum().float() / int(self.planned_A.sum()))
 
 
 @dataclass
@@ -140,8 +150,8 @@ class RolloutBatch:
 
     Attributes:
         source: the questions asked.
-        group_size: G, rollouts per question.
-        completions: what the engine sampled, N rows, question-major.
+        groups: how many rollouts each question has.
+        completions: what the engine sampled, N rows, question by question.
         texts: the decoded completions, without special tokens.
         verdicts: what the verifier found in each, N of them.
         correct_N: the verifier's verdict in {0, 1}, [N]; never shaped.
@@ -151,7 +161,7 @@ class RolloutBatch:
     """
 
     source: QuestionBatch
-    group_size: int
+    groups: Groups
     completions: Completions
     texts: list[str]
     verdicts: list[Verdict]
@@ -161,16 +171,6 @@ class RolloutBatch:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def correct_QG(self) -> Tensor:
-        """The verdicts by question, [Q, G]."""
-        return self.correct_N.view(-1, self.group_size)
-
-    @property
-    def reward_QG(self) -> Tensor:
-        """The rewards by question, [Q, G]."""
-        return self.reward_N.view(-1, self.group_size)
-
-    @property
     def pass_rate_Q(self) -> Tensor:
-        """Share of each question's rollouts that are correct, [Q]."""
-        return self.correct_QG.mean(1)
+        """Share of each question's planned rollouts that are correct, [Q]."""
+        return self.groups.planned_means(self.correct_N)

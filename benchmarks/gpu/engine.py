@@ -73,9 +73,9 @@ def agreement(when: str, engine: RolloutEngine, policy: Any, setting: Setting) -
     """The engine's log-probs of its own samples against the trainer's, as in every step."""
     asked = request(setting, setting.size.vllm, step=1)
     found = _generate(engine, policy, setting, CHECKED, step=1)
-    sequences = join(asked.prompts, found, asked.group_size)
+    sequences = join(asked.prompts, found, asked.groups)
     mask_NT, total, count = found.mask_NT, 0.0, 0
-    for rows in torch.arange(len(mask_NT)).split(asked.group_size):
+    for rows in torch.arange(len(mask_NT)).split(asked.groups.sizes):
         with torch.no_grad(), _trainer_precision(setting.device):
             logp_nT, _ = completion_logprobs(policy, sequences.select(rows))
         total += float((logp_nT - found.logp_NT[rows]).abs()[mask_NT[rows]].sum())

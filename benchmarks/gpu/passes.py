@@ -121,7 +121,7 @@ def _where(
 def _what(rollouts: TrainingBatch) -> Note:
     done, prompts_N = rollouts.completions.lengths_N, rollouts.sequences.prompt_lengths_N
     return Note(
-        f"{len(rollouts.source)} questions x {rollouts.group_size} rollouts, prompts of "
+        f"questions x rollouts: {rollouts.groups}, prompts of "
         f"{int(prompts_N.min())}-{int(prompts_N.max())} tokens, completions of {int(done.min())}-"
         f"{int(done.max())}, {float(done.float().mean()):,.0f} on average; tokens a second count "
         "both. Seconds are the median (least-most) of runs over all of them, after one to warm up."

@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from fgexpo.advantages import group_advantages
+from fgexpo.groups import Groups
 from fgexpo.model.packing import enable_packing, is_packed
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
@@ -66,17 +67,18 @@ def draw_rollouts(
     questions = [Question(str(n), "", "") for n in range(len(prompts))]
     reward_N = torch.randint(2, (len(completions),), generator=generator).float()
     advantages_QG = group_advantages(reward_N.view(-1, group))
+    groups = Groups([group] * len(prompts))
     return TrainingBatch(
         source=QuestionBatch(torch.arange(len(prompts)), questions, asked, "gpu check"),
-        group_size=group,
+        groups=groups,
         completions=given,
         texts=[""] * len(completions),
         verdicts=[Verdict(False, None)] * len(completions),
         correct_N=reward_N.to(setting.device),
         reward_N=reward_N.to(setting.device),
-        asked=Asked(group, *torch.zeros(4, 0, dtype=torch.long)),
+        asked=Asked(*torch.zeros(6, 0, dtype=torch.long)),
         advantages_N=advantages_QG.flatten().to(setting.device),
-        sequences=join(asked, given, group),
+        sequences=join(asked, given, groups),
         cuts=[],
     )
 

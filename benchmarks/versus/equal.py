@@ -13,6 +13,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOTrainer
 
+from fgexpo.groups import Groups
 from fgexpo.losses import LossSettings
 from fgexpo.model.loading import load_model
 from fgexpo.model.logprobs import completion_logprobs
@@ -74,7 +75,8 @@ def scored(
     policy: nn.Module, reference: nn.Module, prompts: list[list[int]], done: Completions
 ) -> TrainingBatch:
     """A batch with random advantages and an old policy that is not the present one."""
-    sequences = join(prompts, done, WORK.group)
+    groups = Groups([WORK.group] * WORK.questions)
+    sequences = join(prompts, done, groups)
     with torch.no_grad():
         logp_NT, _ = completion_logprobs(policy, sequences)
         reference_NT, _ = completion_logprobs(reference, sequences)
@@ -82,13 +84,13 @@ def scored(
     asked = QuestionBatch(torch.arange(WORK.questions), [], prompts, "")
     batch = TrainingBatch(
         source=asked,
-        group_size=WORK.group,
+        groups=groups,
         completions=done,
         texts=[],
         verdicts=[],
         correct_N=none_N,
         reward_N=none_N,
-        asked=Asked(WORK.group, *torch.zeros(4, 0, dtype=torch.long)),
+        asked=Asked(*torch.zeros(6, 0, dtype=torch.long)),
         sequences=sequences,
         cuts=[],
         advantages_N=torch.randn(WORK.rollouts),

@@ -7,6 +7,7 @@ from lightning.pytorch import Trainer
 
 from ..advantages import AdvantageEstimator, every_count
 from ..advantages.estimator import missing_pass_rates
+from ..allocation import Allocation, Equal
 from ..curriculum.data import curriculum_data
 from ..errors import UserError
 from ..model.lora import LoRA
@@ -16,6 +17,7 @@ from ..rewards.reward import tags
 from ..rollout import RolloutEngine, Sampling
 from ..rollout.waves import Refill
 from ..templates import PromptEncoder, Template
+from .allocation import check_allocation, check_allocation_data
 
 # A verifier that reads this needs no form of answer.
 LAST_NUMBER = "last_number"
@@ -98,6 +100,7 @@ def check_data(
     mini_batch_questions: int | None,
     refill: Refill | None,
     advantages: AdvantageEstimator,
+    allocation: Allocation = Equal(),
 ) -> None:
     """Check that the data module's steps are what the module's settings need.
 
@@ -106,6 +109,7 @@ def check_data(
         mini_batch_questions: questions per optimizer step; None for the whole step.
         refill: with which a step may ask for more questions.
         advantages: the estimator, which may read the questions' pass-rates.
+        allocation: how rollouts are shared out among a step's questions.
 
     Raises:
         UserError: for mini-batches that do not fit, data that cannot be drawn again, or data
@@ -113,6 +117,7 @@ def check_data(
     """
     data: Any = getattr(trainer, "datamodule", None)
     known = curriculum_data(trainer)
+    check_allocation_data(trainer, allocation)
     if known is not None:
         check_mini_batches(known.questions_per_step, mini_batch_questions, trainer.world_size)
         _check_validation(trainer, getattr(getattr(data, "sampler", None), "steps_per_epoch", None))
@@ -150,13 +155,19 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def check_signal(advantages: AdvantageEstimator, refill: Refill | None, group_size: int) -> None:
+def check_signal(
+    advantages: AdvantageEstimator,
+    refill: Refill | None,
+    group_size: int,
+    allocation: Allocation = Equal(),
+) -> None:
     """Check that some group of this size teaches the policy something.
 
     Raises:
         UserError: naming both settings.
     """
     advantages.check(group_size)
+    check_allocation(allocation, advantages, group_size)
     if refill is not None:
         refill.check(group_size)
     if not advantages.has_signal(every_count(group_size)).any():

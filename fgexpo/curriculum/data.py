@@ -25,6 +25,10 @@ class CurriculumData(Protocol):
         """The estimate of each question's pass-rate as it stands, float64; rows of the pool."""
         ...
 
+    def visits(self, index: Tensor) -> Tensor:
+        """How many steps each of these estimates rests on, int64."""
+        ...
+
     def more_questions(self, wave: int, asked: Tensor) -> QuestionBatch | None:
         """This process's share of another draw for the current step; None if too few are left."""
         ...

@@ -72,7 +72,7 @@ def samples_of(batch: RolloutBatch) -> Tensor:
         [int(verdict.timed_out) for verdict in batch.verdicts],
     ]
     samples = torch.tensor(columns, device=batch.correct_N.device)
-    return samples.view(len(columns), -1, batch.group_size).transpose(0, 1)
+    return samples.view(len(columns), len(batch.source), -1).transpose(0, 1)
 
 
 def vote(answer: str | None) -> int:

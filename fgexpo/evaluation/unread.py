@@ -29,7 +29,7 @@ class UnreadAnswers:
         """Count this process's completions of a batch."""
         if self._reads is None:
             return
-        asked = [q for q in batch.source.questions for _ in range(batch.group_size)]
+        asked = batch.groups.each(batch.source.questions)
         found = unread(asked, batch.texts, batch.verdicts)
         self._counts = tuple(a + b for a, b in zip(self._counts, found, strict=True))
 

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from ..errors import UserError
+from ..groups import Groups
 
 
 def tanh_scale(accuracy: float) -> float:
@@ -78,10 +79,10 @@ class Constant(Rho):
         return self.value
 
 
-def question_factors(rho: Rho, pass_rate_Q: Tensor, group_size: int) -> Tensor:
+def question_factors(rho: Rho, pass_rate_Q: Tensor, groups: Groups) -> Tensor:
     """Rho of each question's pass-rate, repeated for its rollouts: [Q] becomes [N]."""
     factors = [rho(rate) for rate in pass_rate_Q.tolist()]
-    return pass_rate_Q.new_tensor(factors).repeat_interleave(group_size)
+    return groups.repeat(pass_rate_Q.new_tensor(factors))
 
 
 def adapted_factor(factor: float, kl: float, target: float, gain: float) -> float:

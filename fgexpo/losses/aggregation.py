@@ -34,15 +34,22 @@ def aggregate(
     return total / (denominator or 1.0)
 
 
-def loss_denominator(mask_NT: Tensor, aggregation: Aggregation, constant_length: int) -> float:
+def loss_denominator(
+    mask_NT: Tensor,
+    aggregation: Aggregation,
+    constant_length: int,
+    weight_N: Tensor | None = None,
+) -> float:
     """What the sum over a mini-batch is divided by: its tokens, its sequences, or a constant each.
 
     Args:
         mask_NT: True on the tokens that count, [N, T]; a row without any is no sequence.
         aggregation: see :class:`~fgexpo.losses.PolicyLoss`.
         constant_length: tokens a sequence, for ``dr_grpo``.
+        weight_N: how much each sequence, and each of its tokens, counts; None for 1.
     """
+    counted_N = mask_NT.sum(1) if aggregation == "token_mean" else mask_NT.any(1)
+    sequences = float(counted_N.sum() if weight_N is None else (counted_N * weight_N).sum())
     if aggregation == "token_mean":
-        return float(mask_NT.sum())
-    sequences = float(mask_NT.any(1).sum())
+        return sequences
     return sequences * constant_length if aggregation == "dr_grpo" else sequences

@@ -60,6 +60,7 @@ def objective(
     denominator: Tensor | float | None = None,
     weight_NT: Tensor | None = None,
     entropy_NT: Tensor | None = None,
+    rollout_weight_N: Tensor | None = None,
 ) -> LossOutput:
     """Equation (5) as a loss to minimise.
 
@@ -74,10 +75,14 @@ def objective(
         denominator: see :func:`aggregate`.
         weight_NT: factors of the policy loss's tokens, [N, T]; None for 1.
         entropy_NT: entropies of the policy, with gradient, [N, T]; None leaves them out.
+        rollout_weight_N: how much each rollout counts, in every part of the loss, [N]; None for 1.
+            The denominator must count them so too.
     """
     mask_NT = mask_NT.bool()
 
     def reduce(values_NT: Tensor) -> Tensor:
+        if rollout_weight_N is not None:
+            values_NT = rollout_weight_N[:, None] * values_NT
         return aggregate(values_NT, mask_NT, loss.aggregation, denominator)
 
     ratio_NT = importance_ratio(logp_NT, old_logp_NT, mask_NT, loss.ratio)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..groups import Groups
 from ..types import Completions
 
 
@@ -63,19 +64,18 @@ class Sequences:
         )
 
 
-def join(prompts: list[list[int]], completions: Completions, group_size: int) -> Sequences:
-    """Put each of the Q prompts before its G completions."""
+def join(prompts: list[list[int]], completions: Completions, groups: Groups) -> Sequences:
+    """Put each of the Q prompts before the completions of its group."""
     device = completions.tokens_NT.device
     prompt_lengths_Q = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    prompt_lengths_N = prompt_lengths_Q.repeat_interleave(group_size)
+    prompt_lengths_N = groups.repeat(prompt_lengths_Q)
     lengths_N = prompt_lengths_N + completions.lengths_N
     tokens_NL = completions.tokens_NT.new_zeros(len(lengths_N), int(lengths_N.max()))
-    for q, prompt in enumerate(prompts):
-        rows = slice(q * group_size, (q + 1) * group_size)
+    for rows, prompt in zip(groups.rows, prompts, strict=True):
         tokens_NL[rows, : len(prompt)] = torch.tensor(prompt, device=device)
     row, column = completions.mask_NT.nonzero(as_tuple=True)
     tokens_NL[row, prompt_lengths_N[row] + column] = completions.tokens_NT[row, column]
-    prompt_N = torch.arange(len(prompts), device=device).repeat_interleave(group_size)
+    prompt_N = groups.repeat(torch.arange(len(prompts), device=device))
     width = completions.tokens_NT.shape[1]
     return Sequences(tokens_NL, prompt_lengths_N, completions.lengths_N, prompt_N, width)
 
@@ -86,4 +86,4 @@ def join_solutions(prompts: list[list[int]], solutions: list[list[int]]) -> Sequ
     tokens = torch.tensor([solution + [0] * (width - len(solution)) for solution in solutions])
     lengths = torch.tensor([len(solution) for solution in solutions])
     given = Completions(tokens, lengths, [], torch.zeros(tokens.shape))
-    return join(prompts, given, group_size=1)
+    return join(prompts, given, Groups([1] * len(prompts)))

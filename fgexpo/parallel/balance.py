@@ -27,10 +27,10 @@ def balance(trainer: Trainer, rollouts: RolloutBatch, questions: int) -> Rollout
     """
     if trainer.world_size == 1:
         return rollouts
-    size, device = rollouts.group_size, trainer.strategy.root_device
+    groups, device = rollouts.groups, trainer.strategy.root_device
     prompts_Q = torch.tensor([len(prompt) for prompt in rollouts.source.prompts])
-    own_Q = size * prompts_Q + rollouts.completions.lengths_N.cpu().view(-1, size).sum(1)
-    own_Q = own_Q.to(device)
+    read_Q = torch.tensor(groups.sizes) * prompts_Q
+    own_Q = (read_Q + groups.sums(rollouts.completions.lengths_N.cpu())).to(device)
     shares = [torch.empty_like(own_Q) for _ in range(trainer.world_size)]
     with phase(EXCHANGE):
         torch.distributed.all_gather(shares, own_Q)

@@ -27,20 +27,6 @@ def gather_questions(trainer: Trainer, values: Tensor) -> Tensor:
     return torch.stack(shares, 1).flatten(0, 1)
 
 
-def own_questions(trainer: Trainer, values: Tensor) -> Tensor:
-    """This process's share of all questions: [Q, ...] becomes [Q / W, ...]."""
-    return values[trainer.global_rank :: trainer.world_size]
-
-
-def gather_columns(
-    trainer: Trainer, columns: dict[str, Tensor], group_size: int
-) -> dict[str, Tensor]:
-    """Scalars per rollout, [N] each, of all processes; one collective for all of them."""
-    table = torch.stack(list(columns.values()), 1)
-    gathered = gather_questions(trainer, table.view(-1, group_size * len(columns)))
-    return dict(zip(columns, gathered.reshape(-1, len(columns)).unbind(1), strict=True))
-
-
 def mean_over_processes(
     trainer: Trainer, values: dict[str, float], device: Any
 ) -> dict[str, float]:

@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..groups import Groups
 from ..heartbeat import EXCHANGE, phase
 from ..types import Completions, QuestionBatch, RolloutBatch
 
@@ -50,21 +51,41 @@ def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBa
 
 
 def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:
-    """One question with its G rollouts, in memory of its own."""
-    rows = slice(number * batch.group_size, (number + 1) * batch.group_size)
+    """One question with its rollouts, in memory of its own."""
+    held = batch.groups.rows[number]
+    rows, groups = list(range(held.start, held.stop)), batch.groups.select([number])
+    return take_rows(batch, rows, batch.source.select([number]).to(device), groups, device)
+
+
+def take_rows(
+    batch: RolloutBatch, rows: list[int], source: QuestionBatch, groups: Groups, device: Any
+) -> RolloutBatch:
+    """Some of the rollouts, in memory of their own.
+
+    Args:
+        batch: graded but not yet prepared for training.
+        rows: which, question by question.
+        source: their questions.
+        groups: how many each of these has.
+        device: for the tensors.
+    """
     done = batch.completions
 
     def take(tensor: Tensor) -> Tensor:
-        return tensor[rows].to(device, copy=True)
+        return tensor[rows].to(device)
 
     return replace(
         batch,
-        source=batch.source.select([number]).to(device),
+        source=source,
+        groups=groups,
         completions=Completions(
-            take(done.tokens_NT), take(done.lengths_N), done.finish[rows], take(done.logp_NT)
+            take(done.tokens_NT),
+            take(done.lengths_N),
+            [done.finish[row] for row in rows],
+            take(done.logp_NT),
         ),
-        texts=batch.texts[rows],
-        verdicts=batch.verdicts[rows],
+        texts=[batch.texts[row] for row in rows],
+        verdicts=[batch.verdicts[row] for row in rows],
         correct_N=take(batch.correct_N),
         reward_N=take(batch.reward_N),
         score_N={name: take(score) for name, score in batch.score_N.items()},
@@ -86,7 +107,7 @@ def join_rollouts(parts: list[RolloutBatch], seconds: dict[str, float]) -> Rollo
             [prompt for part in parts for prompt in part.source.prompts],
             parts[0].source.dataset,
         ),
-        group_size=parts[0].group_size,
+        groups=Groups.join(part.groups for part in parts),
         completions=Completions(
             widen([some.tokens_NT for some in done]),
             torch.cat([some.lengths_N for some in done]),

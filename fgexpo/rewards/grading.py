@@ -1,7 +1,10 @@
 """Completions become graded rollouts."""
 
+import time
+
 import torch
 
+from ..groups import Groups
 from ..heartbeat import phase
 from ..templates import PromptEncoder
 from ..types import Completions, QuestionBatch, RolloutBatch
@@ -12,7 +15,7 @@ from .verifier import Verifier
 
 def grade(
     batch: QuestionBatch,
-    group_size: int,
+    groups: Groups,
     completions: Completions,
     prompts: PromptEncoder,
     verifier: Verifier,
@@ -21,8 +24,8 @@ def grade(
 
     Args:
         batch: Q questions.
-        group_size: G.
-        completions: of Q x G rollouts, question-major.
+        groups: how many rollouts each has.
+        completions: of these rollouts, question by question.
         prompts: its tokenizer decodes the completions.
         verifier: decides whether an answer is right.
 
@@ -34,13 +37,13 @@ def grade(
         prompts.decode(tokens[:length])
         for tokens, length in zip(completions.tokens_NT.tolist(), lengths, strict=True)
     ]
-    asked = [question for question in batch.questions for _ in range(group_size)]
+    asked = groups.each(batch.questions)
     with phase(f"verify by {type(verifier).__name__}"):
         verdicts = check_verdicts(verifier, verifier.verify(asked, texts), len(texts))
     correct_N = completions.logp_NT.new_tensor([float(v.correct) for v in verdicts])
     return RolloutBatch(
         source=batch,
-        group_size=group_size,
+        groups=groups,
         completions=completions,
         texts=texts,
         verdicts=verdicts,
@@ -55,8 +58,8 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
     Raises:
         UserError: naming the reward that does not give one finite number per rollout.
     """
-    done = rollouts.completions
-    questions = [q for q in rollouts.source.questions for _ in range(rollouts.group_size)]
+    started, done = time.perf_counter(), rollouts.completions
+    questions = rollouts.groups.each(rollouts.source.questions)
     lengths = done.lengths_N.tolist()
     logps = done.logp_NT.double().sum(1).tolist()
     columns = (questions, rollouts.texts, lengths, done.finish, rollouts.verdicts, logps)
@@ -67,3 +70,5 @@ def apply_rewards(rollouts: RolloutBatch, rewards: list[Reward]) -> None:
             scores = check_scores(reward, reward.score(graded), len(graded))
         rollouts.score_N[tag] = rollouts.reward_N.new_tensor(scores)
         rollouts.reward_N += reward.weight * rollouts.score_N[tag]
+    spent = rollouts.seconds.get("reward/seconds", 0.0)
+    rollouts.seconds["reward/seconds"] = spent + time.perf_counter() - started

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ..errors import UserError
+from ..groups import Groups
 from ..model.exactness import Trial
 from ..templates import StopStrings
 from ..types import Completions
@@ -47,7 +48,7 @@ class RolloutRequest:
 
     Attributes:
         prompts: token ids of Q prompts.
-        seeds: one per rollout, Q lists of G.
+        seeds: one per rollout, Q lists of as many as each prompt is to have.
         sampling: how to draw.
         stop_ids: a completion ends with the first of these.
         device: for the completions.
@@ -64,9 +65,9 @@ class RolloutRequest:
     stop_strings: StopStrings | None = None
 
     @property
-    def group_size(self) -> int:
-        """G, rollouts per prompt."""
-        return len(self.seeds[0])
+    def groups(self) -> Groups:
+        """How many rollouts each prompt is to have."""
+        return Groups([len(seeds) for seeds in self.seeds])
 
 
 class RolloutEngine(ABC):
@@ -84,7 +85,7 @@ class RolloutEngine(ABC):
 
     @abstractmethod
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
-        """Sample ``Q x G`` completions, question-major."""
+        """Sample each prompt's completions, prompt by prompt."""
 
     def sync(self, policy: nn.Module) -> None:  # noqa: B027
         """Note that the policy's weights have changed; an engine with its own copy updates it."""

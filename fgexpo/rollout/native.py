@@ -1,11 +1,13 @@
 """Rollouts by the policy itself, through transformers and a KV cache: no copy of the weights."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..groups import Groups
 from ..heartbeat import beat
 from ..model.exactness import Trial
 from ..model.precision import precise
@@ -48,22 +50,21 @@ class Native(RolloutEngine):
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
         self._dtype = matmul_dtype(trainer_dtype(policy, request.device), request.device)
-        count, group = len(request.prompts), request.group_size
-        limit = request.sampling.max_new_tokens
-        shape = (count * group, limit)
+        groups, limit = request.groups, request.sampling.max_new_tokens
+        shape = (groups.rollouts, limit)
         tokens_NT = torch.zeros(shape, dtype=torch.int64, device=request.device)
         dtype = precise(next(policy.parameters()).dtype)
         logp_NT = torch.zeros(shape, dtype=dtype, device=request.device)
         lengths_N = torch.full((shape[0],), limit, dtype=torch.int64, device=request.device)
         stopped_N = torch.zeros(shape[0], dtype=torch.bool, device=request.device)
-        wave = max(1, self.max_rows // group)
         with torch.no_grad():
-            for start in range(0, count, wave):
-                rows = slice(start * group, (start + wave) * group)
+            for questions in _waves(groups, self.max_rows):
+                held = groups.rows[questions]
+                rows = slice(held[0].start, held[-1].stop)
                 _decode(
                     policy,
                     request,
-                    slice(start, start + wave),
+                    questions,
                     (tokens_NT[rows], logp_NT[rows], lengths_N[rows], stopped_N[rows]),
                 )
         width = int(lengths_N.max())
@@ -88,6 +89,17 @@ class Native(RolloutEngine):
             )
 
 
+def _waves(groups: Groups, limit: int) -> Iterator[slice]:
+    """Cut the questions into slices of at most so many rollouts, or of a single question."""
+    start = rows = 0
+    for q, size in enumerate(groups.sizes):
+        if q > start and rows + size > limit:
+            yield slice(start, q)
+            start, rows = q, 0
+        rows += size
+    yield slice(start, len(groups))
+
+
 def _decode(
     policy: nn.Module,
     request: RolloutRequest,
@@ -102,7 +114,7 @@ def _decode(
     stop_ids = torch.tensor(request.stop_ids, device=device)
 
     rows = Rows(policy, request.prompts[questions], device)
-    rows.repeat(request.group_size)
+    rows.repeat(Groups([len(group) for group in request.seeds[questions]]))
     row_N = torch.arange(len(seeds), device=device)  # which output row each row writes to
     live_N = torch.ones_like(row_N, dtype=torch.bool)
     for t in range(sampling.max_new_tokens):

@@ -1,5 +1,6 @@
 """Rows that are decoded together: their KV cache, and which of its places are padding."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from ..groups import Groups
 from ..model.sequences import Sequences
 from .native_cache import roomy_cache
 
@@ -33,11 +35,15 @@ class Rows:
         self._cache = roomy_cache(policy.config)
         self.logits_NV = self._next(torch.tensor(padded, device=device))
 
-    def repeat(self, count: int) -> None:
-        """Put ``count`` copies of each row in its place."""
-        self._cache.batch_repeat_interleave(count)
-        self.logits_NV = self.logits_NV.repeat_interleave(count, 0)
-        self._mask_NL = self._mask_NL.repeat_interleave(count, 0)
+    def repeat(self, groups: Groups) -> None:
+        """Put as many copies of each row in its place as its prompt has rollouts."""
+        if groups.size is None:
+            rows = torch.arange(len(groups), device=self._mask_NL.device)
+            self._cache.batch_select_indices(groups.repeat(rows))
+        else:
+            self._cache.batch_repeat_interleave(groups.size)
+        self.logits_NV = groups.repeat(self.logits_NV)
+        self._mask_NL = groups.repeat(self._mask_NL)
 
     def keep(self, rows: Tensor) -> None:
         """Keep some of the rows, before the next token is added."""
@@ -78,14 +84,15 @@ def forced_logprobs(policy: Any, sequences: Sequences) -> Tensor:
 
     Args:
         policy: the causal LM.
-        sequences: prompt by prompt, with as many completions of each.
+        sequences: prompt by prompt.
     """
     lengths_N, ends_N = sequences.completion_lengths_N, sequences.lengths_N
     prompts_N = sequences.prompt_N.tolist()
-    first = [prompts_N.index(q) for q in dict.fromkeys(prompts_N)]
+    counts = Counter(prompts_N)  # in order
+    first = [prompts_N.index(q) for q in counts]
     heads = [sequences.tokens_NL[n, : int(sequences.prompt_lengths_N[n])] for n in first]
     rows = Rows(policy, [head.tolist() for head in heads], ends_N.device)
-    rows.repeat(len(prompts_N) // len(first))
+    rows.repeat(Groups(list(counts.values())))
     row_N = torch.arange(len(prompts_N))
     logp_NT = rows.logits_NV.new_zeros(sequences.mask_NT.shape)
     for t in range(sequences.width):

@@ -18,11 +18,11 @@ def table_columns(batch: RolloutBatch, advantages_N: Tensor | None = None) -> di
         advantages_N: in training; elsewhere the column is 0.
     """
     advantages_N = torch.zeros(len(batch.texts)) if advantages_N is None else advantages_N
-    questions = [q for q in batch.source.questions for _ in range(batch.group_size)]
+    questions = batch.groups.each(batch.source.questions)
     return {
         "dataset": [batch.source.dataset] * len(questions),
         "question_id": [question.id for question in questions],
-        "sample": list(range(batch.group_size)) * len(batch.source),
+        "sample": batch.groups.samples(),
         "prompt": [question.prompt for question in questions],
         "gold": [question.answer for question in questions],
         "completion": batch.texts,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..groups import Groups
 from ..templates import StopStrings
 from .engine import RolloutRequest
 
@@ -30,10 +31,11 @@ def ended_by_text(
     ended_N = torch.zeros_like(live_N)
     if asked:
         rows = row_N[asked]
-        prompts = request.prompts[questions]
+        groups = Groups([len(seeds) for seeds in request.seeds[questions]])
+        prompts = groups.each(request.prompts[questions])
         recent = tokens_NT[rows, -stops.reach :].tolist()
         ended = [
-            stops.ended(prompts[row // request.group_size], tokens)
+            stops.ended(prompts[row], tokens)
             for row, tokens in zip(rows.tolist(), recent, strict=True)
         ]
         ended_N[asked] = torch.tensor(ended, device=ended_N.device)
@@ -48,7 +50,7 @@ def cut_at_text(
     An engine that looks for the strings itself has ended most of them there already.
 
     Args:
-        request: of Q prompts with G samples each.
+        request: of Q prompts.
         tokens: of each sample, question-major.
         logps: the same.
         finish: why each ended, ``stop`` or ``length`` if nothing went wrong.
@@ -56,8 +58,9 @@ def cut_at_text(
     stops: StopStrings | None = request.stop_strings
     if stops is None:
         return
-    for row, sample in enumerate(tokens):
-        length = stops.length(request.prompts[row // request.group_size], sample)
+    prompts = request.groups.each(request.prompts)
+    for row, (prompt, sample) in enumerate(zip(prompts, tokens, strict=True)):
+        length = stops.length(prompt, sample)
         if length is not None and finish[row] in ("stop", "length"):
             tokens[row], logps[row] = sample[:length], logps[row][:length]
             finish[row] = "stop"

@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from ..curriculum.data import CurriculumData
 from ..errors import UserError
-from ..parallel.collectives import gather_questions
+from ..groups import Groups
+from ..parallel.gather_rollouts import gather_rollouts
 from ..parallel.move_questions import Plan, hand_over, join_rollouts
 from ..types import Asked, QuestionBatch, RolloutBatch
 
@@ -83,8 +85,8 @@ def ask(
     questions: QuestionBatch,
     roll_out: Callable[[QuestionBatch], RolloutBatch],
     has_signal: Callable[[Tensor], Tensor],
-    more: Callable[[int, Tensor], QuestionBatch | None] | None = None,
-    max_waves: int = 1,
+    data: CurriculumData | None,
+    refill: Refill | None,
 ) -> tuple[RolloutBatch, Asked]:
     """Turn a step's questions into rollouts with rewards, in as many waves as it takes.
 
@@ -96,19 +98,18 @@ def ask(
         questions: this process's share of the first wave, Q questions.
         roll_out: makes graded, rewarded rollouts of a wave.
         has_signal: which groups teach something, from rewards [Q, G] to bool [Q].
-        more: draws this process's share of another wave, given its number and the rows of the
-            pool that were asked; None when too few are left. Not called for a single wave.
-        max_waves: draws at most, the first one included.
+        data: draws this process's share of further waves; not asked to without ``refill``.
+        refill: how often; None for a single wave.
 
     Returns:
         Q questions to train on, and what was asked for them.
     """
     waves = [roll_out(questions)]
     asked = _gather(trainer, waves[0], has_signal)
-    wanted = len(asked)
-    while len(waves) < max_waves and int(asked.informative_A.sum()) < wanted:
-        assert more is not None
-        drawn = more(len(waves), asked.index_A)
+    wanted, at_most = len(asked), 1 if refill is None else refill.max_waves
+    while len(waves) < at_most and int(asked.informative_A.sum()) < wanted:
+        assert data is not None
+        drawn = data.more_questions(len(waves), asked.index_A)
         if drawn is None:
             break
         waves.append(roll_out(drawn))
@@ -124,16 +125,22 @@ def _gather(
     trainer: Trainer, rollouts: RolloutBatch, has_signal: Callable[[Tensor], Tensor]
 ) -> Asked:
     """What is remembered of each question of a wave, over all processes; one collective."""
-    size, reward_QG = rollouts.group_size, rollouts.reward_QG
-    counts = (
-        rollouts.source.index_Q,
-        rollouts.correct_QG.sum(1),
-        rollouts.completions.lengths_N.view(-1, size).sum(1),
-    )
+    own = {
+        "index": rollouts.groups.repeat(rollouts.source.index_Q),
+        "correct": rollouts.correct_N,
+        "tokens": rollouts.completions.lengths_N,
+        "reward": rollouts.reward_N,
+    }
     # float64 holds these integers and the rewards exactly.
-    own = torch.cat([torch.stack(counts, 1).double(), reward_QG.double()], 1)
-    gathered = gather_questions(trainer, own).cpu()
-    index_A, correct_A, tokens_A = gathered[:, :3].long().unbind(1)
-    # Over all processes, as the advantages will be: a signal may depend on the other groups.
-    signal_A = has_signal(gathered[:, 3:].to(reward_QG.dtype))
-    return Asked(size, index_A, correct_A, tokens_A, signal_A.cpu())
+    own = {name: column_N.double() for name, column_N in own.items()}
+    found, groups = gather_rollouts(trainer, own, rollouts.groups)
+    found = {name: column_N.cpu() for name, column_N in found.items()}
+    return Asked(
+        index_A=groups.means(found["index"]).long(),
+        rollouts_A=torch.tensor(groups.sizes),
+        planned_A=torch.tensor(groups.planned),
+        correct_A=Groups(groups.planned).sums(groups.keep_planned(found["correct"])).long(),
+        tokens_A=groups.sums(found["tokens"]).long(),
+        # Over all processes, as the advantages will be: a signal may depend on the other groups.
+        informative_A=groups.by_size(has_signal, found["reward"].to(rollouts.reward_N.dtype)),
+    )

@@ -19,6 +19,7 @@ class TrainingBatch(RolloutBatch):
         advantages_N: [N].
         sequences: prompts and completions joined, N rows.
         cuts: rows of each optimizer step's micro-batches, one list per optimizer step.
+        weight_N: how much each rollout counts in the loss, [N]; None where all count 1.
         known: of the questions of all processes, before this step.
         ref_logp_NT: log-probs of the frozen reference, [N, T]; None without a KL term.
         old_logp_NT: log-probs of the policy before its first update, [N, T]. The rows of
@@ -30,6 +31,7 @@ class TrainingBatch(RolloutBatch):
     advantages_N: Tensor
     sequences: Sequences
     cuts: list[list[Tensor]]
+    weight_N: Tensor | None = None
     known: Known = field(default_factory=Known)
     ref_logp_NT: Tensor | None = None
     old_logp_NT: Tensor = field(init=False)

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from ..advantages.estimator import AdvantageEstimator, Known
 from ..curriculum.data import CurriculumData
-from ..groups import Groups
-from ..parallel.collectives import gather_questions, own_questions
+from ..parallel.collectives import gather_questions
+from ..parallel.gather_rollouts import gather_rollouts, own_rollouts
 from ..types import RolloutBatch
 
 
@@ -40,7 +40,5 @@ def judge(
         advantages: the estimator; it sees the rewards of all processes.
         known: of the questions of all processes.
     """
-    rewards_QG = gather_questions(trainer, rewards_N.view(-1, rollouts.group_size))
-    groups = Groups([rollouts.group_size] * len(rewards_QG))
-    advantages_N = advantages.judge(rewards_QG.flatten(), groups, known)
-    return own_questions(trainer, advantages_N.view_as(rewards_QG)).flatten()
+    columns, groups = gather_rollouts(trainer, {"reward": rewards_N}, rollouts.groups)
+    return own_rollouts(trainer, advantages.judge(columns["reward"], groups, known), groups)

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
+from ..groups import Groups
 from ..parallel.collectives import largest
 
 
@@ -16,11 +17,12 @@ def cut(
 ) -> list[Tensor]:
     """Cut an optimizer step's rows into micro-batches, as many on every process.
 
-    Sharded weights are gathered by all processes at once, so none may have a forward pass more.
+    Sharded weights are gathered by all processes at once, so none may have a forward pass more. A
+    process with fewer rows than another has micro-batches gets empty ones: see :func:`stand_in`.
 
     Args:
         trainer: of this process.
-        rows: this process's share of a mini-batch, int64 [n]; n is the same on all processes.
+        rows: this process's share of a mini-batch, int64 [n].
         lengths_N: real tokens of every row, [N].
         max_tokens: limit on the tokens of a micro-batch.
         padded: whether the model reads padded rows.
@@ -54,21 +56,33 @@ def pack(rows: Tensor, lengths_N: Tensor, max_tokens: int, padded: bool) -> list
 
 
 def level(groups: list[Tensor], count: int) -> list[Tensor]:
-    """Halve the groups of most rows until there are ``count``; there must be that many rows."""
+    """Halve the groups of most rows until there are ``count``; the last may have to be empty."""
     groups = list(groups)
     while len(groups) < count:
         most = max(range(len(groups)), key=lambda n: len(groups[n]))
+        if len(groups[most]) == 1:
+            nothing = groups[most][:0]
+            return groups + [nothing] * (count - len(groups))
         half = (len(groups[most]) + 1) // 2
         groups[most : most + 1] = groups[most].split(half)
     return groups
 
 
-def split(count: int, size: int) -> list[Tensor]:
-    """Contiguous slices of ``size`` rows.
+def stand_in(rows: Tensor) -> Tensor:
+    """The rows of a forward pass: where a micro-batch is empty, the first one, to be ignored."""
+    return rows if len(rows) else rows.new_zeros(1)
+
+
+def split(groups: Groups, questions: int) -> list[Tensor]:
+    """The rows of each mini-batch, ``questions`` groups after one another.
 
     Raises:
-        ValueError: if ``size`` does not divide ``count``.
+        ValueError: if these do not divide the groups.
     """
-    if count % size:
-        raise ValueError(f"{count} rollouts do not split into mini-batches of {size}")
-    return list(torch.arange(count).split(size))
+    if len(groups) % questions:
+        raise ValueError(f"{len(groups)} questions do not split into mini-batches of {questions}")
+    rows = groups.rows
+    return [
+        torch.arange(rows[q].start, rows[q + questions - 1].stop)
+        for q in range(0, len(groups), questions)
+    ]

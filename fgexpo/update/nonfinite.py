@@ -56,7 +56,8 @@ class NonFiniteUpdates:
 def batch_record(batch: TrainingBatch, rows: Tensor, beta: float | Tensor) -> dict[str, Any]:
     """What it takes to repeat an update: plain values and tensors, loadable as weights are."""
     part = batch.sequences.select(rows)
-    questions = [batch.source.questions[row // batch.group_size].id for row in rows.tolist()]
+    asked = batch.groups.each(batch.source.questions)
+    questions = [asked[row].id for row in rows.tolist()]
     record = {
         "questions": questions,
         "tokens": part.tokens_NL,
@@ -64,6 +65,7 @@ def batch_record(batch: TrainingBatch, rows: Tensor, beta: float | Tensor) -> di
         "completion_lengths": part.completion_lengths_N,
         "rewards": batch.reward_N[rows],
         "advantages": batch.advantages_N[rows],
+        "weights": None if batch.weight_N is None else batch.weight_N[rows],
         "beta": of_rows(beta, rows),
         "engine_logp": batch.completions.logp_NT[rows],
         "old_logp": batch.old_logp_NT[rows],

@@ -18,7 +18,7 @@ from ..model.sequences import join
 from ..types import Asked, RolloutBatch
 from .batch import TrainingBatch
 from .judge import judge
-from .micro_batches import cut, split
+from .micro_batches import cut, split, stand_in
 from .reference import Reference
 
 
@@ -32,6 +32,7 @@ def prepare(
     *,
     questions_per_update: int,
     micro_batch_tokens: int,
+    weight_N: Tensor | None = None,
 ) -> TrainingBatch:
     """Judge the rollouts and cut them into micro-batches.
 
@@ -44,14 +45,16 @@ def prepare(
         policy: which reads packed rows or padded ones.
         questions_per_update: questions of an optimizer step on this process.
         micro_batch_tokens: limit on the tokens of a forward pass.
+        weight_N: how much each rollout counts in the loss; None where all count 1.
     """
-    sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.group_size)
+    sequences = join(rollouts.source.prompts, rollouts.completions, rollouts.groups)
     padded = not is_packed(policy)
-    mini_batches = split(len(rollouts.texts), questions_per_update * rollouts.group_size)
+    mini_batches = split(rollouts.groups, questions_per_update)
     return TrainingBatch(
         **vars(rollouts),
         asked=asked,
         known=known,
+        weight_N=None if weight_N is None else weight_N.to(rollouts.reward_N),
         advantages_N=judge(trainer, rollouts, rollouts.reward_N, advantages, known),
         sequences=sequences,
         cuts=[
@@ -98,10 +101,11 @@ def score_policy(
     """
     for rows in chain.from_iterable(cuts):
         beat()
-        part = batch.sequences.select(rows)
+        part = batch.sequences.select(stand_in(rows))
         logp_nT, entropy_nT = completion_logprobs(policy, part, temperature, entropy=True)
         assert entropy_nT is not None
-        batch.note_old_policy(rows, logp_nT, entropy_nT)
+        if len(rows):
+            batch.note_old_policy(rows, logp_nT, entropy_nT)
 
 
 def score_reference(
@@ -119,6 +123,7 @@ def score_reference(
     with reference.scoring(device) as model:
         for rows in chain.from_iterable(batch.cuts):
             beat()
-            part = batch.sequences.select(rows)
+            part = batch.sequences.select(stand_in(rows))
             logp_nT, _ = completion_logprobs(model, part, temperature)
-            batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)
+            if len(rows):
+                batch.ref_logp_NT[rows] = logp_nT.to(batch.ref_logp_NT)

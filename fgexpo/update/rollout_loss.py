@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..losses import LossOutput, PolicyLoss, loss_denominator, objective
 from ..model.logprobs import completion_logprobs
 from .batch import TrainingBatch
+from .micro_batches import stand_in
 
 
 def counted_tokens(settings: PolicyLoss, batch: TrainingBatch, rows: Tensor) -> Tensor:
@@ -39,7 +40,8 @@ def update_denominator(
         max_new_tokens: the constant length of ``dr_grpo``.
     """
     mask_nT = counted_tokens(settings, batch, rows)
-    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens)
+    weight_n = None if batch.weight_N is None else batch.weight_N[rows]
+    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens, weight_n)
 
 
 def rollout_loss(
@@ -58,7 +60,7 @@ def rollout_loss(
     Args:
         policy: with gradient.
         batch: with sequences, advantages and log-probs set.
-        rows: which rollouts.
+        rows: which rollouts; if none, the loss is 0, with a gradient of 0.
         beta: KL coefficient in force: a float, one per rollout [N], or one per token [N, T].
         settings: the loss.
         temperature: of the rollouts.
@@ -66,11 +68,12 @@ def rollout_loss(
         first: no update has been made on this batch, so that the policy is the old one: its
             log-probs and entropies are noted in the batch.
     """
-    bonus = settings.entropy_coef != 0
+    bonus, empty = settings.entropy_coef != 0, not len(rows)
+    rows = stand_in(rows)
     logp_nT, entropy_nT = completion_logprobs(
         policy, batch.sequences.select(rows), temperature, entropy=first or bonus
     )
-    if first:
+    if first and not empty:
         assert entropy_nT is not None
         batch.note_old_policy(rows, logp_nT, entropy_nT)
     done, reference_NT = batch.completions, batch.ref_logp_NT
@@ -82,13 +85,14 @@ def rollout_loss(
         old_nT,
         None if reference_NT is None else reference_NT[rows],
         batch.advantages_N[rows],
-        counted_tokens(settings, batch, rows),
+        counted_tokens(settings, batch, rows) & (not empty),
         kl_coef=of_rows(beta, rows),
         denominator=denominator,
         weight_NT=None
         if correction is None
         else correction.weights(old_nT, done.logp_NT[rows], done.mask_NT[rows]),
         entropy_NT=entropy_nT if bonus else None,
+        rollout_weight_N=None if batch.weight_N is None else batch.weight_N[rows],
     )
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from ..advantages.estimator import AdvantageEstimator
-from ..parallel.collectives import gather_columns
+from ..parallel.gather_rollouts import gather_rollouts
 from ..types import RolloutBatch
 from .batch import TrainingBatch
 from .mismatch import DIFFERENCE
@@ -22,7 +22,7 @@ def rollout_metrics(
 ) -> dict[str, float]:
     """Tags and values of the step's rollouts, over all processes; known before any update.
 
-    ``accuracy`` alone is that of all rollouts asked, since those trained on may be a selection.
+    ``accuracy`` alone is that of all questions asked, since those trained on may be a selection.
     ``frac_reward_zero_std`` is the share of groups that have no signal by the estimator's word:
     their advantages are zero, so with a reference the KL alone moves the policy on them
     (``frac_kl_only``).
@@ -32,8 +32,8 @@ def rollout_metrics(
         batch: its rollouts.
         advantages: the estimator, which knows what a group must show to teach something.
     """
-    columns = gather_columns(trainer, rollout_columns(batch), batch.group_size)
-    reward_QG = columns["reward"].view(-1, batch.group_size)
+    columns, groups = gather_rollouts(trainer, rollout_columns(batch), batch.groups)
+    reward_N = columns["reward"]
     lengths_N, ended_N = columns["length"], columns["ended"]
     terminated = lengths_N[ended_N > 0]
     means = {
@@ -41,12 +41,13 @@ def rollout_metrics(
         for name, column in columns.items()
         if name.startswith(REWARD_PREFIX)
     }
-    silent = (~advantages.has_signal(reward_QG)).to(reward_QG).mean()
+    silent = (~groups.by_size(advantages.has_signal, reward_N)).to(reward_N).mean()
+    std_Q = groups.by_size(lambda reward_QG: reward_QG.std(1, correction=0), reward_N)
     found = {
         **means,
         "accuracy": batch.asked.accuracy,
-        "reward": columns["reward"].mean(),
-        "reward_std": reward_QG.std(1, correction=0).mean(),
+        "reward": reward_N.mean(),
+        "reward_std": std_Q.mean(),
         "frac_reward_zero_std": silent,
         "frac_kl_only": silent if batch.ref_logp_NT is not None else 0.0,
         "reward/timeout_frac": columns["timed_out"].mean(),
@@ -73,7 +74,7 @@ def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
         "entropy": batch.entropy_N,
         **mismatch_columns(batch.old_logp_NT, done.logp_NT, done.mask_NT),
     }
-    columns = gather_columns(trainer, own, batch.group_size)
+    columns, _ = gather_rollouts(trainer, own, batch.groups)
     # Sums of lengths pass float32's exact integers in a large step.
     tokens = columns["length"].double().sum()
     found = {

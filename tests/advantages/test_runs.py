@@ -64,7 +64,7 @@ def test_with_akl_gcs_and_dynamic_sampling(model_folder, tmp_path, row):
         expected = row.estimator.judge(batch.reward_N, Groups([6] * 4), Known(known_Q))
         assert torch.equal(batch.advantages_N, expected)
         moved_Q = (batch.advantages_N.view(4, 6) != 0).any(1)
-        assert row.estimator.has_signal(batch.reward_QG).tolist() == moved_Q.tolist()
+        assert row.estimator.has_signal(batch.reward_N.view(-1, 6)).tolist() == moved_Q.tolist()
         assert moved_Q.sum() == min(4, int(batch.asked.informative_A.sum()))
     assert any(len(set(batch.reward_N.tolist())) > 2 for batch in recorder.batches)
 

@@ -7,6 +7,7 @@ from fgexpo.callbacks.progress import RolloutProgress, comparison
 from rich.console import Console
 
 from fgexpo.callbacks import StopAfter
+from fgexpo.groups import Groups
 from fgexpo.questions import Question
 from fgexpo.rewards import Verdict
 from fgexpo.rollout.parquet import table_columns
@@ -15,7 +16,7 @@ from fgexpo.types import Completions, QuestionBatch, RolloutBatch
 HOSTILE = "<script>alert(1)</script> [red]x[/red] | `a` **b** \\boxed{1}\n![i](http://x)"
 
 
-def batch(text=HOSTILE):
+def batch(text=HOSTILE, sizes=(2, 2)):
     questions = [Question("q1", "1+1", "2"), Question("q2", "2+2", "4")]
     source = QuestionBatch(torch.tensor([0, 1]), questions, [[1], [2]], "tiny")
     done = Completions(
@@ -26,7 +27,8 @@ def batch(text=HOSTILE):
     )
     ones = torch.ones(4)
     verdicts = [Verdict(True, "1")] * 4
-    return RolloutBatch(source, 2, done, [text] * 4, verdicts, ones, ones, torch.zeros(4))
+    groups = Groups(sizes)
+    return RolloutBatch(source, groups, done, [text] * 4, verdicts, ones, ones, torch.zeros(4))
 
 
 def test_markup_in_completions_is_escaped():
@@ -43,6 +45,16 @@ def test_the_table_has_one_row_per_rollout():
     assert {len(column) for column in columns.values()} == {4}
     assert columns["question_id"] == ["q1", "q1", "q2", "q2"]
     assert columns["sample"] == [0, 1, 0, 1]
+
+
+def test_groups_of_different_sizes_are_shown_as_they_are():
+    columns = table_columns(batch("x", sizes=(3, 1)))
+    assert columns["question_id"] == ["q1", "q1", "q1", "q2"]
+    assert columns["sample"] == [0, 1, 2, 0]
+    ragged = batch("x", sizes=(3, 1))
+    ragged.texts = ["a", "b", "c", "d"]
+    rows = completions_table(ragged, samples=5).splitlines()[2:]
+    assert [row.split(" | ")[2] for row in rows] == ["a", "d"], "one completion of each question"
 
 
 def test_the_comparison_shows_the_change():

@@ -14,6 +14,7 @@ from fgexpo.curriculum.alternatives import HardFilter, Learnability, Thompson, T
 from fgexpo.curriculum.gaussian import Gaussian, Uniform
 from fgexpo.curriculum.pass_rates import PassRateTable
 from fgexpo.curriculum.shared import Shared, shrunk_rates
+from fgexpo.groups import Groups
 from fgexpo.kl import Linear, adapted_factor, question_factors
 from fgexpo.questions import Question
 
@@ -27,8 +28,8 @@ def table(rates, visits=None):
 
 
 def test_a_factor_for_each_question():
-    found = question_factors(Linear(0.5, 1.5), torch.tensor([0.0, 0.25, 1.0]), 2)
-    assert found.tolist() == [0.5, 0.5, 0.75, 0.75, 1.5, 1.5]
+    found = question_factors(Linear(0.5, 1.5), torch.tensor([0.0, 0.25, 1.0]), Groups([2, 1, 3]))
+    assert found.tolist() == [0.5, 0.5, 0.75, 1.5, 1.5, 1.5]
 
 
 def test_the_proportional_controller_by_hand():

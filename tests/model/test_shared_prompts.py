@@ -5,6 +5,7 @@ import torch
 from near import same
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen3Config
 
+from fgexpo.groups import Groups
 from fgexpo.model import shared_prompts
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.packing import enable_packing
@@ -28,7 +29,7 @@ def sequences():
     width = max(LENGTHS)
     tokens_NT = torch.randint(1, 40, (len(LENGTHS), width), generator=generator)
     done = Completions(tokens_NT, torch.tensor(LENGTHS), [], torch.zeros(len(LENGTHS), width))
-    return join(PROMPTS, done, GROUP)
+    return join(PROMPTS, done, Groups([GROUP] * len(PROMPTS)))
 
 
 def gradients(model, sequences):
@@ -91,7 +92,7 @@ def test_completions_of_one_token_alone():
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)).double()
     done = Completions(torch.tensor([[5], [6]]), torch.tensor([1, 1]), [], torch.zeros(2, 1))
-    sequences = join([[1, 2, 3]], done, 2)
+    sequences = join([[1, 2, 3]], done, Groups([2]))
     expected, _ = completion_logprobs(model, sequences)
     enable_packing(model)
     assert arrange(sequences).tokens_1M.tolist() == [[1, 2, 3]]
@@ -111,4 +112,4 @@ def test_long_completions_are_laid_out_whole():
     done = Completions(
         torch.ones(4, 100, dtype=torch.int64), torch.full((4,), 100), [], torch.zeros(4, 100)
     )
-    assert not isinstance(arrange(join([[1, 2, 3], [4, 5]], done, 2)), SharedPacked)
+    assert not isinstance(arrange(join([[1, 2, 3], [4, 5]], done, Groups([2, 2]))), SharedPacked)

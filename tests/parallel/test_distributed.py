@@ -25,19 +25,21 @@ class Trace(Callback):
         self.rows = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        group = batch.group_size
         rollouts = {
             int(question): (
-                batch.texts[q * group : (q + 1) * group],
-                [verdict.answer for verdict in batch.verdicts[q * group : (q + 1) * group]],
-                batch.old_logp_NT[q * group : (q + 1) * group].sum(1).tolist(),
+                batch.texts[rows],
+                [verdict.answer for verdict in batch.verdicts[rows]],
+                batch.old_logp_NT[rows].sum(1).tolist(),
                 q // pl_module.questions_per_update(batch),
             )
-            for q, question in enumerate(batch.source.index_Q)
+            for q, (question, rows) in enumerate(
+                zip(batch.source.index_Q, batch.groups.rows, strict=True)
+            )
         }
         self.rows.append(
             {
                 "rollouts": rollouts,
+                "empty": sum(not len(rows) for cut in batch.cuts for rows in cut),
                 "tokens": int(batch.sequences.lengths_N.sum()),
                 "beta": pl_module.beta,
                 "metrics": {k: float(v) for k, v in trainer.callback_metrics.items()},
@@ -123,6 +125,7 @@ def check(folder, tmp_path, options):
     assert torch.equal(ranks[0]["table"], one["table"])
     assert torch.equal(ranks[1]["table"], one["table"])
     assert ranks[0]["counted"] == ranks[1]["counted"] == one["counted"]
+    one["empty"] = [row["empty"] for rank in ranks for row in rank["rows"]]
     assert ranks[0]["shard"] == ranks[1]["shard"], "as many evaluation batches on each"
     return one
 

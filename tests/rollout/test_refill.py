@@ -15,7 +15,7 @@ from helpers import (
     weights,
 )
 from lightning.pytorch import Callback
-from near import logged
+from near import logged, same
 from processes import run_ranks
 from test_distributed import check
 from test_resume import check_every_cut, run, saved
@@ -50,14 +50,20 @@ def test_processes_take_turns_with_the_chosen():
 
 def test_what_was_asked_adds_up():
     def asked(*columns):
-        return Asked(4, *(torch.tensor(column) for column in columns))
+        return Asked(*(torch.tensor(column) for column in columns))
 
-    both = asked([7, 3], [4, 0], [9, 8], [False, False]) + asked([5], [1], [6], [True])
+    first = asked([7, 3], [4, 4], [4, 4], [4, 0], [9, 8], [False, False])
+    both = first + asked([5], [4], [4], [1], [6], [True])
     assert both.index_A.tolist() == [7, 3, 5] and len(both) == 3
     assert both.pass_rate_A.tolist() == [1.0, 0.0, 0.25]
     assert (both.rollouts, both.tokens, both.waves) == (12, 23, 2)
     assert both.accuracy == pytest.approx(5 / 12)
     assert both.informative_A.tolist() == [False, False, True]
+    # Of ten rollouts of one more question, only the first two say how often it is solved.
+    more = both + asked([1], [10], [2], [1], [9], [True])
+    assert (more.rollouts, more.tokens) == (22, 32)
+    assert more.pass_rate_A.tolist() == [1.0, 0.0, 0.25, 0.5]
+    same(more.accuracy, (1 + 0 + 0.25 + 0.5) / 4)
 
 
 class Seen(Callback):

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from near import same
 
+from fgexpo.groups import Groups
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
 from fgexpo.rollout import Native, RolloutRequest, Sampling
@@ -10,6 +13,7 @@ from fgexpo.seeding import hash_seed
 
 PROMPTS = [[3, 4, 5, 6, 7], [8], [9, 10, 11]]
 STOP = [1]
+FOURS = Groups([4] * len(PROMPTS))
 
 
 def request(prompts=PROMPTS, group=4, seed=0, **sampling):
@@ -26,7 +30,7 @@ def rows(completions):
 def test_logprobs_are_the_policys(model):
     for temperature in (1.0, 0.6):
         found = Native().generate(model, request(temperature=temperature))
-        expected, _ = completion_logprobs(model, join(PROMPTS, found, 4), temperature)
+        expected, _ = completion_logprobs(model, join(PROMPTS, found, FOURS), temperature)
         same(found.logp_NT, expected.detach())
 
 
@@ -37,6 +41,18 @@ def test_a_sample_depends_on_its_own_seed_alone(model):
     assert alone == together[8:10]
     assert waves == together
     assert rows(Native().generate(model, request(group=4, seed=1))) != together
+
+
+def test_groups_of_different_sizes(model):
+    """Each sample is what it is among equally many of every prompt."""
+    whole = request(group=6)
+    all_rows = rows(Native().generate(model, whole))
+    for max_rows in (1024, 5, 1):
+        ragged = replace(whole, seeds=[whole.seeds[0][:1], whole.seeds[1], whole.seeds[2][2:5]])
+        found = Native(max_rows=max_rows).generate(model, ragged)
+        assert rows(found) == [all_rows[0], *all_rows[6:12], *all_rows[14:17]]
+        expected, _ = completion_logprobs(model, join(PROMPTS, found, ragged.groups), 1.0)
+        same(found.logp_NT, expected.detach())
 
 
 def test_greedy_equals_the_library(model):

@@ -1,5 +1,7 @@
 """Completions end with the token that completes a stop string, in every engine."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from near import same
@@ -81,13 +83,19 @@ def test_a_completion_ends_with_the_token_that_completes_a_string(make, strings)
         reasons.append(reason if count is None else "stop")
     assert rows(found) == expected and found.finish == reasons
     assert reasons.count("stop") > free.finish.count("stop"), "the example must show a string"
-    logp, _ = completion_logprobs(policy, join(asked.prompts, found, GROUP), 1.0)
+    logp, _ = completion_logprobs(policy, join(asked.prompts, found, asked.groups), 1.0)
     same(found.logp_NT, logp.detach())
     # What an engine drew that knows no strings is cut to the same.
     tokens, logps, finish = rows(free), free.logp_NT.tolist(), list(free.finish)
     cut_at_text(asked, tokens, logps, finish)
     assert (tokens, finish) == (expected, reasons)
     assert all(len(a) <= len(b) for a, b in zip(tokens, logps, strict=True))
+    # Each of its prompt, in groups of different sizes too.
+    ragged, kept = replace(asked, seeds=[asked.seeds[0][:3], asked.seeds[1]]), slice(3, GROUP)
+    del expected[kept], tokens[kept], logps[kept], finish[kept]
+    assert rows(Native(max_rows=24).generate(policy, ragged)) == expected
+    cut_at_text(ragged, tokens, logps, finish)
+    assert tokens == expected
 
 
 @pytest.mark.parametrize("make", [byte_level, sentencepiece])

@@ -17,6 +17,7 @@ from near import rounded
 from processes import command_line, free_port, run_ranks, start, wait
 from transformers import Qwen2ForCausalLM
 
+from fgexpo.groups import Groups
 from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
@@ -70,6 +71,7 @@ def policy(folder):
 
 
 PROMPTS = [[3, 4, 12, 5, 6, 15], [8, 12, 9], [7] * LONG]
+FOURS = Groups([4, 4, 4])
 
 
 def request(group=4, seed=0, **sampling):
@@ -86,7 +88,7 @@ def rows(completions):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_logprobs_are_the_policys(engine, policy, temperature):
     found = engine.generate(policy, request(temperature=temperature))
-    expected, _ = completion_logprobs(policy, join(PROMPTS, found, 4), temperature)
+    expected, _ = completion_logprobs(policy, join(PROMPTS, found, FOURS), temperature)
     difference = (found.logp_NT - expected.detach()).abs()
     rounded(found.logp_NT, expected, LOGP)
     assert difference.mean() < LOGP
@@ -161,7 +163,7 @@ def stop_strings(folder):
         assert cut == row[: counts[0] if counts else None]
         assert (reason == "stop") == bool(counts or row[-1] == 1)
     assert sum(len(cut) < len(row) for cut, row in zip(rows(ended), rows(free), strict=True)) > 3
-    logp, _ = completion_logprobs(policy, join(PROMPTS, ended, 16), 1.0)
+    logp, _ = completion_logprobs(policy, join(PROMPTS, ended, Groups([16] * len(PROMPTS))), 1.0)
     rounded(ended.logp_NT, logp, LOGP)
     return 0
 
@@ -183,7 +185,7 @@ def test_tied_embeddings_follow_the_policy(engine):
             policy.lm_head.weight.mul_(1.2)
         engine.sync(policy)
         found = engine.generate(policy, request())
-        expected, _ = completion_logprobs(policy, join(PROMPTS, found, 4), 1.0)
+        expected, _ = completion_logprobs(policy, join(PROMPTS, found, FOURS), 1.0)
         rounded(found.logp_NT, expected, LOGP)
 
 
@@ -196,9 +198,9 @@ def test_adapters_come_merged_and_the_base_stays(engine, policy):
     )
     engine.sync(adapted)
     found = engine.generate(adapted, request())
-    expected, _ = completion_logprobs(adapted, join(PROMPTS, found, 4), 1.0)
+    expected, _ = completion_logprobs(adapted, join(PROMPTS, found, FOURS), 1.0)
     with adapted.disable_adapter():
-        base, _ = completion_logprobs(adapted, join(PROMPTS, found, 4), 1.0)
+        base, _ = completion_logprobs(adapted, join(PROMPTS, found, FOURS), 1.0)
     rounded(found.logp_NT, expected, LOGP)
     assert (base - expected).abs().max() > 1e-2
     state = adapted.state_dict()
@@ -234,7 +236,7 @@ def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
         for sampling in ({}, {"temperature": 0.6}, {"temperature": 0.0}):
             found = engine.generate(policy, request(**sampling))
             temperature = sampling.get("temperature") or 1.0  # greedy ones are the policy's own
-            expected, _ = completion_logprobs(policy, join(PROMPTS, found, 4), temperature)
+            expected, _ = completion_logprobs(policy, join(PROMPTS, found, FOURS), temperature)
             rounded(found.logp_NT, expected, LOGP)
         stops = StopStrings(("12", "x=", "-+", "7"), load_tokenizer(folder))
         greedy = replace(request(temperature=0.0), stop_strings=stops)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fgexpo.update.micro_batches import level, pack
+from fgexpo.update.micro_batches import level, pack, stand_in
 
 LENGTHS = torch.tensor([3, 9, 1, 4, 4, 2, 7])
 
@@ -32,3 +32,9 @@ def test_level_halves_the_largest():
     found = [group.tolist() for group in level(groups, 5)]
     assert found == [[0], [1, 2], [3], [4, 5], [6, 7]]
     assert [len(group) for group in level(groups, 8)] == [1] * 8
+
+
+def test_where_rows_are_too_few_micro_batches_are_empty():
+    groups = [torch.tensor([4, 7]), torch.tensor([6])]
+    assert [group.tolist() for group in level(groups, 5)] == [[4], [7], [6], [], []]
+    assert [stand_in(rows).tolist() for rows in level(groups, 4)] == [[4], [7], [6], [0]]

@@ -192,7 +192,7 @@ class VLLM(RolloutEngine):
         self._stale = self._asleep = False
 
     def _answers(self, llm: Any, request: RolloutRequest) -> list[Any]:
-        """One finished output per prompt, each with its G samples."""
+        """One finished output per prompt, each with its samples."""
         from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
         from vllm.sampling_params import (  # pyright: ignore[reportMissingImports]
             RequestOutputKind,
@@ -223,10 +223,10 @@ class VLLM(RolloutEngine):
 
     def _completions(self, answers: list[Any], request: RolloutRequest) -> Completions:
         samples = []
-        for answer in answers:
+        for answer, seeds in zip(answers, request.seeds, strict=True):
             group = sorted(answer.outputs, key=lambda sample: sample.index)
             # Greedy samples are all the same, so only one was requested.
-            samples += group * (request.group_size // len(group))
+            samples += group * (len(seeds) // len(group))
         tokens = [list(sample.token_ids) for sample in samples]
         logps = [
             [chosen[token].logprob for chosen, token in zip(sample.logprobs, ids, strict=True)]

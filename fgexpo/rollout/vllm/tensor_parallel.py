@@ -54,8 +54,8 @@ class EngineGroup:
         parts: list[tuple[list[list[int]], list[list[int]]]] = [([], [])] * self.size
         dist.all_gather_object(parts, (request.prompts, request.seeds), self._group)
         own = dist.get_rank() % self.size
-        start = sum(len(prompts) for prompts, _ in parts[:own]) * request.group_size
-        rows = slice(start, start + len(request.prompts) * request.group_size)
+        start = sum(len(group) for _, seeds in parts[:own] for group in seeds)
+        rows = slice(start, start + request.groups.rollouts)
         prompts = [prompt for part, _ in parts for prompt in part]
         seeds = [seed for _, part in parts for seed in part]
         return replace(request, prompts=prompts, seeds=seeds), rows
