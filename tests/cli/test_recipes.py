@@ -19,7 +19,7 @@ SHORT = [
     "--data.train.per_cell=2",
     "--data.val.tiny.init_args.per_cell=1",
     "--model.group_size=8",
-    "--model.sampling.max_new_tokens=8",
+    "--model.sampling.max_new_tokens=7",
     "--model.evaluation.rollouts=1",
     "--model.evaluation.ks=[1]",
     "--trainer.logger=CSVLogger",
@@ -27,7 +27,7 @@ SHORT = [
     "--trainer.logger.name=run",
 ]
 # What the comments in a recipe say about a config with other lengths.
-OVERLONG = "{class_path: Overlong, init_args: {max_tokens: 8, buffer: 2, weight: 0.5}}"
+OVERLONG = "{class_path: Overlong, init_args: {max_tokens: 7, buffer: 2, weight: 0.5}}"
 REWARDS = {"dapo": f"[helpers.Parity, {OVERLONG}]"}
 
 
