@@ -4,7 +4,6 @@ import math
 from itertools import combinations, product
 
 import pytest
-from fgexpo.allocation import ByPosterior, Equal, UntilSuccess
 from helpers import fit, make_data
 
 from fgexpo.advantages import (
@@ -19,6 +18,7 @@ from fgexpo.advantages import (
     PassAtK,
     ReinforcePlusPlus,
 )
+from fgexpo.allocation import ByPosterior, Equal, UntilSuccess
 from fgexpo.callbacks import AKLCallback, Matched, QuestionAKL, TokenAKL, TrajectoryAKL
 from fgexpo.curriculum import Gaussian, Shared, Uniform
 from fgexpo.losses import CISPO, GSPO, K3, SAPO, Clipped, InReward, MaskedByKL, Unclipped
