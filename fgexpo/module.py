@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from .advantages import AdvantageEstimator, AdvantageScale, choose_estimator
 from .allocation import Allocation, Equal, rollout_weights
+from .checks.kl_in_reward import warn_of_loud_cost
 from .checks.optimizer import try_optimizer
 from .checks.settings import (
     check_counts,
@@ -87,8 +88,8 @@ class GRPOModule(PolicyModule):
         **policy: the rest goes to :class:`PolicyModule`.
 
     Attributes:
-        beta: the KL coefficient in force: ``kl_coef`` at the start of every batch, until a
-            controller sets it to another float, one per rollout [N], or one per token [N, T].
+        beta: the KL coefficient in force: ``kl_coef`` at the start of every batch, until a rule
+            sets another: a float, one per rollout [N], or one per token [N, T].
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class GRPOModule(PolicyModule):
         )
         check_changes(self.allow_changes)
         check_signal(self.advantages, self.refill, self.group_size, self.allocation)
+        warn_of_loud_cost(self.loss, self.advantages, self.group_size)
         moving.check(self.reference_update, self.kl_coef)
         check_training_draws(self.kl_coef, self.sampling, self.engine)
         check_updates(self.max_grad_norm, self.warmup_steps)
@@ -275,8 +277,6 @@ class GRPOModule(PolicyModule):
         metrics |= self.allocation.metrics(asked, self.group_size)
         metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
         self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
-
-    # From rollouts to updates
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""

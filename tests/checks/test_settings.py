@@ -1,14 +1,26 @@
 """Settings that would train nothing, or the wrong thing, are refused before a model is loaded."""
 
+import warnings
+
 import pytest
 import torch
 from helpers import EvenIsRight, Parity, fit, make_data, make_module, make_trainer
 
-from fgexpo.advantages import AdvantageEstimator
+from fgexpo.advantages import (
+    AdvantageEstimator,
+    BatchNormalised,
+    Centred,
+    GroupNormalised,
+    LeaveOneOut,
+    MaxLikelihood,
+    NegativeWeighted,
+    ReinforcePlusPlus,
+)
 from fgexpo.callbacks import AKLCallback
+from fgexpo.checks.kl_in_reward import warn_of_loud_cost
 from fgexpo.checks.numbers import check_numbers
 from fgexpo.checks.settings import missing_answer_form
-from fgexpo.losses import Clipped
+from fgexpo.losses import Clipped, InReward
 from fgexpo.rewards import Accuracy, MathVerifier
 from fgexpo.rollout import Sampling
 from fgexpo.templates import AnswerLine, Custom, Plain, PromptEncoder
@@ -139,3 +151,27 @@ def test_a_reader_of_the_last_number_reads_any_form(model_folder):
 def test_a_form_of_answer_that_there_is_not():
     with pytest.raises(ValueError, match=r"model\.template\.answer must be one of"):
         Plain(answer="boxes")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "loud"),
+    [
+        (GroupNormalised(), True),
+        (NegativeWeighted(), True),
+        (MaxLikelihood(), True),
+        (MaxLikelihood(right_above=0.5), False),
+        (Centred(), False),
+        (LeaveOneOut(), False),
+        (BatchNormalised(), False),
+        (ReinforcePlusPlus(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_kl_in_the_reward_that_would_be_as_loud_as_a_verdict(estimator, loud):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        warn_of_loud_cost(Clipped(kl=InReward()), estimator, 8)
+        warn_of_loud_cost(Clipped(), GroupNormalised(), 8)
+    assert len(said) == loud
+    if loud:
+        assert f"model.advantages {type(estimator).__name__}" in str(said[0].message)
