@@ -25,7 +25,7 @@ PURE_FOLDERS = {"catalogue", "files", "kl", "outside", "schedules", "templates"}
 STEP = ["tasks", "curriculum", "rollout", "rewards", "advantages", "model", "losses", "update"]
 # Middle of each box, chosen so that few arrows cross.
 COLUMNS = {
-    "tasks": 3.75,
+    "tasks": 2.65,
     "curriculum": 1.7,
     "rollout": 7.1,
     "rewards": 5.2,
