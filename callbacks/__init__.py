@@ -12,6 +12,7 @@ from .graceful_stop import GracefulStop, Left
 from .hparams import HParams
 from .layout import ScalarLayout
 from .matched import Matched
+from .no_signal import NoSignal
 from .panels import TensorBoardPanels
 from .progress import RolloutProgress
 from .question_akl import QuestionAKL
@@ -37,6 +38,7 @@ __all__ = [
     "KLController",
     "Left",
     "Matched",
+    "NoSignal",
     "QuestionAKL",
     "RolloutCheckpoint",
     "RolloutLog",

@@ -12,10 +12,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsed
 from rich.table import Table
 from rich.text import Text
 
+from fgexpo.errors import UserError
 from fgexpo.files import run_folder
 from fgexpo.types import RolloutBatch
 
 from .evaluation_clock import EvaluationClock, clock
+from .header import header
 from .stop import StopAfter, StopAtBudget
 
 _SHOWN = {"accuracy": "acc", "kl": "kl", "beta": "beta", "tokens_per_second": "tok/s"}
@@ -24,15 +26,25 @@ _SHOWN = {"accuracy": "acc", "kl": "kl", "beta": "beta", "tokens_per_second": "t
 class RolloutProgress(ProgressBar):
     """A Rich bar with accuracy, KL, beta, tokens per second and a finish time.
 
-    If the output is not a terminal, it prints a line at intervals instead.
+    If the output is not a terminal, it prints a line at intervals instead. Five lines before
+    training say what the run is.
 
     Args:
-        every_steps: rollout steps between these lines.
+        every_steps: rollout steps between these lines; null for none by steps.
+        every_seconds: seconds between them; null for none by time.
+
+    Raises:
+        UserError: for an interval that is not above 0.
     """
 
-    def __init__(self, every_steps: int = 10) -> None:
+    def __init__(self, every_steps: int | None = None, every_seconds: float | None = 30.0) -> None:
         super().__init__()
+        for name, value in {"every_steps": every_steps, "every_seconds": every_seconds}.items():
+            if value is not None and not value > 0:
+                raise UserError(f"progress.{name} must be above 0, or null, got {value}")
         self.every_steps = every_steps
+        self.every_seconds = every_seconds
+        self._spoke = 0.0
         self.console = Console()
         self._bar: Progress | None = None
         self._task: Any = None
@@ -57,6 +69,9 @@ class RolloutProgress(ProgressBar):
         """Open the bar."""
         self._started = time.monotonic()
         self._first_step = pl_module.rollout_step
+        self._spoke = self._started
+        for line in header(trainer, pl_module, run_length(trainer)):
+            self._say(line)
         if self.console.is_terminal:
             self._bar = Progress(
                 _Steps(),
@@ -84,8 +99,9 @@ class RolloutProgress(ProgressBar):
             line += f"  ends {self._finish_time(step, total)}"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, values=line)
-        elif step % self.every_steps == 0 or step == total:
-            self._say(f"step {step}/{total}  {line}")
+        elif self._is_time(step) or step == total:
+            self._spoke = time.monotonic()
+            self._say(f"step {step}/{'?' if total is None else total}  {line}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Remember the scores."""
@@ -143,6 +159,12 @@ class RolloutProgress(ProgressBar):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the base's scores."""
         self._base = state_dict["base"]
+
+    def _is_time(self, step: int) -> bool:
+        if self.every_steps is not None and step % self.every_steps == 0:
+            return True
+        passed = time.monotonic() - self._spoke
+        return self.every_seconds is not None and passed >= self.every_seconds
 
     def _finish_time(self, step: int, total: int) -> str:
         done = max(1, step - self._first_step)

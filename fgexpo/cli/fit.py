@@ -188,7 +188,11 @@ class FGExpoCLI(LightningCLI):
             check_mini_batches(made.data.questions_per_step, settings.get("mini_batch_questions"))
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> Trainer:
-        wanted = [slots.SetupWatch(), *(call for call in callbacks if call is not None)]
+        wanted = [
+            slots.SetupWatch(),
+            slots.NoSignal(),
+            *(call for call in callbacks if call is not None),
+        ]
         for flag, kind in SWITCHES.items():
             if config.get(flag) is False:
                 wanted = [callback for callback in wanted if not isinstance(callback, kind)]

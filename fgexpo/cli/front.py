@@ -1,5 +1,6 @@
 """The front page: what needs no heavy import is answered before any is made."""
 
+import os
 import sys
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
@@ -92,7 +93,15 @@ def answer(arguments: list[str]) -> int | None:
         from .typos import check_keys
 
         check_keys(rest)
+        if not any(text.startswith("--print_config") for text in rest) and _is_first():
+            # The imports take seconds, and a start should not look like a hang.
+            print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
     return None
+
+
+def _is_first() -> bool:
+    """Whether no launcher has made this another process of a run."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
 def told(arguments: list[str]) -> int | None:

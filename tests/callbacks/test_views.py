@@ -72,8 +72,13 @@ def test_progress_remembers_the_base():
 
 
 def test_the_bar_shows_runs_of_any_length():
-    trainer = SimpleNamespace(callbacks=[], max_steps=-1, callback_metrics={}, log_dir=None)
-    module = SimpleNamespace(rollout_step=3, beta=0.5)
+    trainer = SimpleNamespace(
+        callbacks=[], max_steps=-1, callback_metrics={}, log_dir=None, loggers=[], world_size=1
+    )
+    policy = torch.nn.Linear(2, 3)
+    module = SimpleNamespace(
+        rollout_step=3, beta=0.5, policy=policy, name="m", dtype_name="float32"
+    )
     for callbacks, shown in (([], "step 3/?"), ([StopAfter(9)], "step 3/9")):
         progress, text = RolloutProgress(), io.StringIO()
         trainer.callbacks = callbacks
