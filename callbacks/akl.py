@@ -8,6 +8,7 @@ small subclass.
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -77,6 +78,8 @@ class KLController(Callback):
 def mean_factor(trainer: Trainer, factor: float | Tensor, batch: TrainingBatch) -> float:
     """The mean of a factor over the rollouts [N], or real tokens [N, T], of all processes.
 
+    Each counts as much as in the loss: with an allocation, rollouts may have weights.
+
     Args:
         trainer: of this process.
         factor: of its rollouts; of the same kind on all processes.
@@ -84,9 +87,14 @@ def mean_factor(trainer: Trainer, factor: float | Tensor, batch: TrainingBatch) 
     """
     if not isinstance(factor, Tensor):
         return factor
-    values = factor[batch.completions.mask_NT] if factor.ndim == 2 else factor
+    weight = torch.ones_like(batch.reward_N) if batch.weight_N is None else batch.weight_N
+    if factor.ndim == 2:
+        weight = weight[:, None] * batch.completions.mask_NT
+    weight = weight.double()
+    # Padding may hold anything.
+    values = torch.where(weight > 0, factor.double(), 0.0)
     # Processes have equally many questions, but not equally many tokens.
-    own = {"sum": float(values.double().sum()), "count": float(values.numel())}
+    own = {"sum": float((weight * values).sum()), "count": float(weight.sum())}
     mean = mean_over_processes(trainer, own, trainer.strategy.root_device)
     return mean["sum"] / mean["count"]
 

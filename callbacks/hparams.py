@@ -87,6 +87,11 @@ def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:
         "lr": group.get("initial_lr", group["lr"]),
         "seed": pl_module.seed,
         "refill": describe(pl_module.refill),
+        "advantages": describe(pl_module.advantages),
+        "loss": describe(pl_module.loss),
+        "allocation": describe(pl_module.allocation),
+        "reference_update": describe(pl_module.reference_update),
+        "debias": str(getattr(data, "debias", False)),
         "steps": OPEN_ENDED if stop is None else stop.steps,
         "budget": OPEN_ENDED if budget is None else budget.rollouts,
     }

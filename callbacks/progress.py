@@ -169,7 +169,8 @@ class RolloutProgress(ProgressBar):
     def _finish_time(self, step: int, total: int) -> str:
         done = max(1, step - self._first_step)
         left = (time.monotonic() - self._started) / done * (total - step)
-        return clock(left)
+        # With rollouts left unspent, a budget lasts for more steps than expected.
+        return clock(max(0.0, left))
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)

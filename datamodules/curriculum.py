@@ -256,7 +256,7 @@ class CurriculumDataModule(LightningDataModule):
         saved, facts = state_dict["facts"], self._facts()
         module = self.trainer.lightning_module
         check_same_run(saved, facts, getattr(module, "allow_changes", ()))
-        self._check_decay(state_dict.get("decays", self.decays))
+        self._check_decay(state_dict.get("decays"), bool(state_dict["table"]["visits"].any()))
         self.step = self.sampler.step = state_dict["step"]
         self.seed = self.sampler.seed = state_dict["seed"]
         if saved["pool"] == facts["pool"]:
@@ -267,7 +267,14 @@ class CurriculumDataModule(LightningDataModule):
             self.table.carry_over(state_dict["table"], state_dict["keys"], self.pool.keys)
             self.sampler.refresh(self.curriculum.weights(self.table))
 
-    def _check_decay(self, saved: list[float]) -> None:
+    def _check_decay(self, saved: list[float] | None, visited: bool) -> None:
+        if saved is None:  # of an earlier version, which did not note it
+            if self.debias and visited:
+                raise UserError(
+                    "data.debias: the checkpoint is of an earlier version and does not say by "
+                    "which data.decay its pass-rates have moved; resume it with data.debias=false"
+                )
+            saved = self.decays
         if self.debias and saved != [self.decay]:
             raise UserError(
                 "data.debias: the checkpoint's pass-rates have moved with data.decay = "

@@ -13,9 +13,20 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def here() -> str:
+    """The current folder; nothing if it was deleted, of which the command line tells."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def run() -> int:
     """Check that the package is installed, then hand over to the command line."""
     end_with_parent()
+    # As `python -m` does: a plug-in may lie in the current folder.
+    if not {"", here()} & set(sys.path):
+        sys.path.insert(0, here())
     for needed in ("fgexpo.callbacks", "lightning", "transformers", "jsonargparse"):
         if importlib.util.find_spec(needed) is None:
             print(

@@ -1,4 +1,4 @@
-"""GRPO as a LightningModule: a policy, a frozen reference, the loss, and Lightning's hooks.
+"""GRPO as a LightningModule: a policy, a reference, the loss, and Lightning's hooks.
 
 One step: questions become graded rollouts in ``on_after_batch_transfer``; callbacks see them in
 ``on_train_batch_start`` and may set ``beta``; ``training_step`` then makes the updates. Without any
@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from .advantages import AdvantageEstimator, AdvantageScale, choose_estimator
 from .allocation import Allocation, Equal, rollout_weights
-from .checks.kl_in_reward import warn_of_loud_cost
+from .checks.kl_in_reward import check_kl_in_reward
 from .checks.optimizer import try_optimizer
 from .checks.settings import (
     check_counts,
@@ -63,7 +63,7 @@ class GRPOModule(PolicyModule):
     """Group-relative policy optimisation with verifiable rewards.
 
     Args:
-        name: Hugging Face folder or hub id; also the frozen reference.
+        name: Hugging Face folder or hub id; also the reference at first.
         kl_coef: beta, the base KL coefficient; 0 leaves the reference out altogether.
         group_size: G, rollouts per question; with an allocation other than equal, on average.
         allocation: how many rollouts each question of a wave gets.
@@ -156,7 +156,7 @@ class GRPOModule(PolicyModule):
         )
         check_changes(self.allow_changes)
         check_signal(self.advantages, self.refill, self.group_size, self.allocation)
-        warn_of_loud_cost(self.loss, self.advantages, self.group_size)
+        check_kl_in_reward(self.loss, self.advantages, self.kl_coef, self.group_size)
         moving.check(self.reference_update, self.kl_coef)
         check_training_draws(self.kl_coef, self.sampling, self.engine)
         check_updates(self.max_grad_norm, self.warmup_steps)

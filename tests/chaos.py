@@ -2,10 +2,13 @@
 
 Each experiment starts the real command line on a tiny random model, does it harm at a random
 moment, lets it resume with ``--ckpt_path=last``, and compares the final checkpoint with that of a
-run that was left alone. ``tests/robustness/test_chaos.py`` runs a few of each.
+run that was left alone. ``--share=0.5`` makes half as many. ``tests/robustness/test_chaos.py`` runs
+a few of each.
 """
 
+import argparse
 import json
+import math
 import os
 import re
 import signal
@@ -205,24 +208,26 @@ STREAMS = [
 ]
 
 
-def run_stream(number, folder):
+def run_stream(number, folder, share=1.0):
     """One stream's experiments; what came of each is written to ``outcomes.json``."""
     lab, rows = Lab(folder, seed=number), []
     for experiment, options in STREAMS[number]:
         began = time.monotonic()
-        outcome = experiment(lab, **options)
+        count = options["count"]
+        fewer = None if count is None else math.ceil(count * share)
+        outcome = experiment(lab, **{**options, "count": fewer})
         rows.append({**asdict(outcome), "seconds": round(time.monotonic() - began)})
     (folder / "outcomes.json").write_text(json.dumps(rows))
 
 
-def run_streams(folder):
+def run_streams(folder, share=1.0):
     """All outcomes; a stream that ends early shows its log, and ends this as well."""
     rows = []
     folders = [Path(folder) / str(number) for number in range(len(STREAMS))]
     for stream in folders:
         stream.mkdir()
     processes = [
-        start(run_stream, number, stream, log=stream / "log")
+        start(run_stream, number, stream, share, log=stream / "log")
         for number, stream in enumerate(folders)
     ]
     for process, stream in zip(processes, folders, strict=True):
@@ -235,10 +240,13 @@ def run_streams(folder):
 
 def main():
     """Run all of it and print the table; the exit status is 1 when anything was lost."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--share", type=float, default=1.0, help="of each experiment's count")
+    share = parser.parse_args().share
     console = Console()
     table = Table("experiment", "tried", "survived", "lost", "seconds")
     with tempfile.TemporaryDirectory() as folder:
-        rows = run_streams(folder)
+        rows = run_streams(folder, share)
     lost = [line for row in rows for line in row["lost"]]
     for row in rows:
         tried, losses = row["tried"], len(row["lost"])

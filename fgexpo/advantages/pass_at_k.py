@@ -93,6 +93,6 @@ class PassAtK(AdvantageEstimator):
         """With k = G there is one subset, so that nothing is left to compare."""
         if group_size <= self.k:
             raise UserError(
-                f"model.advantages.k = {self.k} must be below model.group_size, the rollouts of "
-                f"every question, got {group_size}"
+                f"model.advantages.k = {self.k} must be below the fewest rollouts of a question, "
+                f"{group_size} (model.group_size, or what model.allocation gives at least)"
             )

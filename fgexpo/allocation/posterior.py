@@ -21,7 +21,7 @@ class ByPosterior(Allocation):
         least: rollouts of a question at least.
         most: rollouts of a question at most.
         memory: rollouts that an estimate rests on at most, since the policy moves on; below that,
-            ``model.group_size`` for each visit.
+            ``model.group_size`` for each visit, whatever sizes earlier steps had.
         weigh: what counts alike in the loss; see :class:`Allocation`.
 
     Raises:
@@ -42,15 +42,16 @@ class ByPosterior(Allocation):
 
     def check(self, group_size: int) -> None:
         """The budget must reach for the least, and be spent by the most."""
-        if self.least > group_size:
+        if self.least >= group_size:
             raise UserError(
-                f"model.allocation.least = {self.least} for every question is more than the "
-                f"budget, which is model.group_size = {group_size} for each"
+                f"model.allocation.least = {self.least} for every question must be below the "
+                f"budget, which is model.group_size = {group_size} for each, or nothing is left "
+                "to share out"
             )
-        if self.most < group_size:
+        if self.most <= group_size:
             raise UserError(
-                f"model.allocation.most = {self.most} is less than model.group_size = "
-                f"{group_size}, so the budget cannot be spent"
+                f"model.allocation.most = {self.most} must be above model.group_size = "
+                f"{group_size}, or what a question saves can go to no other"
             )
 
     def smallest(self, group_size: int) -> int:

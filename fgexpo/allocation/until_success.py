@@ -44,10 +44,11 @@ class UntilSuccess(Allocation):
 
     def check(self, group_size: int) -> None:
         """The budget must reach for the first round, and questions must be able to get more."""
-        if self.round > group_size:
+        if self.round >= group_size:
             raise UserError(
-                f"model.allocation.round = {self.round} for every question is more than the "
-                f"budget, which is model.group_size = {group_size} for each"
+                f"model.allocation.round = {self.round} for every question must be below the "
+                f"budget, which is model.group_size = {group_size} for each, or nothing is left "
+                "to share out"
             )
         if self.most <= group_size:
             raise UserError(

@@ -63,7 +63,7 @@ def _inside(catalogue: Catalogue, key: str, path: str, above: tuple[str, ...]) -
             continue
         inner = f"{key}.{setting.name}"
         kinds = catalogue.kinds(base)
-        if catalogue.is_abstract(base) or len(kinds) > 1:
+        if catalogue.is_abstract(base) or len(kinds) > 1 or setting.default == "None":
             yield Slot(inner, base, re.match(r"(list|dict)\[", setting.type) is not None)
         for kind in kinds:
             yield from _inside(catalogue, inner, kind.path, (*above, base))

@@ -45,6 +45,7 @@ class ClassSource:
         has_init: it has settings of its own; otherwise they are its base's.
         leaves: the methods that it leaves to its subclasses.
         methods: those that it has.
+        fixed: settings of its base that it sets itself.
     """
 
     path: str
@@ -55,6 +56,7 @@ class ClassSource:
     has_init: bool = False
     leaves: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -104,6 +106,7 @@ class Catalogue:
                     found.has_init = True
                     found.passes_on = part.args.kwarg is not None
                     found.settings = list(_arguments(part.args, helps, constants))
+                    found.fixed = set(_fixed(part))
         if any(ast.unparse(each).startswith("dataclass") for each in node.decorator_list):
             found.has_init = True
             found.settings = list(_fields(node, helps))
@@ -144,12 +147,16 @@ class Catalogue:
     def settings(self, path: str) -> list[Setting]:
         """All settings of a class; those that it hands to its base come last."""
         found: dict[str, Setting] = {}
+        fixed: set[str] = set()
         for each in self.lineage(path):
             for setting in each.settings:
+                if setting.name in fixed:
+                    continue
                 written = replace(
                     setting, type=self.choices(each.path, setting.type), owner=each.path
                 )
                 found.setdefault(setting.name, written)
+            fixed |= each.fixed
             if each.has_init and not each.passes_on:
                 break
         return list(found.values())
@@ -186,9 +193,17 @@ class Catalogue:
 
 
 @cache
-def read_catalogue() -> Catalogue:
-    """The catalogue of this installation."""
+def read_catalogue(plugins: tuple[str, ...] = ()) -> Catalogue:
+    """The catalogue of this installation.
+
+    Args:
+        plugins: modules of others that are read too, where they are found.
+    """
     files: dict[str, Path] = {}
+    for name in plugins:
+        spec = None if "." in name else find_spec(name)  # a parent package would be imported
+        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+            files[name] = Path(spec.origin)
     for package in PACKAGES:
         spec = find_spec(package)
         assert spec is not None and spec.submodule_search_locations is not None
@@ -241,6 +256,17 @@ def _arguments(
         if isinstance(default, ast.Name):
             default = constants.get(default.id, default)
         yield _setting(argument.arg, argument.annotation, default, helps)
+
+
+def _fixed(init: ast.FunctionDef) -> Iterator[str]:
+    """What an ``__init__`` hands to its base as constants."""
+    for node in ast.walk(init):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+            yield from (
+                each.arg
+                for each in node.keywords
+                if each.arg and isinstance(each.value, ast.Constant)
+            )
 
 
 def _fields(node: ast.ClassDef, helps: dict[str, str]) -> Iterator[Setting]:

@@ -4,7 +4,7 @@ from lightning.pytorch import Trainer
 
 from ..advantages import AdvantageEstimator
 from ..allocation import Allocation, Equal
-from ..curriculum.data import curriculum_data
+from ..curriculum.data import estimates
 from ..errors import UserError
 
 
@@ -16,12 +16,12 @@ def check_allocation(
     Raises:
         UserError: naming both settings.
     """
-    allocation.check(group_size)
-    if isinstance(allocation, Equal):
+    if type(allocation) is Equal:
         return
     name = f"model.allocation {type(allocation).__name__}"
     if group_size < 2:
         raise UserError(f"{name} needs model.group_size of at least 2: there is nothing to share")
+    allocation.check(group_size)
     advantages.check(allocation.smallest(group_size))
     if not advantages.by_group(group_size):
         raise UserError(
@@ -37,7 +37,7 @@ def check_allocation_data(trainer: Trainer, allocation: Allocation) -> None:
     Raises:
         UserError: naming the setting.
     """
-    if allocation.needs_curriculum and curriculum_data(trainer) is None:
+    if allocation.needs_curriculum and estimates(getattr(trainer, "datamodule", None)) is None:
         raise UserError(
             f"model.allocation {type(allocation).__name__} needs data with a curriculum, such as "
             "CurriculumDataModule, whose pass-rates it reads"

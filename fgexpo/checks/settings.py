@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from ..advantages import AdvantageEstimator, every_count
 from ..advantages.estimator import missing_pass_rates
 from ..allocation import Allocation, Equal
-from ..curriculum.data import curriculum_data
+from ..curriculum.data import curriculum_data, estimates
 from ..errors import UserError
 from ..model.lora import LoRA
 from ..model.positions import PositionLimit
@@ -127,7 +127,7 @@ def check_data(
             "model.refill needs data that can draw more questions for a step, such as "
             f"CurriculumDataModule, got {given}"
         )
-    elif advantages.needs_pass_rates:
+    if advantages.needs_pass_rates and estimates(data) is None:
         raise UserError(missing_pass_rates(advantages))
 
 

@@ -5,6 +5,7 @@ from difflib import get_close_matches
 
 from ..catalogue import Catalogue, ClassSource, Slot, find_slots, read_catalogue
 from ..errors import UserError
+from .plugins import plugins
 
 WIDTH = 100
 
@@ -15,7 +16,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: for a name that is neither.
     """
-    catalogue = read_catalogue()
+    catalogue = read_catalogue(tuple(plugins()))
     slots = find_slots(catalogue)
     if not arguments:
         print(overview(catalogue, slots))

@@ -132,6 +132,13 @@ class _Keys:
         chosen = self._chosen.get(key, self._only(base))
         inner = parts["init_args"][1] if isinstance(parts.get("init_args", (0, 0))[1], dict) else {}
         flat = {item: value for item, value in tree.items() if item[0] not in WRAPPER}
+        if path is not None and "class_path" in parts and flat:
+            (name, line), *_ = flat
+            self.faults.append(
+                f"{_at(where, path, line)}: {key}.{name} stands beside class_path; put it under "
+                "init_args"
+            )
+            return
         if chosen is not None:
             for (name, line), value in [*flat.items(), *inner.items()]:
                 self._setting(_at(where, path, line), path, key, chosen, name, value)
@@ -157,7 +164,7 @@ class _Keys:
     def _choose(self, where: str, key: str, base: str, name: str) -> None:
         """Note which class stands at a key."""
         self._chosen[key] = None
-        if name in ("null", "None", "~", "") or Path(name).exists():
+        if name in ("null", "None", "~", "") or name[0] in "{[" or Path(name).exists():
             return
         kinds = {each.name: each.path for each in self.catalogue.kinds(base)}
         package, _, last = name.rpartition(".")

@@ -32,7 +32,7 @@ def kl_cost(
 
     Args:
         old_logp_NT: log-probs of the policy that is about to be updated, [N, T].
-        ref_logp_NT: log-probs of the frozen reference, [N, T].
+        ref_logp_NT: log-probs of the reference, [N, T].
         mask_NT: True on completion tokens, [N, T].
         beta: the coefficient in force: a float, one per rollout [N], or one per token [N, T].
     """

@@ -31,7 +31,7 @@ class KLPenalty(ABC):
 
         Args:
             logp_NT: log-probs of the policy, with gradient, 0 in the padding.
-            ref_logp_NT: log-probs of the frozen reference, 0 in the padding.
+            ref_logp_NT: log-probs of the reference, 0 in the padding.
             ratio_NT: policy over old policy, of each token, with gradient.
         """
 

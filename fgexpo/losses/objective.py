@@ -68,7 +68,7 @@ def objective(
         loss: the policy loss, and the settings of the other parts.
         logp_NT: log-probs of the policy, with gradient, [N, T].
         old_logp_NT: log-probs of the policy before the rollout batch's first update, [N, T].
-        ref_logp_NT: log-probs of the frozen reference, [N, T]; None leaves the KL out.
+        ref_logp_NT: log-probs of the reference, [N, T]; None leaves the KL out.
         advantages_N: [N].
         mask_NT: True on the tokens that count, [N, T]; what stands elsewhere is ignored, even NaN.
         kl_coef: the coefficient in force: a float, one per rollout [N], or one per token [N, T].

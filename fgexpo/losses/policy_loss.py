@@ -74,6 +74,12 @@ class PolicyLoss(ABC):
             _check_choice("correction", correction, CorrectionLevel)
         if not correction_cap >= 1:
             raise UserError(f"model.loss.correction_cap must be at least 1, got {correction_cap}")
+        if isinstance(correction, Correction) and correction_cap != PolicyLoss.correction_cap:
+            raise UserError(
+                f"model.loss.correction_cap = {correction_cap} is not read by "
+                f"model.loss.correction {type(correction).__name__}, which has settings of its "
+                "own; leave it out"
+            )
         if not math.isfinite(entropy_coef):
             raise UserError(f"model.loss.entropy_coef must be finite, got {entropy_coef}")
         if kl is not None and kl_estimator != PolicyLoss.kl_estimator:

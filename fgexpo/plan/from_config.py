@@ -6,6 +6,7 @@ import torch
 
 from ..checks.settings import check_mini_batches
 from ..errors import UserError
+from ..losses import InReward
 from .adapters import Adapters
 from .job import Call, Engine, Job, Optimizer, Strategy
 
@@ -44,6 +45,7 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         adapters=_adapters(model.get("lora")),
         checkpointing=bool(model.get("activation_checkpointing")),
         reference=model.kl_coef > 0,
+        kl_in_reward=_kl_in_reward(model.get("loss")),
         moves=bool(model.get("reference_update")),
         offload=bool(model.get("reference_offload")),
         questions=data.questions_per_step,
@@ -166,6 +168,12 @@ def _engine(given: Any) -> Engine:
         sleep=settings["sleep"],
         rows=settings["max_sequences"],
     )
+
+
+def _kl_in_reward(loss: Any) -> bool:
+    """Whether the loss's KL penalty is the one that is part of the reward."""
+    penalty = None if loss is None else loss.get("init_args", {}).get("kl")
+    return penalty is not None and penalty.class_path.endswith(f".{InReward.__name__}")
 
 
 def _waves(refill: Any) -> int:

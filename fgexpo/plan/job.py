@@ -76,6 +76,7 @@ class Job:
         adapters: LoRA's; null where all weights are trained.
         checkpointing: activations are recomputed in the backward pass.
         reference: whether there is one; with LoRA it is the policy without adapters, not a copy.
+        kl_in_reward: the KL is part of the reward, so all rows are scored before the updates.
         moves: the reference is moved: it is saved, and LoRA keeps a second set of adapters for it.
         offload: the reference rests in host memory.
         questions: Q, per step, over all processes.
@@ -104,6 +105,7 @@ class Job:
     adapters: Adapters | None = None
     checkpointing: bool = False
     reference: bool = True
+    kl_in_reward: bool = False
     moves: bool = False
     offload: bool = False
     questions: int = 256

@@ -110,9 +110,10 @@ def plan_timing(
 def scorings(job: Job) -> float:
     """Passes over all rollouts before the updates: the reference's, and the policy's own.
 
-    The first update needs none: its own forward pass is the old policy's.
+    The first update needs none, as its own forward pass is the old policy's, unless the KL is
+    part of the reward, which is judged before.
     """
-    return job.reference + 1 - job.mini_batch / job.questions
+    return job.reference + 1 - (0 if job.kl_in_reward else job.mini_batch / job.questions)
 
 
 def body_flops(job: Job, shape: Shape, length: float) -> float:

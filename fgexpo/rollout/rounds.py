@@ -1,7 +1,8 @@
 """A wave's rollouts, in as many rounds as its allocation takes.
 
 Sample numbers go on counting from round to round, and a rollout's seed hangs on its question and
-that number alone: equal sizes therefore give equal rollouts, whatever the rounds.
+that number alone: with ``Native``, equal sizes therefore give equal rollouts, whatever the rounds.
+vLLM counts seeds up from each request's first, so there a second round draws other samples.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from ..allocation import Allocation, Equal, Tally, checked_share
-from ..curriculum.data import CurriculumData
+from ..curriculum.data import CurriculumData, estimates
 from ..groups import Groups
 from ..parallel.collectives import gather_questions
 from ..parallel.move_questions import join_rollouts, take_rows
@@ -55,7 +56,7 @@ def roll_out_in_rounds(
         return sample(asked, [[seed_of(q.id, number) for number in own] for q, own in pairs])
 
     everything = list(range(len(questions)))
-    if isinstance(allocation, Equal):
+    if type(allocation) is Equal:
         return roll_out(everything, [range(group_size)] * len(questions))
     tally = _begin(trainer, questions, group_size, data)
     own = slice(trainer.global_rank, None, trainer.world_size)
@@ -83,9 +84,10 @@ def _begin(
 ) -> Tally:
     index_Q = gather_questions(trainer, questions.index_Q).cpu()
     nothing_Q = torch.zeros_like(index_Q)
-    if data is None:
+    told = estimates(data)
+    if told is None:
         return Tally(group_size, nothing_Q, nothing_Q)
-    return Tally(group_size, nothing_Q, nothing_Q, data.pass_rates(index_Q), data.visits(index_Q))
+    return Tally(group_size, nothing_Q, nothing_Q, told.pass_rates(index_Q), told.visits(index_Q))
 
 
 def _by_question(questions: QuestionBatch, parts: list[Part], widest: int) -> RolloutBatch:

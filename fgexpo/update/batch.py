@@ -21,7 +21,7 @@ class TrainingBatch(RolloutBatch):
         cuts: rows of each optimizer step's micro-batches, one list per optimizer step.
         weight_N: how much each rollout counts in the loss, [N]; None where all count 1.
         known: of the questions of all processes, before this step.
-        ref_logp_NT: log-probs of the frozen reference, [N, T]; None without a KL term.
+        ref_logp_NT: log-probs of the reference, [N, T]; None without a KL term.
         old_logp_NT: log-probs of the policy before its first update, [N, T]. The rows of
             that update get theirs during it; until then they are NaN.
         entropy_N: the same policy's entropy, summed over each rollout's tokens, [N].

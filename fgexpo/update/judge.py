@@ -4,7 +4,7 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 from ..advantages.estimator import AdvantageEstimator, Known
-from ..curriculum.data import CurriculumData
+from ..curriculum.data import CurriculumData, estimates
 from ..parallel.collectives import gather_questions
 from ..parallel.gather_rollouts import gather_rollouts, own_rollouts
 from ..types import RolloutBatch
@@ -18,10 +18,11 @@ def what_is_known(trainer: Trainer, rollouts: RolloutBatch, data: CurriculumData
         rollouts: this process's.
         data: the data module with a curriculum; None if there is none.
     """
-    if data is None:
+    told = estimates(data)
+    if told is None:
         return Known()
     index_Q = gather_questions(trainer, rollouts.source.index_Q)
-    return Known(data.pass_rates(index_Q))
+    return Known(told.pass_rates(index_Q))
 
 
 def judge(

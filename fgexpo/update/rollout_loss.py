@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..losses import LossOutput, PolicyLoss, loss_denominator, objective
+from ..losses import Aggregation, LossOutput, PolicyLoss, loss_denominator, objective
 from ..model.logprobs import completion_logprobs
 from .batch import TrainingBatch
 from .micro_batches import stand_in
@@ -26,7 +26,11 @@ def counted_tokens(settings: PolicyLoss, batch: TrainingBatch, rows: Tensor) -> 
 
 
 def update_denominator(
-    settings: PolicyLoss, batch: TrainingBatch, rows: Tensor, max_new_tokens: int
+    settings: PolicyLoss,
+    batch: TrainingBatch,
+    rows: Tensor,
+    max_new_tokens: int,
+    aggregation: Aggregation | None = None,
 ) -> float:
     """What a mini-batch's summed loss is divided by; its micro-batches all use this number.
 
@@ -38,10 +42,11 @@ def update_denominator(
         batch: with completions.
         rows: those of the mini-batch.
         max_new_tokens: the constant length of ``dr_grpo``.
+        aggregation: None for that of the settings.
     """
     mask_nT = counted_tokens(settings, batch, rows)
     weight_n = None if batch.weight_N is None else batch.weight_N[rows]
-    return loss_denominator(mask_nT, settings.aggregation, max_new_tokens, weight_n)
+    return loss_denominator(mask_nT, aggregation or settings.aggregation, max_new_tokens, weight_n)
 
 
 def rollout_loss(

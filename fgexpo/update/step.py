@@ -27,6 +27,9 @@ from .nonfinite import NonFiniteUpdates, batch_record
 from .rollout_loss import rollout_loss, update_denominator
 from .step_metrics import policy_metrics
 
+# Parts of the loss as it is minimised, and a count; all else is a mean or a share.
+AS_SUMMED = ("loss", "policy_loss", NONFINITE)
+
 
 class Learner(Protocol):
     """What the updates need of the LightningModule."""
@@ -156,6 +159,7 @@ class Updates:
         own = update_denominator(settings.loss, self.batch, rows, settings.sampling.max_new_tokens)
         # DDP averages gradients, so a process divides by its mean share of the whole mini-batch's.
         denominator = mean(trainer, own)
+        scale = self._log_scale(rows, denominator)
         totals: dict[str, float] = defaultdict(float)
         for number, micro in enumerate(micro_batches, start=1):
             last = number == len(micro_batches)
@@ -173,8 +177,20 @@ class Updates:
                 self.learner.manual_backward(out.loss)
             beat()
             for tag, value in loss_metrics(out).items():
-                totals[tag] += value
+                totals[tag] += value if tag in AS_SUMMED else value * scale
         return totals
+
+    def _log_scale(self, rows: Tensor, denominator: float) -> float:
+        """What makes means per token of the values that are logged beside the loss.
+
+        Under ``dr_grpo`` they are summed over a constant length, as the loss is.
+        """
+        settings = self.settings
+        if settings.loss.aggregation != "dr_grpo":
+            return 1.0
+        longest = settings.sampling.max_new_tokens
+        own = update_denominator(settings.loss, self.batch, rows, longest, "token_mean")
+        return denominator / (mean(self.learner.trainer, own) or 1.0)
 
     def _step(self, micro_batches: list[Tensor], number: int, metrics: dict[str, float]) -> bool:
         """One optimizer step; False if its numbers were not finite on some process."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import EvenIsRight, Recorder, fit, make_data, make_module, make_trainer, weights
-from near import same
+from near import logged, same
 from processes import run_ranks
 from test_distributed import check
 from test_resume import check_every_cut
@@ -15,6 +15,7 @@ from test_strategies import final, same_weights, train
 
 from fgexpo.allocation import Allocation, ByPosterior, UntilSuccess
 from fgexpo.callbacks import AKLCallback, QuestionAKL
+from fgexpo.curriculum.data import curriculum_data, estimates
 from fgexpo.groups import Groups
 from fgexpo.kl import tanh_scale
 from fgexpo.losses import Clipped
@@ -295,3 +296,33 @@ def gather(folder, out):
 
 def test_ragged_groups_of_two_processes_are_gathered(tmp_path):
     run_ranks(gather, "", str(tmp_path / "out"), log=tmp_path / "log")
+
+
+@pytest.mark.parametrize("weigh", ["question", "rollout"])
+def test_a_mean_factor_counts_rollouts_as_the_loss_does(model_folder, tmp_path, weigh):
+    """Questions of 1, 6, 2 and 7 rollouts: each factor's weight is G / n, or 1."""
+    allocation = Fixed()
+    allocation.weigh = weigh
+    options = {**VERDICTS, "allocation": allocation}
+    _, _, found = fit(model_folder, tmp_path, 1, [QuestionAKL()], **options)
+    batch, rates = found.batches[0], found.batches[0].pass_rate_Q.tolist()
+    assert len(set(rates)) > 1
+    sizes = batch.groups.sizes
+    shares = [4.0] * len(sizes) if weigh == "question" else sizes
+    factors = [tanh_scale(rate) for rate in rates]
+    wanted = sum(f * share for f, share in zip(factors, shares, strict=True)) / sum(shares)
+    logged(found.metrics[0]["akl/kl_coef"], 0.1 * wanted)
+
+
+def test_data_without_estimates_still_learns(model_folder, tmp_path):
+    class Bare:
+        questions_per_step = 4
+
+        def observe(self, index, pass_rate):
+            return {}
+
+        def more_questions(self, wave, asked):
+            return None
+
+    trainer = SimpleNamespace(datamodule=Bare())
+    assert curriculum_data(trainer) is trainer.datamodule and estimates(trainer.datamodule) is None

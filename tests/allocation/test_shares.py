@@ -137,9 +137,9 @@ class AtLeastThree(GroupNormalised):
         ({"allocation": lambda: UntilSuccess(weigh="token")}, r"weigh must be one of"),
         ({"allocation": lambda: ByPosterior(least=1)}, r"least must be at least 2, got 1"),
         ({"allocation": lambda: ByPosterior(memory=0)}, r"memory must be at least 1, got 0"),
-        ({"allocation": lambda: ByPosterior(least=5)}, r"least = 5 .* model\.group_size = 4"),
-        ({"allocation": lambda: ByPosterior(most=3)}, r"most = 3 .* model\.group_size = 4"),
-        ({"allocation": lambda: UntilSuccess(round=5)}, r"round = 5 .* model\.group_size = 4"),
+        ({"allocation": lambda: ByPosterior(least=4)}, r"least = 4 .* model\.group_size = 4"),
+        ({"allocation": lambda: ByPosterior(most=4)}, r"most = 4 .* model\.group_size = 4"),
+        ({"allocation": lambda: UntilSuccess(round=4)}, r"round = 4 .* model\.group_size = 4"),
         ({"allocation": lambda: UntilSuccess(most=4)}, r"most = 4 .* model\.group_size = 4"),
         (
             {"allocation": lambda: UntilSuccess(round=1), "group_size": 1},

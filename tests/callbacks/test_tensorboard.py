@@ -97,6 +97,11 @@ def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
         "lr": 0.1,
         "seed": 0.0,
         "refill": "none",
+        "advantages": "GroupNormalised",
+        "loss": "Clipped",
+        "allocation": "Equal",
+        "reference_update": "none",
+        "debias": "False",
         "steps": 2.0,
         "budget": -1.0,
     }
@@ -140,7 +145,7 @@ def test_a_plain_run_has_the_same_columns(model_folder, tmp_path):
     (start,) = hparams_of(tmp_path / "run", "session_start_info")
     found = {key: start.hparams[key].string_value for key in ("akl", "rho", "curriculum")}
     assert found == {"akl": "none", "rho": "none", "curriculum": "Uniform"}
-    assert len(start.hparams) == 11
+    assert len(start.hparams) == 16
 
 
 def test_other_loggers_are_left_alone(model_folder, tmp_path):

@@ -10,6 +10,7 @@ from fgexpo.advantages import (
     AdvantageEstimator,
     BatchNormalised,
     Centred,
+    Focal,
     GroupNormalised,
     LeaveOneOut,
     MaxLikelihood,
@@ -17,9 +18,10 @@ from fgexpo.advantages import (
     ReinforcePlusPlus,
 )
 from fgexpo.callbacks import AKLCallback
-from fgexpo.checks.kl_in_reward import warn_of_loud_cost
+from fgexpo.checks.kl_in_reward import check_kl_in_reward
 from fgexpo.checks.numbers import check_numbers
 from fgexpo.checks.settings import missing_answer_form
+from fgexpo.errors import UserError
 from fgexpo.losses import Clipped, InReward
 from fgexpo.rewards import Accuracy, MathVerifier
 from fgexpo.rollout import Sampling
@@ -157,8 +159,7 @@ def test_a_form_of_answer_that_there_is_not():
     ("estimator", "loud"),
     [
         (GroupNormalised(), True),
-        (NegativeWeighted(), True),
-        (MaxLikelihood(), True),
+        (Focal(right_above=0.5), True),
         (MaxLikelihood(right_above=0.5), False),
         (Centred(), False),
         (LeaveOneOut(), False),
@@ -170,8 +171,19 @@ def test_a_form_of_answer_that_there_is_not():
 def test_a_kl_in_the_reward_that_would_be_as_loud_as_a_verdict(estimator, loud):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        warn_of_loud_cost(Clipped(kl=InReward()), estimator, 8)
-        warn_of_loud_cost(Clipped(), GroupNormalised(), 8)
+        check_kl_in_reward(Clipped(kl=InReward()), estimator, 0.02, 8)
+        check_kl_in_reward(Clipped(), GroupNormalised(), 0.0, 8)
     assert len(said) == loud
     if loud:
         assert f"model.advantages {type(estimator).__name__}" in str(said[0].message)
+
+
+@pytest.mark.parametrize("estimator", [NegativeWeighted(), MaxLikelihood(), Focal()])
+def test_a_kl_that_could_make_a_wrong_rollout_right(estimator):
+    with pytest.raises(UserError, match=r"InReward with .*right_above = 0 counts as right"):
+        check_kl_in_reward(Clipped(kl=InReward()), estimator, 0.02, 8)
+
+
+def test_a_kl_in_the_reward_that_there_is_not():
+    with pytest.raises(UserError, match=r"InReward takes nothing off .* model.kl_coef = 0"):
+        check_kl_in_reward(Clipped(kl=InReward()), Centred(), 0.0, 8)

@@ -166,3 +166,41 @@ def test_a_class_that_is_chosen_later_has_its_own_settings(tmp_path):
     check_keys(
         ["--data.curriculum=Uniform", "--data.curriculum=Gaussian", "--data.curriculum.std=1"]
     )
+
+
+def test_what_stands_beside_class_path_belongs_under_init_args(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("model:\n  advantages:\n    class_path: PassAtK\n    k: 2\n")
+    with pytest.raises(UserError, match=r"own.yaml:4: model.advantages.k stands beside class_path"):
+        check_keys(["--config", str(own)])
+    check_keys(["--model.advantages={class_path: PassAtK, init_args: {k: 2.5}}"])
+
+
+def test_options_know_plug_ins_and_what_a_class_fixes(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from fgexpo.losses import PolicyLoss\n\n\nclass Mine(PolicyLoss):\n"
+        '    """Of my own."""\n\n    def policy_loss(self, ratio_NT, logp_NT, advantages_N):\n'
+        "        return ratio_NT\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("FGEXPO_PLUGINS", "mine")
+    assert main(["options", "model.loss", "model.refill"]) == 0
+    said = capsys.readouterr().out
+    assert "Mine: Of my own." in said and "max_waves: int = 4" in said
+    assert main(["options", "GSPO"]) == 0
+    said = capsys.readouterr().out
+    assert "low: float" in said and "entropy_coef" in said
+    assert "ratio:" not in said and "aggregation:" not in said
+
+
+def test_the_console_script_finds_a_plug_in_in_the_current_folder(tmp_path):
+    (tmp_path / "mine.py").write_text("raise SystemExit(7)\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("fgexpo"), "fit", "--config", "tiny"],
+        cwd=tmp_path,
+        env={"FGEXPO_PLUGINS": "mine", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr

@@ -178,7 +178,9 @@ def test_an_older_checkpoint_has_no_decay(model_folder, tmp_path):
     saved = torch.load(path, weights_only=True)
     del saved["CurriculumDataModule"]["decays"]
     torch.save(saved, path)
-    assert run(model_folder, tmp_path, 2, str(path)).step == 2
+    with pytest.raises(ValueError, match=r"data\.debias: the checkpoint is of an earlier version"):
+        run(model_folder, tmp_path, 2, str(path))
+    assert run(model_folder, tmp_path, 2, str(path), debias=False).step == 2
 
 
 def test_a_warm_start_holds_what_is_kept(tmp_path, whole):

@@ -7,6 +7,7 @@ import torch
 from helpers import Uneven, fit, weights
 from near import same
 
+from fgexpo.errors import UserError
 from fgexpo.losses import (
     CISPO,
     GSPO,
@@ -165,3 +166,8 @@ def test_two_steps_of_each(model_folder, tmp_path):
         ends.append(weights(module))
     for n, end in enumerate(ends):
         assert not any(torch.equal(end, other) for other in ends[:n])
+
+
+def test_a_cap_that_a_correction_of_ones_own_does_not_read():
+    with pytest.raises(UserError, match=r"correction_cap = 3\.0 is not read by .* Masked"):
+        Clipped(correction=Masked(), correction_cap=3.0)

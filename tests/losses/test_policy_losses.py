@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from near import same
+from helpers import fit
+from near import logged, same
 
 from fgexpo.losses import CISPO, GSPO, SAPO, Clipped, Unclipped, objective
 
@@ -143,3 +144,13 @@ def test_settings_out_of_range(make, setting, values):
     for value in values:
         with pytest.raises(ValueError, match=rf"^model\.loss\.{setting} must be"):
             make(**{setting: value})
+
+
+def test_what_is_logged_per_token_is_so_under_a_constant_length(model_folder, tmp_path):
+    """Before the first update every ratio is 1, so the mean of its square is, whatever lengths."""
+    loss = Unclipped(aggregation="dr_grpo")
+    options = {"mini_batch_questions": None, "micro_batch_tokens": 40}
+    _, _, found = fit(model_folder, tmp_path, 1, loss=loss, **options)
+    lengths_N = found.batches[0].completions.lengths_N
+    assert lengths_N.min() < 8
+    logged(found.metrics[0]["unclipped/squared_ratio"], 1.0)

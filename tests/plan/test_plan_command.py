@@ -215,3 +215,9 @@ def test_mistakes_are_named(arguments, message, capsys):
 def test_what_is_no_grpo_run_cannot_be_planned(name, capsys):
     status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
     assert status == 2 and ": plan expects a " in text
+
+
+def test_a_plan_knows_where_the_kl_is():
+    recipe = ["--config", str(ROOT / "configs/recipes/rloo.yaml")]
+    assert not read(R1, small()).kl_in_reward
+    assert read([*R1, *recipe], small()).kl_in_reward

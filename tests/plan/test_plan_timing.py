@@ -22,6 +22,7 @@ from fgexpo.plan.timing import (
     generation,
     optimizer_seconds,
     plan_timing,
+    scorings,
 )
 
 
@@ -108,3 +109,9 @@ def test_decoding_reads_weights_and_cache_for_every_token():
     found, _ = generation(native, shape, own, gpu, 3.0, 60.0)
     decoding = 4 * (60 * seconds(8, 4, 2 * token) + 40 * seconds(1, 4, 2 * token))
     assert found == pytest.approx(decoding + prompts)
+
+
+def test_a_kl_in_the_reward_needs_all_rows_scored():
+    """By the reference, and by the policy itself: one update of four spares a quarter."""
+    assert scorings(job(questions=8, mini_batch=2)) == 1.75
+    assert scorings(job(questions=8, mini_batch=2, kl_in_reward=True)) == 2.0

@@ -34,10 +34,11 @@ AXES = {
         LeaveOneOut,
         ReinforcePlusPlus,
         lambda: PassAtK(2),
-        MaxLikelihood,
-        Focal,
-        NegativeWeighted,
-        CompetenceExponent,
+        # A KL in the reward must not make a wrong rollout right.
+        lambda: MaxLikelihood(right_above=0.5),
+        lambda: Focal(right_above=0.5),
+        lambda: NegativeWeighted(right_above=0.5),
+        lambda: CompetenceExponent(right_above=0.5),
     ),
     "akl": (
         lambda: None,
