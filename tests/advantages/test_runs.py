@@ -99,7 +99,7 @@ def test_groups_that_are_all_wrong_teach_what_to_leave(model_folder, tmp_path):
 
 
 def test_k_and_the_size_of_groups(model_folder):
-    words = r"model\.advantages\.k = 4 must be below model\.group_size, .* got 4"
+    words = r"model\.advantages\.k = 4 must be below the fewest rollouts .*, 4 \(model\.group_size"
     with pytest.raises(ValueError, match=words):
         make_module(model_folder, advantages=PassAtK(4), group_size=4)
 
