@@ -127,3 +127,27 @@ def rollout_weights(weigh: Weigh, groups: Groups, group_size: int) -> Tensor | N
     if weigh == "rollout" or groups.size == group_size:
         return None
     return group_size / groups.repeat(torch.tensor(groups.sizes, dtype=torch.float64))
+
+
+def check_bounds(name: str, fewest: int, most: int, group_size: int) -> None:
+    """Check that something is left to share out, and that a question can get more than its share.
+
+    Args:
+        name: the setting of the fewest rollouts of a question.
+        fewest: its value.
+        most: rollouts of a question at most.
+        group_size: rollouts of a question on average.
+
+    Raises:
+        UserError: naming both settings.
+    """
+    if fewest >= group_size:
+        raise UserError(
+            f"model.allocation.{name} = {fewest} for every question must be below the budget, "
+            f"which is model.group_size = {group_size} for each, or nothing is left to share out"
+        )
+    if most <= group_size:
+        raise UserError(
+            f"model.allocation.most = {most} must be above model.group_size = {group_size}, or "
+            "what a question saves can go to no other"
+        )

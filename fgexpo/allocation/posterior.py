@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .base import Allocation, Tally, Weigh, check_weigh
+from .base import Allocation, Tally, Weigh, check_bounds, check_weigh
 
 
 class ByPosterior(Allocation):
@@ -42,17 +42,7 @@ class ByPosterior(Allocation):
 
     def check(self, group_size: int) -> None:
         """The budget must reach for the least, and be spent by the most."""
-        if self.least >= group_size:
-            raise UserError(
-                f"model.allocation.least = {self.least} for every question must be below the "
-                f"budget, which is model.group_size = {group_size} for each, or nothing is left "
-                "to share out"
-            )
-        if self.most <= group_size:
-            raise UserError(
-                f"model.allocation.most = {self.most} must be above model.group_size = "
-                f"{group_size}, or what a question saves can go to no other"
-            )
+        check_bounds("least", self.least, self.most, group_size)
 
     def smallest(self, group_size: int) -> int:
         """The least."""

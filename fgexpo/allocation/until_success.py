@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .base import Allocation, Tally, Weigh, check_weigh
+from .base import Allocation, Tally, Weigh, check_bounds, check_weigh
 
 Until = Literal["both", "success"]
 
@@ -44,17 +44,7 @@ class UntilSuccess(Allocation):
 
     def check(self, group_size: int) -> None:
         """The budget must reach for the first round, and questions must be able to get more."""
-        if self.round >= group_size:
-            raise UserError(
-                f"model.allocation.round = {self.round} for every question must be below the "
-                f"budget, which is model.group_size = {group_size} for each, or nothing is left "
-                "to share out"
-            )
-        if self.most <= group_size:
-            raise UserError(
-                f"model.allocation.most = {self.most} must be above model.group_size = "
-                f"{group_size}, or what a question saves can go to no other"
-            )
+        check_bounds("round", self.round, self.most, group_size)
 
     def smallest(self, group_size: int) -> int:
         """The first round's."""

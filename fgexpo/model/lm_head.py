@@ -89,6 +89,7 @@ class _Head(torch.autograd.Function):
         entropy: bool,
         dtype: torch.dtype,
     ) -> Any:
+        """Log-probs of the targets [M], and the entropies [M] if they are asked for."""
         slices = _Slices(hidden_MH.to(dtype), weight_VH, temperature)
         chosen_M = slices.new_column()
         partial_lse, partial_mean = [], []  # of each slice
@@ -117,6 +118,7 @@ class _Head(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
+        """Gradients of hidden states [M, H] and weights [V, H], slice by slice."""
         hidden_MH, weight_VH, target_M, lse_M, entropy_M = ctx.saved_tensors
         by_logp, by_entropy = (*gradients, None)[:2]
         factor_M1 = (lse_M.new_zeros(lse_M.shape) if by_logp is None else by_logp)[:, None]
