@@ -19,7 +19,7 @@ FLOORS = (
     ("checks",),
     ("policy",),
     ("module", "supervised"),
-    ("figures",),
+    ("figures", "loggers"),
     ("callbacks", "datamodules"),
     ("plan", "study"),
     ("cli",),

@@ -1,4 +1,4 @@
-"""TensorBoard images of the curriculum's frontier, and of the pass-rates over time."""
+"""Pictures of the curriculum's frontier, and of the pass-rates over time."""
 
 from typing import Any
 
@@ -7,8 +7,7 @@ from lightning.pytorch import Callback
 
 from fgexpo.errors import UserError
 from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, to_pixels
-
-from .tensorboard import tensorboard_loggers
+from fgexpo.loggers import panel_writers
 
 TAG = "curriculum/frontier"
 
@@ -38,8 +37,8 @@ class FrontierImages(Callback):
         step = getattr(pl_module, "rollout_step", 0)
         data = trainer.datamodule
         table, sampler = getattr(data, "table", None), getattr(data, "sampler", None)
-        loggers = tensorboard_loggers(trainer)
-        if step % self.every_steps or not loggers or table is None or sampler is None:
+        writers = panel_writers(trainer)
+        if step % self.every_steps or not writers or table is None or sampler is None:
             return
         rates, seen = table.pass_rates.numpy(), (table.visits > 0).numpy()
         self.steps.append(step)
@@ -47,8 +46,8 @@ class FrontierImages(Callback):
         weights = sampler.weights.numpy()
         figure = frontier_figure(rates, seen, weights, self.steps, np.array(self.counts))
         pixels = to_pixels(figure)
-        for logger in loggers:
-            logger.experiment.add_image(TAG, pixels, step, dataformats="HWC")
+        for writer in writers:
+            writer.image(TAG, pixels, step)
 
     def state_dict(self) -> dict[str, Any]:
         """The heat map so far, so that a resumed run continues it."""

@@ -1,24 +1,22 @@
-"""TensorBoard panels beyond scalars: histograms of the pool, and what the policy wrote."""
+"""Panels beyond scalars: histograms of the pool, and what the policy wrote."""
 
-from html import escape
 from typing import Any
 
 import numpy as np
 from lightning.pytorch import Callback, Trainer
 
 from fgexpo.errors import UserError
+from fgexpo.loggers import PanelWriter, Table, panel_writers
 from fgexpo.types import RolloutBatch
 
-from .tensorboard import tensorboard_loggers
-
-# TensorBoard's own buckets grow by a tenth of the value: too coarse to see the frontier.
-PASS_RATE_EDGES = np.linspace(0, 1, 41)
+# Forty equal bins: a logger's own are too coarse to see the frontier.
+SHARE_EDGES = np.linspace(0, 1, 41)
 
 
 class TensorBoardPanels(Callback):
     """Histograms of pass-rates and weights, and a table of graded completions.
 
-    Other loggers are skipped, since they have no such panels.
+    Loggers that have no such panels are skipped.
 
     Args:
         every_steps: rollout steps between panels.
@@ -38,43 +36,46 @@ class TensorBoardPanels(Callback):
         step = pl_module.rollout_step
         if step % self.every_steps:
             return
-        for logger in tensorboard_loggers(trainer):
-            self._write(logger.experiment, trainer, batch, step)
+        for writer in panel_writers(trainer):
+            self._write(writer, trainer, batch, step)
 
-    def _write(self, writer: Any, trainer: Any, batch: RolloutBatch, step: int) -> None:
+    def _write(self, writer: PanelWriter, trainer: Any, batch: RolloutBatch, step: int) -> None:
         data = trainer.datamodule
         table, sampler = getattr(data, "table", None), getattr(data, "sampler", None)
         if table is not None and sampler is not None:
-            seen = table.visits > 0
-            rates = table.pass_rates[seen]
-            writer.add_histogram("curriculum/pass_rates_seen", rates, step, bins=PASS_RATE_EDGES)
-            writer.add_histogram("curriculum/weights", sampler.weights, step)
-        writer.add_histogram("completions/length", batch.completions.lengths_N, step)
-        writer.add_text("completions", completions_table(batch, self.samples), step)
+            rates = table.pass_rates[table.visits > 0].numpy()
+            weights = sampler.weights.numpy()
+            writer.histogram("curriculum/pass_rates_seen", rates, SHARE_EDGES, step)
+            writer.histogram("curriculum/weights", weights, weight_edges(weights), step)
+        lengths = batch.completions.lengths_N.cpu().numpy()
+        writer.histogram("completions/length", lengths, length_edges(lengths), step)
+        writer.table("completions", completions_table(batch, self.samples), step)
 
 
-def completions_table(batch: RolloutBatch, samples: int) -> str:
-    """One completion of each of the first questions: a Markdown table with all markup escaped."""
-    head = ("question", "gold", "completion", "correct", "reward", "end")
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+def weight_edges(weights: np.ndarray) -> np.ndarray:
+    """Forty bins from 0 to the largest weight, so that equal weights are drawn as one bar."""
+    return np.linspace(0, max(float(weights.max(initial=0)), 1), 41)
+
+
+def length_edges(lengths: np.ndarray) -> np.ndarray:
+    """About forty bins of whole tokens, from 0 past the longest completion."""
+    longest = int(lengths.max(initial=1)) + 1
+    width = -(-longest // 40)
+    return np.arange(0, longest + width, width) - 0.5
+
+
+def completions_table(batch: RolloutBatch, samples: int) -> Table:
+    """One completion of each of the first questions."""
     shown = zip(batch.source.questions[:samples], batch.groups.rows, strict=False)
-    for question, rows in shown:
-        n = rows.start
-        cells = [
+    rows = [
+        (
             question.prompt,
             question.answer,
-            batch.texts[n],
-            str(bool(batch.correct_N[n])),
-            f"{float(batch.reward_N[n]):.2f}",
-            batch.completions.finish[n],
-        ]
-        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    return "\n".join(lines)
-
-
-def _cell(text: str, longest: int = 2000) -> str:
-    # A backtick or a pipe would end the cell; a policy may write either, or HTML.
-    text = escape(text[:longest])
-    for character in "|`\\*_[]":
-        text = text.replace(character, f"&#{ord(character)};")
-    return text.replace("\n", "<br>")
+            batch.texts[rows.start],
+            bool(batch.correct_N[rows.start]),
+            float(batch.reward_N[rows.start]),
+            batch.completions.finish[rows.start],
+        )
+        for question, rows in shown
+    ]
+    return Table(("question", "gold", "completion", "correct", "reward", "end"), rows)
