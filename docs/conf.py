@@ -30,6 +30,8 @@ myst_enable_extensions = ["smartquotes"]
 
 html_theme = "furo"
 html_title = f"FG-ExPO {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 copybutton_prompt_text = r"\$ "
@@ -42,4 +44,4 @@ def setup(app: object) -> None:
 
 
 def _fill_in(app: object, name: str, source: list[str]) -> None:
-    source[0] = generated.fill_in(generated.inside_the_site(source[0]))
+    source[0] = generated.fill_in(source[0])

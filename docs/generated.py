@@ -8,6 +8,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from fgexpo.catalogue import (
     Catalogue,
@@ -19,9 +20,13 @@ from fgexpo.catalogue import (
     read_catalogue,
 )
 
-MARK = re.compile(r"^<!-- (help|options: (\w+)) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- (help|options|include)(?:: ([\w.]+))? -->$", re.MULTILINE)
+# Pages at the top of the tree, and their copies in the site.
+OUTSIDE = {"README.md": "readme.md", "CONTRIBUTING.md": "contributing.md"}
+TOP = Path(__file__).parents[1]
 # Top-level keys whose slots a page holds; all others are callbacks.
 PAGES = ("model", "data")
+YAML = {"None": "null", "True": "true", "False": "false"}
 COMMANDS = ("fit", "export", "compare", "study", "plan")
 # A cross-reference or a literal of a docstring.
 _ROLE = re.compile(r":\w+:`~?\.*([^`]+)`")
@@ -32,16 +37,27 @@ def fill_in(text: str) -> str:
     """A page with its marks replaced by what the code says."""
 
     def made(mark: re.Match[str]) -> str:
+        if mark[1] == "include":
+            return from_the_top((TOP / mark[2]).read_text("utf-8"))
         return help_pages() if mark[1] == "help" else options_page(mark[2])
 
-    return MARK.sub(made, text)
+    return MARK.sub(made, inside_the_site(text))
 
 
 def inside_the_site(text: str) -> str:
-    """Links that lead to files beside the folder of pages, as links within the site."""
-    text = re.sub(r"\]\(((?:\.\./)+)README\.md", lambda link: f"]({link[1][3:]}readme.md", text)
+    """A page's links to files beside the folder of pages, as links within the site."""
+    for name, copy in OUTSIDE.items():
+        # One step up fewer: the copy lies in the folder of pages.
+        text = re.sub(rf"\]\(\.\./((?:\.\./)*){name}", rf"](\1{copy}", text)
     # Source files are not part of the site; their names stay as text.
     return re.sub(r"\[([^\]]+)\]\((?:\.\./)+(?!README)[\w/.-]+\.(?:py|yaml)\)", r"`\1`", text)
+
+
+def from_the_top(text: str) -> str:
+    """A page at the top of the tree, with its links as the site's copy has them."""
+    for name, copy in OUTSIDE.items():
+        text = text.replace(f"]({name}", f"]({copy}")
+    return text.replace("](docs/", "](")
 
 
 def options_page(page: str) -> str:
@@ -67,10 +83,10 @@ def class_section(catalogue: Catalogue, found: ClassSource) -> str:
     if not settings:
         return f"{head}\n\nIt has no settings."
     rows = [
-        f"| `{each.name}` | {_code(each.type)} | {_default(each)} | {_cell(each.help)} |"
+        f"| `{each.name}` | {_default(each)} | {_code(each.type)} {_cell(each.help)} |"
         for each in settings
     ]
-    return "\n".join([head, "", "| setting | type | default | |", "|---|---|---|---|", *rows])
+    return "\n".join([head, "", "| setting | default | type, meaning |", "|---|---|---|", *rows])
 
 
 def plain_objects(catalogue: Catalogue, slots: list[Slot]) -> dict[str, list[str]]:
@@ -153,6 +169,9 @@ def _default(setting: Setting) -> str:
 
 
 def _code(text: str) -> str:
+    """Code in a cell, with values as YAML writes them."""
+    for python, yaml in YAML.items():
+        text = re.sub(rf"\b{python}\b", yaml, text)
     return f"`{' '.join(text.split())}`".replace("|", r"\|") if text else ""
 
 

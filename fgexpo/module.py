@@ -74,8 +74,8 @@ class GRPOModule(PolicyModule):
         reference_update: moves the reference; null leaves it at the weights of the start.
         loss: the policy loss, with the KL estimator, aggregation and correction beside it.
         advantages: rewards to advantages; null for the one that the next two settings name.
-        advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
-        advantage_unbiased: see the same.
+        advantage_scale: divide by the std of the group or the batch, or by nothing.
+        advantage_unbiased: divide the variance by G - 1 (verl) instead of G (the paper).
         rewards: the parts of the reward; null for accuracy alone.
         sampling: how rollouts are drawn in training.
         refill: ask again while groups have no signal; null trains on whatever was asked.

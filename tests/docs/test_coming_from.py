@@ -1,16 +1,19 @@
 """Names of ours in the tables for users of other libraries are settings, classes and tags."""
 
+import inspect
 import re
 from functools import cache
 
 import pytest
 import yaml
 from doc_blocks import DOCS, ROOT, is_documented
+from lightning.pytorch import Trainer
 
 from fgexpo.catalogue import find_slots, object_setting, read_catalogue
-from fgexpo.cli.typos import ROOTS, _trainer_settings
 
 PAGES = [DOCS / "coming_from_trl.md", DOCS / "coming_from_verl.md"]
+# Keys of the command line beside the slots.
+OWN = ("steps", "budget", "ckpt_path")
 LITERAL = re.compile(r"`([^`]+)`")
 
 
@@ -35,10 +38,10 @@ def setting_exists(key):
     """Whether a class that can stand at the head of a dotted key has its last part as a setting."""
     catalogue, slots = read_catalogue(), slots_by_key()
     head, _, name = key.rpartition(".")
-    if key in slots or key in ROOTS:
+    if key in slots or key in OWN:
         return True
     if head == "trainer":
-        return name in _trainer_settings()
+        return name in inspect.signature(Trainer.__init__).parameters
     owners = list(kinds(head)) if head in slots else []
     if not owners:  # a setting of an object that has no choice, such as model.sampling
         above, _, last = head.rpartition(".")
