@@ -26,6 +26,8 @@ from fgexpo.outside.parser import Parser, making
 OTHERS = {"pip", "python3", "tensorboard", "source", "set", ".", "cd", "git", "sbatch", "mlflow"}
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 NO_VALUES = ("--print_config",)
+# Any text will do for these, so that two commands may differ in them.
+FREE = {"model.name", "ckpt_path", "data.root", "trainer.logger.name"}
 
 
 class ParseOnly(FGExpoCLI):
@@ -70,8 +72,8 @@ class Job:
         """Whether both can be parsed as one."""
         return (self.command, self.configs) == (other.command, other.configs) and not any(
             f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}.")
-            for a in self.keys
-            for b in other.keys
+            for a in self.keys - FREE
+            for b in other.keys - FREE
         )
 
     def join(self, other):
