@@ -49,6 +49,8 @@ def commands(page):
         exported = {}
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            if ">" in words:  # what is printed goes to a file
+                words = words[: words.index(">")]
             for part in _split(words):
                 environment = dict(exported)
                 while part and _ASSIGNMENT.fullmatch(part[0]):
@@ -63,8 +65,15 @@ def commands(page):
 
 def documented_tags():
     """The tags in the table of docs/tensorboard.md, with their choices written out."""
+    return _written_out([row.split("|")[1] for row in _rows_of_tags()])
+
+
+def _rows_of_tags():
     table = (DOCS / "tensorboard.md").read_text().split("## Tags\n")[1].split("\n## ")[0]
-    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [line for line in table.splitlines() if line.startswith("| `")]
+
+
+def _written_out(cells):
     found = []
     for written in re.findall(r"`([^`]+)`", " ".join(cells)):
         before, brace, rest = written.partition("{")
@@ -75,7 +84,12 @@ def documented_tags():
 
 def is_documented(tag):
     """Whether the table has a tag; ``<name>``, ``*`` and the k of pass@k stand for anything."""
-    wild = [re.sub(r"<\w+>|(?<=@)k\b", "*", written) for written in documented_tags()]
+    written = documented_tags()
+    if tag.startswith(("val/", "test/")):  # all scores stand in one row, some beside their meaning
+        row = [each for each in _rows_of_tags() if each.startswith("| `val/")]
+        written = [each.rpartition("/")[2] for each in _written_out(row)]
+        tag = tag.rpartition("/")[2]
+    wild = [re.sub(r"<\w+>|(?<=@)k\b", "*", each) for each in written]
     return any(fnmatchcase(tag, pattern) for pattern in wild)
 
 

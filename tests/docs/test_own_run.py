@@ -64,10 +64,12 @@ def test_the_rewards_of_the_pages_give_what_they_say():
     exec(named_files(DOCS / "howto/my_reward.md")["my_rewards.py"], page)
     rollouts = [graded("a\nb\nc", 64, True), graded("a", 512, True), graded("a", 1, False)]
     assert own["Brief"](limit=256).score(rollouts) == [0.75, 0.0, 0.0]
-    assert page["Stepwise"](steps=2).score(rollouts) == [1.0, 0.0, 0.0]
+    texts = ["a b c", "a a b", "a"]
+    assert page["Unrepeated"]().score([graded(text, 3, True) for text in texts]) == [1.0, 0.5, 1.0]
     asked = [Question("1", "?", "Yes"), Question("2", "?", "no"), Question("3", "?", "no")]
-    verdicts = page["Word"]().verify(asked, ["It is yes.", "yes", ""])
+    verdicts = page["Exact"]().verify(asked, ["It is \\boxed{yes }.", "\\boxed{yes}", "no"])
     assert verdicts == [Verdict(True, "yes"), Verdict(False, "yes"), Verdict(False, None)]
+    assert not page["Exact"](ignore_case=False).verify(asked[:1], ["\\boxed{yes}"])[0].correct
 
 
 def test_the_rules_of_the_page_give_what_they_say():
