@@ -33,6 +33,7 @@ from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.parent import be_a_parent
 from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
+from .adopt_loggers import use_our_names
 from .model_settings import make_settings
 from .own_folder import SaveConfig, own_folder
 
@@ -119,6 +120,7 @@ class FGExpoCLI(LightningCLI):
         check_numbers(config)
         for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
             check_flags(flags, config.trainer.get)
+        use_our_names(config)
         self._resolve_checkpoint(config)
         if self.subcommand == "test":
             config.verbose = False  # the report prints its own table

@@ -1,7 +1,7 @@
 """Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
 
 from .lock import Lock, locked
-from .run_folder import claim_version, run_folder, settle
+from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
     PARTIAL,
     sync_folder,
@@ -21,6 +21,7 @@ __all__ = [
     "settle",
     "sync_folder",
     "sync_tree",
+    "version_name",
     "whole_file",
     "whole_folder",
     "write_json",
