@@ -136,7 +136,7 @@ class MLflowRun(MLFlowLogger):
 
         client: Any = self.experiment
         join = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
-        spelled = {spelling(join + tag): float(value) for tag, value in metrics.items()}
+        spelled = {metric_name(join + tag): float(value) for tag, value in metrics.items()}
         now = int(time() * 1000)
         new = [
             Metric(tag, value, now, step or 0)
@@ -208,6 +208,15 @@ class MLflowPanelWriter:
         folder = getattr(self.logger, "folder", None)
         if folder is not None:
             client.set_tag(run_id, "folder", str(folder))
+
+
+def metric_name(tag: str) -> str:
+    """A scalar's name in MLflow; ``reward`` is ``train/reward`` there.
+
+    A store of files keeps ``reward`` as a file, and ``reward/timeout_frac`` in a folder of that
+    name. So no scalar is left outside of all folders.
+    """
+    return spelling(tag if "/" in tag else f"train/{tag}")
 
 
 def spelling(tag: str) -> str:

@@ -87,7 +87,9 @@ class WandbRun(WandbLogger):
         init["dir"] = str(place)
         if init.get("id") is None and self.resume:
             init["id"] = kept_id(self.folder, KIND)
-        init.setdefault("settings", _quiet(wandb.Settings))
+        init["settings"] = _quiet(wandb.Settings, init.get("settings"))
+        if init.get("anonymous") is None:
+            init.pop("anonymous", None)  # the package warns about it
         try:
             run: Any = super().experiment
         except wandb.Error as error:
@@ -176,13 +178,13 @@ class WandbPanelWriter:
         self.logger.experiment.config.update({**values, **place}, allow_val_change=True)
 
 
-def _quiet(kind: Any) -> Any:
-    """Settings without the package's banners, unless its own variables ask for some."""
-    known = set(kind.model_fields)
+def _quiet(kind: Any, given: Any) -> Any:
+    """Settings without the package's banners, unless the user asks for some."""
     wanted: dict[str, Any] = {"x_transaction_log_flush_interval": FLUSH_SECONDS}
     if not {"WANDB_SILENT", "WANDB_QUIET"} & set(os.environ):
         wanted["silent"] = True
-    return kind(**{name: value for name, value in wanted.items() if name in known})
+    ours = {name: value for name, value in wanted.items() if name in kind.model_fields}
+    return given if isinstance(given, kind) else kind(**{**ours, **(given or {})})
 
 
 def _where(run: Any) -> str:

@@ -45,17 +45,19 @@ def _rows(content: bytes, axis: str) -> Iterator[Row]:
     from wandb.proto import wandb_internal_pb2
 
     record: Any = wandb_internal_pb2.Record()  # pyright: ignore[reportAttributeAccessIssue]
-    for message in _messages(content):
+    for message in messages(content):
         record.ParseFromString(message)
         if record.WhichOneof("record_type") == "history":
+            # A picture's or a table's parts are items too, such as ["completions", "size"].
             items = record.history.item
-            values = {item.key or "/".join(item.nested_key): item.value_json for item in items}
+            values = {item.key or item.nested_key[0]: item.value_json for item in items}
             step = int(float(values[axis])) if axis in values else None
             number = int(values["_step"]) if "_step" in values else record.history.step.num
             yield Row(number, list(values), step)
 
 
-def _messages(content: bytes) -> Iterator[bytes]:
+def messages(content: bytes) -> Iterator[bytes]:
+    """The records of such a file, each as the bytes of a message."""
     at, message = _HEAD, b""
     while at + _CHUNK <= len(content):
         left = _BLOCK - at % _BLOCK
