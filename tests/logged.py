@@ -58,7 +58,9 @@ def wandb_objects(folder):
 
 def wandb_ends(folder):
     """The exit status of every start; None if it was killed."""
-    ends = [[r.exit.exit_code for r in start if r.HasField("exit")] for start in wandb_records(folder)]
+    ends = [
+        [r.exit.exit_code for r in start if r.HasField("exit")] for start in wandb_records(folder)
+    ]
     return [end[0] if end else None for end in ends]
 
 
@@ -74,7 +76,10 @@ def mlflow_runs(folder):
 def mlflow_scalars(client, run):
     """Steps and values by name, in the order written."""
     return {
-        name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        name: [
+            (metric.step, metric.value)
+            for metric in client.get_metric_history(run.info.run_id, name)
+        ]
         for name in run.data.metrics
     }
 

@@ -36,8 +36,9 @@ def hand_over(config: Any, folder: Path | None, checkpoint: str | None) -> None:
         checkpoint: that the run starts from.
     """
     place = folder or versioned_folder(config)
-    resume = place is not None and checkpoint is not None
-    resume = resume and Path(checkpoint).resolve().is_relative_to(place.resolve())
+    resume = False
+    if place is not None and checkpoint is not None:
+        resume = Path(checkpoint).resolve().is_relative_to(place.resolve())
     for logger in loggers_of(config):
         kind = str(setting(logger, "class_path")).rpartition(".")[2]
         if kind in _OURS:

@@ -9,6 +9,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ..errors import UserError
+from ..loggers.csv_rows import METRICS, read_rows
 from ..outside import reading
 
 PATTERN = "events.out.tfevents.*"
@@ -44,12 +45,19 @@ class LoggedRun(NamedTuple):
 def read_run(folder: str | Path) -> LoggedRun:
     """Read all event files of a folder; a run that was resumed has several.
 
+    Without any, it reads the scalars of ``metrics.csv``, which has no times and no histograms.
+
     Raises:
         UserError: when there is none, or one that cannot be read.
     """
     folder = Path(folder)
     if not any(folder.glob(PATTERN)):
-        raise UserError(f"{str(folder)!r} holds no event files ({PATTERN})")
+        if (folder / METRICS).exists():
+            return LoggedRun(folder, _csv_scalars(folder / METRICS), {})
+        raise UserError(
+            f"{str(folder)!r} holds no event files ({PATTERN}) and no {METRICS}, which "
+            "TensorBoardLogger and CSVRun write"
+        )
     with reading(folder, "a run's folder of event files"):
         # By default it keeps a sample of each tag's values; 0 keeps all.
         guidance = {"scalars": 0, "histograms": 0}
@@ -127,6 +135,11 @@ def quantiles(histogram: Histogram, shares: Iterable[float]) -> np.ndarray:
     """Quantiles at these shares, to the buckets' resolution."""
     below = np.cumsum(histogram.counts)
     return np.interp(np.array(list(shares)) * below[-1], below, histogram.limits)
+
+
+def _csv_scalars(path: Path) -> list[Scalar]:
+    rows = read_rows(path)
+    return [Scalar(tag, step, 0.0, rows[step][tag]) for step in sorted(rows) for tag in rows[step]]
 
 
 def _last_of_each_step(histograms: Iterable[Histogram]) -> list[Histogram]:

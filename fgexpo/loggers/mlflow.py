@@ -5,14 +5,15 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import time
 from typing import Any
 
 import numpy as np
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import MLFlowLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from ..errors import EnvironmentFailure
@@ -24,6 +25,7 @@ KIND = "mlflow"
 STORE = "mlruns"
 # A setting's longest text in MLflow.
 LONGEST = 6000
+LONGEST_ANSWER = 200
 
 
 class MLflowRun(MLFlowLogger):
@@ -91,27 +93,19 @@ class MLflowRun(MLFlowLogger):
         return self._mlflow_client
 
     def _begin(self) -> None:
-        from mlflow.exceptions import MlflowException
-
         if self._run_id is None and self.resume:
             self._run_id = kept_id(self.folder, KIND)
         self._resumed = self._run_id is not None
-        try:
+        with self.asked():
             if not self._resumed:
                 self._find_or_make_experiment()
             client: Any = super().experiment
             if self._resumed:
                 client.update_run(self._run_id, status="RUNNING")
-        except MlflowException as error:
-            text = str(error).splitlines()[0]
-            raise EnvironmentFailure(
-                f"trainer.logger: MLflow could not begin a run at {self._tracking_uri!r} ({text})"
-            ) from error
+                found = client.list_artifacts(self._run_id, "images")
+                self._images = {Path(each.path).name.partition("+timestamp")[0] for each in found}
         keep_id(self.folder, KIND, str(self._run_id))
         self._steps.clear()
-        if self._resumed:
-            found = client.list_artifacts(self._run_id, "images")
-            self._images = {Path(image.path).name.partition("+timestamp")[0] for image in found}
         rank_zero_info(
             f"MLflow: run {self._run_id} of experiment {self._experiment_name!r} in "
             f"{self._tracking_uri}"
@@ -129,6 +123,24 @@ class MLflowRun(MLFlowLogger):
                 if client.get_experiment_by_name(self._experiment_name) is None:
                     raise
 
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Name the server or store in what it answers to a call in this block.
+
+        Raises:
+            EnvironmentFailure: when it refuses, or does not answer.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            text = " ".join(str(error).split())[:LONGEST_ANSWER]
+            raise EnvironmentFailure(
+                f"trainer.logger: MLflow at {self._tracking_uri!r} failed ({text}); rerun with "
+                "--ckpt_path=last to go on once it works"
+            ) from error
+
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log scalars under MLflow's spelling of their tags."""
@@ -138,12 +150,11 @@ class MLflowRun(MLFlowLogger):
         join = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
         spelled = {metric_name(join + tag): float(value) for tag, value in metrics.items()}
         now = int(time() * 1000)
-        new = [
-            Metric(tag, value, now, step or 0)
-            for tag, value in fresh(spelled, step, self._last_step).items()
-        ]
-        if new:
-            client.log_batch(self._run_id, metrics=new, **self._log_batch_kwargs)
+        with self.asked():
+            new = fresh(spelled, step, self._last_step)
+            batch = [Metric(name, value, now, step or 0) for name, value in new.items()]
+            if batch:
+                client.log_batch(self._run_id, metrics=batch, **self._log_batch_kwargs)
 
     def _last_step(self, tag: str) -> int | None:
         """Of what earlier starts of this run have logged under a tag."""

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 
 from ..errors import EnvironmentFailure
@@ -31,7 +31,7 @@ FLUSH_SECONDS = 0.1
 class WandbRun(WandbLogger):
     """Logs to Weights & Biases; a resumed run continues the same one.
 
-    ``WANDB_MODE``, ``WANDB_DIR``, ``WANDB_PROJECT`` and the package's other variables are respected.
+    ``WANDB_MODE``, ``WANDB_DIR``, ``WANDB_PROJECT`` and the package's other variables hold.
 
     Args:
         name: the run's name, also of the folder that holds its starts.

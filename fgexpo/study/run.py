@@ -24,6 +24,8 @@ from .queue import Jobs, Task, work_off
 from .spec import Settings, Study
 from .table import TABLE, last_scores, read_scalars, run_folder_of, write_table
 
+# Loggers whose files the table is made of.
+READABLE = ("TensorBoardLogger", "CSVLogger", "CSVRun")
 Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
 
 
@@ -100,6 +102,15 @@ def judged_otherwise(study: Study, config: Any) -> list[str]:
         for name in (study.benchmark, *([study.tune.benchmark] if study.tune else []))
         if name not in names
     ]
+    loggers = config["trainer"]["logger"]
+    loggers = loggers if isinstance(loggers, list) else [loggers]
+    paths = [each["class_path"] if isinstance(each, dict) else str(each) for each in loggers]
+    kinds = [path.rpartition(".")[2] for path in paths]
+    if not set(kinds) & set(READABLE):
+        found.append(
+            f"trainer.logger is {' and '.join(kinds)}, and the report reads the files of "
+            f"{' or '.join(READABLE)} only"
+        )
     rollouts = config["model"]["init_args"]["evaluation"]["rollouts"]
     if max(study.ks) > rollouts:
         found.append(f"ks {study.ks} need more than model.evaluation.rollouts = {rollouts}")

@@ -167,7 +167,7 @@ def test_panels_are_written_once_a_step(folder):
 
 
 def test_settings_are_those_of_tensorboard(folder):
-    client, [run] = mlflow_runs(folder)
+    [run] = mlflow_runs(folder)[1]
     kept = json.loads((folder / "settings.json").read_text())
     assert kept["finished"] and kept["settings"]["akl"] == "AKLCallback"
     assert {name: str(value) for name, value in kept["settings"].items()} == run.data.params
