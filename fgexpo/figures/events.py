@@ -106,7 +106,7 @@ def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Pa
     if given:
         folder = newest_run(given)
         if folder is None:
-            raise UserError(f"no event files in {given!r} or its subfolders")
+            raise UserError(f"no event files and no {METRICS} in {given!r} or its subfolders")
         return folder, f"{folder}: the newest run in {given!r}, as requested"
     folder = newest_run(runs)
     if folder is None:
@@ -115,8 +115,9 @@ def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Pa
 
 
 def newest_run(root: str | Path) -> Path | None:
-    """The folder in ``root`` with the most recently written event file, if there is any."""
-    files = sorted(Path(root).rglob(PATTERN), key=lambda file: file.stat().st_mtime)
+    """The folder in ``root`` with the most recently written file of scalars, if there is any."""
+    found = [*Path(root).rglob(PATTERN), *Path(root).rglob(METRICS)]
+    files = sorted(found, key=lambda file: file.stat().st_mtime)
     return files[-1].parent if files else None
 
 

@@ -1,6 +1,8 @@
 """A logger is chosen by an overlay or a flag, and is told the run's one folder."""
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,13 @@ from fgexpo.cli import main
 from fgexpo.cli.adopt_loggers import use_our_names
 from fgexpo.cli.own_folder import own_folder
 from fgexpo.errors import EnvironmentFailure, UserError
-from fgexpo.loggers import CSVRun, MLflowRun, WandbRun, ids
+from fgexpo.loggers import MLflowRun, WandbRun, ids
 from fgexpo.robustness.resume import find_last
 from fgexpo.study.run import READABLE, judged_otherwise
 
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "loggers.md").read_text()
+COMMANDS = sorted(set(re.findall(r"fgexpo (fit --config.*)", PAGE)))
 TINY = ["fit", "--config", "tiny", "--print_config"]
 
 
@@ -27,13 +32,29 @@ def parsed(arguments, capsys):
     return yaml.safe_load(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("name", ["wandb", "mlflow", "csv"])
-def test_an_overlay_by_name_keeps_the_place_of_the_run(name, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_keep_the_place_of_the_run(command, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    logger = parsed([*TINY, "--config", f"loggers/{name}"], capsys)["trainer"]["logger"]
-    kind = {"wandb": WandbRun, "mlflow": MLflowRun, "csv": CSVRun}[name]
-    assert logger["class_path"] == f"fgexpo.loggers.{kind.__name__}"
-    assert (logger["init_args"]["save_dir"], logger["init_args"]["name"]) == ("runs", "tiny")
+    (block,) = re.findall(r"```yaml\n# loggers.yaml\n(.*?)```", PAGE, re.DOTALL)
+    Path("loggers.yaml").write_text(block)
+    loggers = parsed([*command.split(), "--print_config"], capsys)["trainer"]["logger"]
+    loggers = loggers if isinstance(loggers, list) else [loggers]
+    kinds = [each["class_path"].rpartition(".")[2] for each in loggers]
+    name = command.rpartition("loggers/")[2]
+    overlays = {"wandb": ["WandbRun"], "mlflow": ["MLflowRun"], "csv": ["CSVRun"]}
+    assert kinds == overlays.get(name, ["TensorBoardLogger", "WandbRun", "CSVRun"])
+    for each in loggers:
+        assert each["init_args"]["save_dir"] == "runs" and each["init_args"]["name"] == "tiny"
+
+
+def test_the_page_names_extras_and_settings_that_there_are(capsys):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"'fgexpo\[(\w+)\]'", PAGE)) <= set(extras["optional-dependencies"])
+    settings = {"project": "p", "entity": "me", "group": "g"}
+    flags = [f"--trainer.logger.{name}={value}" for name, value in settings.items()]
+    arguments = [*TINY, "--trainer.logger=WandbLogger", *flags, "--trainer.logger.tags=[a]"]
+    found = parsed(arguments, capsys)["trainer"]["logger"]["init_args"]
+    assert {**settings, "tags": ["a"]}.items() <= found.items()
 
 
 def logger(kind, **settings):

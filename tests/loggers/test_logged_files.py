@@ -9,7 +9,8 @@ from fgexpo.figures.events import curves, read_run
 from fgexpo.loggers.csv_rows import CSVRows, read_rows
 from fgexpo.loggers.fresh import fresh
 from fgexpo.loggers.mlflow import metric_name, spelling
-from fgexpo.loggers.wandb_file import messages, read_rows as read_wandb
+from fgexpo.loggers.wandb_file import messages
+from fgexpo.loggers.wandb_file import read_rows as read_wandb
 
 
 def test_what_is_fresh_has_no_value_at_this_step_or_later():

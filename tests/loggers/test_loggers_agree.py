@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import near
 import pytest
+from click.testing import CliRunner
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -178,3 +181,24 @@ def test_settings_are_those_of_tensorboard(folder):
     ]
     written = {name: value for update in updates for name, value in update.items()}
     assert {**kept["settings"], "folder": str(folder)}.items() <= written.items()
+
+
+def test_the_page_says_how_to_read_and_upload(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "runs" / "tiny" / "version_0"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(folder)
+    page = (Path(__file__).parents[2] / "docs" / "loggers.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(block, {})
+    assert "accuracy" in capsys.readouterr().out
+
+    from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
+    from wandb.cli.cli import cli
+
+    (pattern,) = re.findall(r"^wandb (sync) (.*)$", page, re.MULTILINE)
+    starts = sorted(str(path) for path in tmp_path.glob(pattern[1]))
+    assert len(starts) == 2
+    told = CliRunner().invoke(cli, ["sync", "--dry-run", *starts])
+    assert told.exit_code == 0 and all(Path(each).name in told.output for each in starts)
+    assert f"\n{MLFLOW_ALLOW_FILE_STORE.name}=true mlflow ui" in page
