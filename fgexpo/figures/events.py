@@ -106,7 +106,7 @@ def find_run(given: str | None, runs: str | Path, saved: str | Path) -> tuple[Pa
     if given:
         folder = newest_run(given)
         if folder is None:
-            raise UserError(f"no event files and no {METRICS} in {given!r} or its subfolders")
+            raise UserError(f"no event files in {given!r} or its subfolders, and no {METRICS}")
         return folder, f"{folder}: the newest run in {given!r}, as requested"
     folder = newest_run(runs)
     if folder is None:

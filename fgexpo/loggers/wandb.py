@@ -87,6 +87,8 @@ class WandbRun(WandbLogger):
         init["dir"] = str(place)
         if init.get("id") is None and self.resume:
             init["id"] = kept_id(self.folder, KIND)
+        if self._offline:
+            init["mode"] = "offline"  # the package reads WANDB_MODE only once in a process
         init["settings"] = _quiet(wandb.Settings, init.get("settings"))
         if init.get("anonymous") is None:
             init.pop("anonymous", None)  # the package warns about it

@@ -50,7 +50,7 @@ def checkpoint_folders(config: Any) -> list[tuple[Path, str]]:
         before = Path(setting(logger, "save_dir"))
         chosen = "version_*" if version is None or not told(logger) else version_name(version)
         found = [(root, f"{chosen}/checkpoints/"), (before, "checkpoints/")]
-        if _named(logger, "WandbLogger"):
+        if setting(logger, "project"):
             found.append((_project_root(logger, before), "version_*/checkpoints/"))
         return found
     chosen = "*" if version is None else f"version_{version}" if _whole(version) else version

@@ -133,6 +133,16 @@ def test_a_fixed_version_is_the_folder(tmp_path, monkeypatch):
         assert places(settle(config)[0]) == Path("runs/x/version_0")
 
 
+def test_last_finds_where_runs_of_wandb_were_before(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = Namespace(trainer=Namespace(logger=CHOICES["wandb"].clone()), checkpoint=None)
+    use_our_names(config)
+    folder = Path("runs/p/x/version_4/checkpoints")
+    folder.mkdir(parents=True)
+    saved = write_checkpoint(folder, 3, age=1)
+    assert find_last(config) == saved
+
+
 def test_a_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setattr(ids, "find_spec", lambda name: None)
     for kind, package in ((WandbRun, "wandb"), (MLflowRun, "mlflow")):
@@ -152,14 +162,21 @@ def test_neither_package_is_imported_before_it_is_wanted(tmp_path):
     assert (tmp_path / "log").read_text().splitlines()[-1] == "[]"
 
 
-def test_a_login_that_is_missing_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    with pytest.raises(EnvironmentFailure, match="WANDB_MODE=offline to keep") as told:
-        _ = WandbRun(folder=tmp_path).experiment
-    assert "\n" not in str(told.value)
+def ask_for_a_run(folder):
+    with pytest.raises(EnvironmentFailure) as told:
+        _ = WandbRun(folder=folder).experiment
+    print(told.value)
+
+
+def test_a_login_that_is_missing_is_one_sentence(tmp_path):
+    # The package keeps the environment that it first finds in a process.
+    environment = {"WANDB_API_KEY": "", "WANDB_MODE": "online", "NETRC": str(tmp_path / "netrc")}
+    environment["WANDB_BASE_URL"] = "http://127.0.0.1:9"
+    process = start(ask_for_a_run, tmp_path, log=tmp_path / "log", environment=environment)
+    assert wait([process]) == [0], (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text().splitlines()[-1]
+    assert said.startswith("trainer.logger: Weights & Biases could not begin a run (")
+    assert "WANDB_MODE=offline to keep" in said
 
 
 def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
