@@ -193,6 +193,6 @@ def _where(run: Any) -> str:
     if run.disabled:
         return "Weights & Biases: disabled, so nothing is logged there"
     if run.offline:
-        place = os.path.relpath(run.settings.sync_dir)
-        return f"Weights & Biases: offline run {run.id}; upload it by: wandb sync {place}"
+        starts = Path(os.path.relpath(run.settings.sync_dir)).parent / f"offline-run-*-{run.id}"
+        return f"Weights & Biases: offline run {run.id}; upload it by: wandb sync {starts}"
     return f"Weights & Biases: {run.url}"
