@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fgexpo.callbacks.hparams import describe
-from fgexpo.callbacks.layout import scalar_layout
+from fgexpo.callbacks.layout import GLANCE, is_accuracy, scalar_layout
 from helpers import make_data, make_module, make_trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
@@ -33,7 +33,11 @@ from fgexpo.figures.events import curves, read_run
 from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, weight_profile
 from fgexpo.figures.run import missing
 from fgexpo.kl import Linear, Tanh
+from fgexpo.rewards.reward import Accuracy
+from fgexpo.tasks import TinyArithmetic
+from fgexpo.update.step_metrics import copies
 
+POOL = len(TinyArithmetic("pool", 1).questions())
 LAYOUT = "custom_scalars__config__"
 
 
@@ -117,7 +121,18 @@ def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
     pixels = np.asarray(Image.open(io.BytesIO(images[-1].encoded_image_string)))
     assert pixels.shape == (600, 460, 3) and len(np.unique(pixels)) > 50
 
+    (text,) = values_of(tmp_path / "run", "completions/text_summary")[-1].tensor.string_val
+    assert "Question: " in text.decode() and "(4 rollouts)" in text.decode()
+    assert "| completion | correct | reward | advantage | tokens | end |" in text.decode()
+
     run = read_run(tmp_path / "run")
+    drawn = curves(run.scalars)
+    assert not {"akl/batch_accuracy", "rewards/accuracy/mean", "frac_kl_only"} & set(drawn)
+    size = drawn["curriculum/effective_sample_size"][1]
+    assert drawn["curriculum/frac_effective"][1] == pytest.approx(size / POOL)
+    # A random policy solves nothing; the averages, which start at 0.5, do not know that yet.
+    assert set(drawn["curriculum/frac_frontier"][1]) == {1}
+    assert set(drawn["curriculum/frac_frontier_batch"][1]) == {0}
     assert missing(curves(run.scalars), run.histograms) == [], "a figure would stay empty"
 
 
@@ -185,6 +200,28 @@ def test_the_layout_matches_whole_tags_only():
     assert re.match(one, "val/aime.24/pass@1") and not re.match(one, "val/aime.24/pass@16")
     assert re.match(sixteen, "val/aime.24/pass@16") and not re.match(one, "val/aimex24/pass@1")
     assert "pass@k on questions not trained on" not in scalar_layout([], [1])
+
+
+def test_the_first_category_is_one_screen():
+    first, *others = scalar_layout(["a"], [1, 8]).items()
+    assert first[0] == GLANCE and len(others) <= 4
+    charts = first[1]
+    assert len(charts) == 7 and charts["pass@k on a"][1] == ["val/a/pass@1$", "val/a/pass@8$"]
+    # Plain GRPO logs no coefficient, and what is not there is not drawn.
+    assert len(scalar_layout(["a"], [1], beta_changes=False)[GLANCE]) == 6
+    many = scalar_layout(["a", "b"], [1, 8])[GLANCE]
+    assert many["pass@1 on each benchmark"][1] == ["val/a/pass@1$", "val/b/pass@1$"]
+    shaped = scalar_layout([], [1], reward_is_accuracy=False)[GLANCE]
+    assert shaped["accuracy and reward in training"][1] == ["accuracy$", "reward$"]
+    assert is_accuracy([Accuracy()]) and not is_accuracy([Accuracy(weight=2.0)])
+    assert not is_accuracy([Accuracy(), Accuracy()])
+
+
+def test_a_tag_is_a_copy_by_what_the_run_is_made_of():
+    tags = ("reward", "frac_kl_only", "rewards/accuracy/mean", "rewards/overlong/mean")
+    assert copies(tags[:3], [Accuracy()]) == {"frac_kl_only", "rewards/accuracy/mean"}
+    assert copies(tags[:3], [Accuracy(weight=0.5)]) == {"frac_kl_only"}
+    assert copies(tags, [Accuracy(), Accuracy()]) == {"frac_kl_only"}
 
 
 def test_the_frontier_by_hand():
