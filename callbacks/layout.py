@@ -53,9 +53,8 @@ def scalar_layout(
                 lines("accuracy", *([] if reward_is_accuracy else ["reward"]))
             ),
             **_glance_at_scores(names, ks),
-            "share of groups without a signal; of questions on the frontier": lines(
-                "frac_reward_zero_std", "curriculum/frac_frontier_batch"
-            ),
+            "share of groups without a signal": lines("frac_reward_zero_std"),
+            "share of questions on the frontier": lines("curriculum/frac_frontier_batch"),
             "KL to the reference": lines("kl"),
             **({"beta, the KL coefficient": lines("akl/kl_coef")} if beta_changes else {}),
             "entropy": lines("entropy"),

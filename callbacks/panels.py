@@ -62,8 +62,11 @@ class TensorBoardPanels(Callback):
 
 
 def weight_edges(weights: np.ndarray) -> np.ndarray:
-    """Forty bins from 0 to the largest weight, so that equal weights are drawn as one bar."""
-    return np.linspace(0, max(float(weights.max(initial=0)), 1), 41)
+    """Bins from 0 to the largest weight, so that equal weights are drawn as one bar.
+
+    There are 200, since a few visits move a weight by a hundredth only.
+    """
+    return np.linspace(0, max(float(weights.max(initial=0)), 1), 201)
 
 
 def length_edges(lengths: np.ndarray) -> np.ndarray:

@@ -206,9 +206,9 @@ def test_the_first_category_is_one_screen():
     first, *others = scalar_layout(["a"], [1, 8]).items()
     assert first[0] == GLANCE and len(others) <= 4
     charts = first[1]
-    assert len(charts) == 7 and charts["pass@k on a"][1] == ["val/a/pass@1$", "val/a/pass@8$"]
+    assert len(charts) == 8 and charts["pass@k on a"][1] == ["val/a/pass@1$", "val/a/pass@8$"]
     # Plain GRPO logs no coefficient, and what is not there is not drawn.
-    assert len(scalar_layout(["a"], [1], beta_changes=False)[GLANCE]) == 6
+    assert len(scalar_layout(["a"], [1], beta_changes=False)[GLANCE]) == 7
     many = scalar_layout(["a", "b"], [1, 8])[GLANCE]
     assert many["pass@1 on each benchmark"][1] == ["val/a/pass@1$", "val/b/pass@1$"]
     shaped = scalar_layout([], [1], reward_is_accuracy=False)[GLANCE]
