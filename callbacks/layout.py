@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fgexpo.rewards.reward import Accuracy, Reward
+from fgexpo.rewards.reward import is_accuracy
 
 from .akl import KLController
 from .tensorboard import WrittenOnce
@@ -90,11 +90,6 @@ def scalar_layout(
             ),
         },
     }
-
-
-def is_accuracy(rewards: Sequence[Reward]) -> bool:
-    """Whether these rewards add up to 1 for a right answer and 0 otherwise."""
-    return len(rewards) == 1 and type(rewards[0]) is Accuracy and rewards[0].weight == 1
 
 
 def _glance_at_scores(names: Sequence[str], ks: Sequence[int]) -> dict[str, list[Any]]:

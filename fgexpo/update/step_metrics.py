@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..advantages.estimator import AdvantageEstimator
 from ..parallel.gather_rollouts import gather_rollouts
-from ..rewards.reward import Reward
+from ..rewards.reward import Reward, is_accuracy
 from ..types import RolloutBatch
 from .batch import TrainingBatch
 from .mismatch import DIFFERENCE
@@ -95,11 +95,11 @@ def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
 def copies(tags: Iterable[str], rewards: Sequence[Reward]) -> set[str]:
     """Those tags that have another tag's value in every run with these rewards.
 
-    ``frac_kl_only`` is ``frac_reward_zero_std``, or 0 without a reference. The mean of a run's only
-    reward is ``reward``, unless a weight scales it.
+    ``frac_kl_only`` is ``frac_reward_zero_std``, or 0 without a reference. Accuracy as a run's only
+    reward is ``reward`` and ``accuracy`` already; another reward is looked for by its own name.
     """
     found = {"frac_kl_only"}
-    if len(rewards) == 1 and rewards[0].weight == 1:
+    if is_accuracy(rewards):
         found |= {tag for tag in tags if tag.startswith(REWARD_PREFIX)}
     return found.intersection(tags)
 

@@ -2,12 +2,13 @@
 
 import io
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fgexpo.callbacks.hparams import describe
-from fgexpo.callbacks.layout import GLANCE, is_accuracy, scalar_layout
+from fgexpo.callbacks.layout import GLANCE, scalar_layout
 from helpers import make_data, make_module, make_trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
@@ -33,10 +34,12 @@ from fgexpo.figures.events import curves, read_run
 from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, weight_profile
 from fgexpo.figures.run import missing
 from fgexpo.kl import Linear, Tanh
-from fgexpo.rewards.reward import Accuracy
+from fgexpo.rewards.overlong import Overlong
+from fgexpo.rewards.reward import Accuracy, is_accuracy
 from fgexpo.tasks import TinyArithmetic
 from fgexpo.update.step_metrics import copies
 
+ROOT = Path(__file__).parents[2]
 POOL = len(TinyArithmetic("pool", 1).questions())
 LAYOUT = "custom_scalars__config__"
 
@@ -202,6 +205,23 @@ def test_the_layout_matches_whole_tags_only():
     assert "pass@k on questions not trained on" not in scalar_layout([], [1])
 
 
+def test_the_page_names_every_tag_of_a_run_and_shows_small_pictures():
+    page = (ROOT / "docs/tensorboard.md").read_text()
+    table = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    patterns = []
+    for name in re.findall(r"`([^`]+)`", " ".join(table)):
+        pattern = re.sub(r"\\{(.*?)\\}", lambda m: f"({m[1].replace(',', '|')})", re.escape(name))
+        pattern = pattern.replace(r"\*", ".+").replace("<benchmark>", ".+").replace("<name>", ".+")
+        patterns.append(re.sub(r"@k$", r"@[0-9]+", pattern))
+    patterns += [f"val/.+/{name}" for name in re.findall(r"`(\w+_(?:frac|length))`", page)]
+    tags = {row.tag for row in read_run(ROOT / "notebooks/data/tiny").scalars}
+    assert [tag for tag in sorted(tags) if not any(re.fullmatch(p, tag) for p in patterns)] == []
+    pictures = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert len(pictures) >= 5
+    for picture in pictures:
+        assert (ROOT / "docs" / picture).stat().st_size < 150_000, picture
+
+
 def test_the_first_category_is_one_screen():
     first, *others = scalar_layout(["a"], [1, 8]).items()
     assert first[0] == GLANCE and len(others) <= 4
@@ -222,6 +242,7 @@ def test_a_tag_is_a_copy_by_what_the_run_is_made_of():
     assert copies(tags[:3], [Accuracy()]) == {"frac_kl_only", "rewards/accuracy/mean"}
     assert copies(tags[:3], [Accuracy(weight=0.5)]) == {"frac_kl_only"}
     assert copies(tags, [Accuracy(), Accuracy()]) == {"frac_kl_only"}
+    assert copies(tags, [Overlong(8, 4)]) == {"frac_kl_only"}, "it is looked for by its name"
 
 
 def test_the_frontier_by_hand():
