@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -71,9 +71,7 @@ def read_run(folder: str | Path) -> LoggedRun:
     scalars.sort(key=lambda row: row.wall_time)
     histograms = {
         tag: _last_of_each_step(
-            Histogram(event.step, np.array(value.bucket_limit), np.array(value.bucket))
-            for event in events.Histograms(tag)
-            for value in [event.histogram_value]
+            histogram_of(event.step, event.histogram_value) for event in events.Histograms(tag)
         )
         for tag in found["histograms"]
     }
@@ -121,12 +119,31 @@ def newest_run(root: str | Path) -> Path | None:
     return files[-1].parent if files else None
 
 
+def histogram_of(step: int, value: Any) -> Histogram:
+    """A histogram without its empty ends, from the least value to the largest.
+
+    The outer bins reach beyond the values in them, so that equal values would have a spread.
+
+    Args:
+        step: the rollout step.
+        value: as in an event file: ``bucket_limit``, ``bucket``, ``min`` and ``max``.
+    """
+    counts, limits = np.array(value.bucket), np.array(value.bucket_limit)
+    held = counts.nonzero()[0]
+    if len(held) == 0:
+        return Histogram(step, np.array([0.0]), np.array([0.0]))
+    inside = slice(held[0], held[-1])
+    ends = np.concatenate([[value.min], limits[inside], [value.max]])
+    return Histogram(step, ends, np.concatenate([[0.0], counts[held[0] : held[-1] + 1]]))
+
+
 def rebin(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
     """Counts [B] between new edges [B + 1], which must enclose all values.
 
-    Values are taken to be spread evenly within a bucket.
+    Values are taken to be spread evenly within a bucket. One that lies on an edge counts above it.
     """
-    below = np.interp(edges, histogram.limits, np.cumsum(histogram.counts))
+    just_below = np.nextafter(edges, -np.inf)
+    below = np.interp(just_below, histogram.limits, np.cumsum(histogram.counts))
     # Buckets around 0 and 1 extend beyond the range of a pass-rate.
     below[0], below[-1] = 0, histogram.counts.sum()
     return np.diff(below)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..figures.pixels import write_png
 from ..files import whole_file, write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
@@ -43,8 +44,7 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
             "traces": traces_figure(results, point, list(study.arms)),
         }
         for kind, figure in figures.items():
-            with whole_file(out.parent / f"{name}-{kind}.png") as partial:
-                figure.savefig(partial, format="png", dpi=90)
+            write_png(figure, out.parent / f"{name}-{kind}.png", dpi=90)
         sections += _section(study, results, point, found[point], name)
     write_text(out, "\n".join(sections) + "\n")
     kept = out.with_suffix(".parquet")

@@ -52,6 +52,34 @@ class ArmResults:
         columns = ["step", "rollouts", "updates", "seconds", "score"]
         return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
 
+    @property
+    def bases(self) -> list[int]:
+        """The base of each run, R of them."""
+        return [base for base, _ in self.runs]
+
+    def curves(self, k: int) -> dict[str, np.ndarray]:
+        """The columns of :meth:`curve` of every run, [R, V] each.
+
+        Runs that end at different steps are compared up to the earliest end, after V validations.
+        """
+        found = [self.curve(k, run) for run in self.runs]
+        shortest = min(map(len, found))
+        return {
+            column: np.stack([curve[column].to_numpy()[:shortest] for curve in found])
+            for column in found[0].columns
+        }
+
+    def traces(self, tag: str) -> Frame:
+        """A logged scalar: a row for each step that all runs reached, a column for each run.
+
+        The index is the rollouts spent, on average over runs; empty where no run has logged it.
+        """
+        logged = self.rows[self.rows["tag"] == tag]
+        columns = {"index": "step", "columns": ["base", "seed"], "aggfunc": "mean"}
+        wide = logged.pivot_table(values="value", **columns).dropna()
+        spent = logged.pivot_table(values="rollouts", **columns).loc[wide.index]
+        return wide.set_axis(spent.mean(axis=1), axis=0)
+
     def trace(self, tag: str) -> Frame:
         """A logged scalar by step over runs: mean, low, high, number of runs; may be empty."""
         logged = self.rows[self.rows["tag"] == tag].groupby("step")
@@ -105,7 +133,7 @@ class Results:
 
     def bases(self, point: str, arm: str) -> list[int]:
         """The base of each run, R of them."""
-        return [base for base, _ in self.arm(point, arm).runs]
+        return self.arm(point, arm).bases
 
     def arm(self, point: str, name: str) -> ArmResults:
         """The runs of an arm at a point.
