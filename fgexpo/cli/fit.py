@@ -120,8 +120,11 @@ class FGExpoCLI(LightningCLI):
         for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
             check_flags(flags, config.trainer.get)
         self._resolve_checkpoint(config)
-        if self.subcommand == "test":
+        if self.subcommand in ("validate", "test"):
             config.verbose = False  # the report prints its own table
+        if self.subcommand == "predict":
+            # Nobody could use them; rollouts.save keeps them in files.
+            config.return_predictions = False
         name = config.model.init_args.get("name", "")
         if config.get("prepare"):
             config.prepare = find_config(config.prepare)
