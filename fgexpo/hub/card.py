@@ -56,7 +56,7 @@ def make_card(origin: Origin) -> ModelCard:
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=_tags(origin.config),
-        model_name=origin.name,
+        model_name=None if origin.results is None else origin.name,
         eval_results=None if origin.results is None else for_the_hub(origin.results),
         **license,
     )

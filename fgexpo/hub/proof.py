@@ -26,10 +26,10 @@ class Exported:
     def fingerprints(self, dtype: torch.dtype) -> set[str]:
         """Those that an evaluation in this dtype may note, from the checkpoint or the folder."""
         kind = type(self.model).__name__
-        given = [dict(self.model.named_parameters()), dict(self._parameters())]
-        found = {_print(kind, weights, dtype, dtype) for weights in given}
-        # peft may keep adapters in float32 beside half-precision weights.
-        return found | {_print(kind, given[1], dtype, torch.float32)}
+        return {
+            fingerprint_weights(kind, ((name, weight.detach().to(dtype)) for name, weight in given))
+            for given in (self.model.named_parameters(), self._parameters())
+        }
 
     def _parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The trained ones without what a state holds beside parameters: buffers, tied copies."""
@@ -39,16 +39,6 @@ class Exported:
             if name not in buffers and weight.data_ptr() not in seen:
                 seen.add(weight.data_ptr())
                 yield name, weight
-
-
-def _print(
-    kind: str, weights: Mapping[str, Tensor], dtype: torch.dtype, adapters: torch.dtype
-) -> str:
-    cast = (
-        (name, weight.detach().to(adapters if ".lora_" in name else dtype))
-        for name, weight in weights.items()
-    )
-    return fingerprint_weights(kind, cast)
 
 
 def measured_on(results: Mapping[str, Any], exported: Exported) -> bool:

@@ -33,11 +33,13 @@ class Target:
         api: the hub's client.
         repo: as the user gave it.
         private: whether a new one is private.
+        exists: whether it is there already.
     """
 
     api: Any
     repo: str
     private: bool
+    exists: bool
 
 
 def open_target(repo: str, private: bool) -> Target:
@@ -58,13 +60,14 @@ def open_target(repo: str, private: bool) -> Target:
         api: Any = huggingface_hub.HfApi()
         user = api.whoami()["name"]
         full = repo if "/" in repo else f"{user}/{repo}"
-        public = api.repo_exists(full) and not api.model_info(full).private
+        exists = api.repo_exists(full)
+        public = exists and not api.model_info(full).private
     if private and public:
         raise UserError(
             f"--private: the repository {full!r} exists and is public; make it private on the hub, "
             "or choose another name"
         )
-    return Target(api, full, private)
+    return Target(api, full, private, exists)
 
 
 def push(target: Target, folder: Path) -> str:
@@ -75,14 +78,15 @@ def push(target: Target, folder: Path) -> str:
     """
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files)
-    again = f"; {str(folder)!r} is complete: `hf upload {target.repo} {folder}` pushes it again"
-    with _asking(target.repo, again):
+    remedy = f"; {str(folder)!r} is complete: `hf upload {target.repo} {folder}` pushes it again"
+    with _asking(target.repo, remedy):
         made = target.api.create_repo(target.repo, private=target.private or None, exist_ok=True)
         target.api.upload_folder(
             repo_id=target.repo, folder_path=str(folder), commit_message="Export by fgexpo"
         )
     private = " (private)" if target.private else ""
-    return f"pushed {len(files)} files, {size / 1e6:,.1f} MB, to {made}{private}"
+    again = "; it was there already, and its history keeps the old files" if target.exists else ""
+    return f"pushed {len(files)} files, {size / 1e6:,.1f} MB, to {made}{private}{again}"
 
 
 @contextmanager
