@@ -64,6 +64,7 @@ class SaveConfig(SaveConfigCallback):
             text = self.parser.dump(self.config, skip_none=False)
             name = self.config_filename
             if stage != "fit" and (folder / name).exists():
-                name = f"{stage}-{name}"  # it evaluates a run in its folder, and trains nothing
+                assert trainer.state.fn is not None
+                name = f"{trainer.state.fn.value}-{name}"  # it evaluates a run in its folder, and trains nothing
             write_text(folder / name, text)
         self.already_saved = True
