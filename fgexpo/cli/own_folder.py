@@ -65,6 +65,7 @@ class SaveConfig(SaveConfigCallback):
             name = self.config_filename
             if stage != "fit" and (folder / name).exists():
                 assert trainer.state.fn is not None
-                name = f"{trainer.state.fn.value}-{name}"  # it evaluates a run in its folder, and trains nothing
+                # It evaluates a run in its folder, and trains nothing.
+                name = f"{trainer.state.fn.value}-{name}"
             write_text(folder / name, text)
         self.already_saved = True
