@@ -122,8 +122,11 @@ class FGExpoCLI(LightningCLI):
             check_flags(flags, config.trainer.get)
         use_our_names(config)
         self._resolve_checkpoint(config)
-        if self.subcommand == "test":
+        if self.subcommand in ("validate", "test"):
             config.verbose = False  # the report prints its own table
+        if self.subcommand == "predict":
+            # Nobody could use them; rollouts.save keeps them in files.
+            config.return_predictions = False
         name = config.model.init_args.get("name", "")
         if config.get("prepare"):
             config.prepare = find_config(config.prepare)

@@ -3,12 +3,11 @@
 import os
 import sys
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
 from ..errors import UserError
+from ..hub.software import versions
 
-NAMED = ("torch", "lightning", "transformers", "vllm", "math-verify")
 # What each command does, and an example.
 COMMANDS = {
     "fit": ("train a policy", "fit --config configs/tiny.yaml"),
@@ -19,7 +18,7 @@ COMMANDS = {
     ),
     "predict": (
         "sample and grade completions",
-        "predict --config configs/tiny.yaml --rollouts.save=true",
+        "predict --config configs/tiny.yaml",
     ),
     "export": (
         "make a Hugging Face folder of a checkpoint",
@@ -54,17 +53,6 @@ def page() -> str:
     )
 
 
-def versions() -> str:
-    """This package's version, and those of the libraries that a report of a fault should name."""
-    found = [f"fgexpo {__version__}"]
-    for name in NAMED:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
-
-
 def answer(arguments: list[str]) -> int | None:
     """Answer what needs no work; None if there is work to do.
 
@@ -76,7 +64,7 @@ def answer(arguments: list[str]) -> int | None:
         print(page())
         return 0 if command else 2
     if command == "--version":
-        print(versions())
+        print(", ".join(f"{name} {is_at or 'not installed'}" for name, is_at in versions().items()))
         return 0
     if command == "options":
         from .options import main

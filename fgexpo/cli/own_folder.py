@@ -64,5 +64,10 @@ class SaveConfig(SaveConfigCallback):
         folder = run_folder(trainer)
         if trainer.is_global_zero and not self.already_saved:
             text = self.parser.dump(self.config, skip_none=False)
-            write_text(folder / self.config_filename, text)
+            name = self.config_filename
+            if stage != "fit" and (folder / name).exists():
+                assert trainer.state.fn is not None
+                # It evaluates a run in its folder, and trains nothing.
+                name = f"{trainer.state.fn.value}-{name}"
+            write_text(folder / name, text)
         self.already_saved = True

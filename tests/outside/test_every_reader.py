@@ -28,7 +28,7 @@ OWN = {
     "fgexpo/tasks/cells.py": "a text that may be JSON; if it is not, it is text",
     "fgexpo/tasks/json_rows.py": "the reader of JSON tables, with sentences that name the line",
     "fgexpo/study/queue.py": "a log that is shown as it is, whatever is in it",
-    "callbacks/evaluation_report.py": "text that it made itself",
+    "fgexpo/evaluation/identity.py": "text that it made itself",
     "fgexpo/catalogue/slots.py": "the project's own source",
     "fgexpo/catalogue/source.py": "the project's own source",
     "fgexpo/cli/typos.py": "Lightning's source, and configurations, left to the parser if unread",
