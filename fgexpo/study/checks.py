@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, several
-from .bases import base_arguments, prepare_arguments
+from .bases import base_arguments, identify, prepare_arguments
 from .command_lines import all_runs, run_arguments
 from .lines import Lines
 from .queue import Launcher, Progress, drain
@@ -71,10 +71,16 @@ def check_study(
         faults += [f"{source}: {fault}" for fault in disagreements(study, configs)]
         if study.bases.config is None and not study.bases.models:
             checked = Checked(first["model"]["init_args"]["name"], first.get("prepare"))
+    faults += [
+        f"{lines.where(BASES, 'models')}: bases.models: {fault}"
+        for fault in _unknown_models(study.bases.models)
+    ]
     if checked.named is not None and checked.recipe is not None and _is_missing(checked.named):
         command = prepare_arguments(study, checked.named, checked.recipe)
         (result,) = _parsed(launcher, {("", BASES): command}, say).values()
         faults += [f"prepare: {fault}" for fault in result.get("faults", [])]
+    elif checked.named is not None:
+        faults += _unknown_models([checked.named])
     if faults:
         raise UserError(several(list(dict.fromkeys(faults))))
     return checked
@@ -82,6 +88,17 @@ def check_study(
 
 def _is_missing(name: str) -> bool:
     return not Path(name).expanduser().exists()
+
+
+def _unknown_models(names: Sequence[str]) -> list[str]:
+    """Why models that should exist cannot be opened."""
+    found = []
+    for name in names:
+        try:
+            identify(name)
+        except UserError as error:
+            found.append(str(error).removeprefix("model.name: "))
+    return found
 
 
 def _parsed(
@@ -137,9 +154,13 @@ def disagreements(
         study: the study.
         configs: by point and arm.
     """
-    for (point, arm), config in configs.items():
-        name = "-".join(filter(None, (point, arm)))
-        yield from (f"arm {name}: {fault}" for fault in judged_otherwise(study, config))
+    lacking: dict[str, list[str]] = {}
+    for place, config in configs.items():
+        for fault in judged_otherwise(study, config):
+            lacking.setdefault(fault, []).append("-".join(filter(None, place)))
+    for fault, names in lacking.items():
+        who = "every arm" if len(names) == len(configs) else f"arm {', '.join(names)}"
+        yield f"{who}: {fault}"
     settings = {place: config["model"]["init_args"] for place, config in configs.items()}
     rollouts = {each["evaluation"]["rollouts"] for each in settings.values()}
     if len(rollouts) > 1:
