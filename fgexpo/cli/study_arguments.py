@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from difflib import get_close_matches
@@ -18,7 +19,8 @@ PAGE = """\
 usage: fgexpo study FILE [options]
 
 Train the arms x seeds of a study and report on them. FILE is the study's YAML, or the name of one
-that comes with fgexpo: {shipped}.
+that comes with fgexpo:
+  {shipped}
 Everything is checked before the first run. Rerun the same command to resume: what is finished is
 not made again, and a killed run goes on from its last checkpoint.
 
@@ -48,7 +50,8 @@ class _Parser(argparse.ArgumentParser):
         Raises:
             UserError: in one sentence.
         """
-        raise UserError(f"study: {message}; see `fgexpo study --help`")
+        message = re.sub(r"^argument (\S+): must", r"\1 must", message).removeprefix("argument ")
+        raise UserError(f"{message}; see `fgexpo study --help`")
 
 
 def page() -> str:
@@ -70,7 +73,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("study", nargs="?")
-    parser.add_argument("--jobs", type=_whole("--jobs"))
+    parser.add_argument("--jobs", type=_whole(1))
     for option in ("--report", "--table"):
         parser.add_argument(option)
     parser.add_argument("--launcher", choices=("local", "slurm"))
@@ -79,7 +82,7 @@ def read_arguments(arguments: list[str]) -> argparse.Namespace:
         if each.name == "extra":
             parser.add_argument(option, action="append", type=_pair)
         else:
-            kind = str if each.name == "partition" else _whole(option)
+            kind = str if each.name == "partition" else _whole(0)
             parser.add_argument(option, type=kind)
     found, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -133,11 +136,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _whole(option: str) -> Callable[[str], int]:
+def _whole(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not text.isdecimal() or (option == "--jobs" and int(text) < 1):
-            least = "at least 1" if option == "--jobs" else "a whole number"
-            raise UserError(f"{option} must be {least}, got {text}")
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
         return int(text)
 
     return convert
@@ -146,5 +148,7 @@ def _whole(option: str) -> Callable[[str], int]:
 def _pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise UserError(f"--slurm.extra must be an option of sbatch and its value, K=V, got {text}")
+        raise argparse.ArgumentTypeError(
+            f"must be an option of sbatch and its value, such as account=me, got {text}"
+        )
     return key.lstrip("-"), value
