@@ -54,10 +54,15 @@ def check_study(
     faults = [*unwritable("folder", study.folder), *unwritable("--report", report, file=True)]
     some = {(run.point, run.arm): run for run in all_runs(study, study.seeds[:1])}
     tuned = {} if study.tune is None else {study.tune.setting: study.tune.values[0]}
-    commands = {place: run_arguments(study, run, tuned) for place, run in some.items()}
+    commands = {
+        # What the configs say of making their model is to be known too.
+        place: [flag for flag in run_arguments(study, run, tuned) if flag != "--prepare=null"]
+        for place, run in some.items()
+    }
     if study.bases.config is not None:
         commands["", BASES] = base_arguments(study, study.bases.seeds[0])
-    say(f"checks: the settings of {len(some)} arms, before anything is made")
+    several_arms = "" if len(some) == 1 else "s"
+    say(f"checks: the settings of {len(some)} arm{several_arms}, before anything is made")
     found = _parsed(launcher, commands, say)
     configs = {}
     for place, result in found.items():

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,15 @@ from fgexpo.cli.command_line import run_to_the_end
 from fgexpo.cli.imports import restrict_imports
 from fgexpo.errors import UserError
 from fgexpo.study.bases import base_arguments, identify, note_bases
-from fgexpo.study.checks import disagreements, judged_otherwise, placed, unwritable
+from fgexpo.study.checks import (
+    RESULT,
+    Checked,
+    check_study,
+    disagreements,
+    judged_otherwise,
+    placed,
+    unwritable,
+)
 from fgexpo.study.command_lines import Run, all_runs, base_name, flags, run_arguments
 from fgexpo.study.estimates import estimate, pass_at_k_by_question, rollouts_to, variance_of_mean
 from fgexpo.study.header import header
@@ -400,3 +409,49 @@ def test_a_model_is_known_by_its_content(model_folder, tmp_path):
     weights.unlink()
     with pytest.raises(UserError, match="has no weights"):
         identify(str(copy))
+
+
+class Answering:
+    """A launcher of checks that answers for every arm what it is told to."""
+
+    at_once, resubmits = None, False
+
+    def __init__(self, **found):
+        self.found, self.asked = found, []
+
+    def start(self, tasks):
+        self.waiting = list(tasks)
+        for task in tasks:
+            self.asked.append(task.arguments)
+            arm = task.key.rpartition("-")[2]
+            task.log.write_text(f"words\n{RESULT}{json.dumps(self.found[arm])}\nmore words\n")
+        return [""] * len(tasks)
+
+    def wait(self, seconds):
+        return [(task, 0) for task in self.waiting]
+
+    def close(self):
+        pass
+
+
+def test_the_checks_find_the_recipe_of_a_model_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    of = study(bases=Bases(), arms={"a": Arm(), "b": Arm()})
+    there = {"config": {**config(name="checkpoints/none"), "prepare": "r.yaml"}}
+    launcher = Answering(a=there, b=there, bases={"faults": ["r.yaml:3: no"]})
+    with pytest.raises(UserError, match=r"^prepare: r.yaml:3: no$"):
+        check_study(of, launcher, "x.yaml", "r.md", print)
+    assert launcher.asked[-1][:3] == ["fit", "--config=r.yaml", "--export.out=checkpoints/none"]
+    assert not any("--prepare=null" in asked for asked in launcher.asked)
+    launcher.found["bases"] = {"config": {}}
+    assert check_study(of, launcher, "x.yaml", "r.md", print) == Checked(
+        "checkpoints/none", "r.yaml"
+    )
+    # Nothing makes it, and two arms have mistakes too: all are told.
+    launcher.found |= {"a": {"config": config(name="checkpoints/none")}, "b": there}
+    launcher.found["b"] = {"faults": ["--akl.roh: no", "o.yaml:1: bad"]}
+    of.bases.models = ["checkpoints/none"]
+    with pytest.raises(UserError) as refused:
+        check_study(of, launcher, "x.yaml", str(tmp_path), print)
+    assert len(str(refused.value).splitlines()) == 4
+    assert "bases.models: folder 'checkpoints/none' does not exist" in str(refused.value)
