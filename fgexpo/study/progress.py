@@ -73,7 +73,7 @@ class Progress:
         if time.monotonic() - self.spoke < SILENCE or not self.running:
             return
         task = self.running[0]
-        words = task.last_words(1)
+        words = [] if self.quiet else task.last_words(1)
         said = f"; {task.key}: {words[-1][:100]}" if words else ""
         self.tell(f"{self.done}/{self.total} done, {len(self.running)} under way{self.eta()}{said}")
 

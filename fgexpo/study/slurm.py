@@ -130,6 +130,7 @@ class SlurmLauncher:
                     *task.arguments,
                 ],
                 verbose=False,
+                cwd=Path.cwd(),  # paths of the study and of its configs are relative to it
             )
             for task in tasks
         ]
