@@ -117,9 +117,7 @@ class FGExpoCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what needs no model; then make the base, if it is missing and a recipe is given."""
         config = self.config[str(self.subcommand)]
-        check_numbers(config)
-        for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
-            check_flags(flags, config.trainer.get)
+        self.check_settings(config)
         use_our_names(config)
         self._resolve_checkpoint(config)
         if self.subcommand in ("validate", "test"):
@@ -133,6 +131,16 @@ class FGExpoCLI(LightningCLI):
         if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
             self._check_without_model()
             prepare(config.prepare, Path(name))
+
+    def check_settings(self, config: Any) -> None:
+        """Check what a look at the subcommand's configuration tells.
+
+        Raises:
+            UserError: for a number that is none, or a flag that would not do what it says.
+        """
+        check_numbers(config)
+        for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
+            check_flags(flags, config.trainer.get)
 
     def instantiate_classes(self) -> None:
         """Make everything, in a folder of the run's own.

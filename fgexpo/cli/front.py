@@ -25,7 +25,7 @@ COMMANDS = {
         "export --ckpt_path FILE.ckpt --out my-model",
     ),
     "compare": ("compare two models question by question", "compare A/results.json B/results.json"),
-    "study": ("train arms x seeds and report on them", "study configs/studies/ablation.yaml"),
+    "study": ("train arms x seeds and report on them", "study studies/ablation"),
     "plan": ("memory and time of a run, and advice", "plan --config configs/r1_1p5b.yaml"),
     "options": ("what can stand in each slot", "options model.loss"),
 }
@@ -77,14 +77,35 @@ def answer(arguments: list[str]) -> int | None:
         near = get_close_matches(command, COMMANDS, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"there is no command {command!r}{meant} See `fgexpo --help`")
+    if command == "study":
+        return _answer_study(rest)
     if command in LIGHTNINGS and not {"-h", "--help"} & set(rest):
         from .typos import check_keys
 
         check_keys(rest)
         if not any(text.startswith("--print_config") for text in rest) and _is_first():
-            # The imports take seconds, and a start should not look like a hang.
-            print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
+            _say_loading(command)
     return None
+
+
+def _answer_study(rest: list[str]) -> int | None:
+    """Help, the example and mistakes in a study's keys; None if there is work to do."""
+    from . import study_arguments
+
+    if {"-h", "--help"} & set(rest):
+        print(study_arguments.page())
+        return 0
+    if "--example" in rest:
+        print(study_arguments.example(), end="")
+        return 0
+    study_arguments.check_arguments(rest)
+    _say_loading("study")
+    return None
+
+
+def _say_loading(command: str) -> None:
+    # The imports take seconds, and a start should not look like a hang.
+    print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
 
 
 def _is_first() -> bool:

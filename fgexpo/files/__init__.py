@@ -1,6 +1,6 @@
 """Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
 
-from .lock import Lock, locked
+from .lock import Lock, is_locked, locked
 from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
     PARTIAL,
@@ -16,6 +16,7 @@ __all__ = [
     "PARTIAL",
     "Lock",
     "claim_version",
+    "is_locked",
     "locked",
     "run_folder",
     "settle",

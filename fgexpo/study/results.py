@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UserError
 from .estimates import Estimate, estimate, pass_at_k_by_question
 from .read_table import read_table
-from .table import CORRECT
+from .table import CORRECT, MODEL
 
 # A pandas DataFrame; its inferred types are unions of everything a cell may hold.
 Frame = Any
@@ -130,6 +130,18 @@ class Results:
         if one.runs != other.runs:
             raise UserError(f"study: {arm} and {control} do not have the same bases and seeds")
         return one.final(k) - other.final(k)
+
+    @property
+    def models(self) -> list[str]:
+        """Name and content of the models that runs start from, in order of their numbers.
+
+        Empty for a table of an earlier version, which does not have them.
+        """
+        found = {}
+        for arm in self.arms.values():
+            known = arm.rows[["base", MODEL]].dropna().drop_duplicates()
+            found |= dict(zip(known["base"], known[MODEL], strict=True))
+        return [found[base] for base in sorted(found)]
 
     def bases(self, point: str, arm: str) -> list[int]:
         """The base of each run, R of them."""

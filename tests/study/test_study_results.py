@@ -60,13 +60,13 @@ def test_logged_values_are_means_over_steps_then_runs(results):
 
 def test_the_report_says_what_is_in_the_table(table, tmp_path):
     study = Study(
-        "Two arms",
-        str(tmp_path),
         ["configs/tiny.yaml"],
         2560,
-        Bases("configs/tiny_base.yaml", [0, 1]),
-        [0, 1],
         {"grpo": Arm(), "akl": Arm(against=["grpo"])},
+        [0, 1],
+        Bases("configs/tiny_base.yaml", [0, 1]),
+        title="Two arms",
+        folder=str(tmp_path),
         ks=[1, 32],
         target=0.4,
     )
