@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The main job on the embedded default: makes the tiny base, then trains it with FG-ExPO.
 demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
-	@echo "See it: $(BIN)/tensorboard --logdir runs"
+	@echo "See it: $(BIN)/tensorboard --logdir runs, at http://localhost:6006/#custom_scalars"
 
 # The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.
 study: setup

@@ -104,14 +104,16 @@ def plain_objects(catalogue: Catalogue, slots: list[Slot]) -> dict[str, list[str
 def help_pages() -> str:
     """What ``fgexpo --help`` and each command's ``--help`` print."""
     from fgexpo.cli.command_line import run_to_the_end
-    from fgexpo.cli.front import page
+    from fgexpo.cli.front import answer, page
 
     parts = ["## fgexpo", _block(page())]
     os.environ["COLUMNS"] = "100"
     for command in COMMANDS:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            status = run_to_the_end([command, "--help"])
+            status = answer([command, "--help"])  # by some commands, without heavy imports
+            if status is None:
+                status = run_to_the_end([command, "--help"])
         assert status == 0, f"{command} --help ended with {status}"
         parts += [f"## fgexpo {command}", _block(printed.getvalue())]
     return "\n\n".join(parts)

@@ -56,7 +56,7 @@ from .update.prepare import prepare, score
 from .update.reference import Reference
 from .update.reference_update import ReferenceUpdate
 from .update.step import Guards, Updates, UpdateSettings
-from .update.step_metrics import rollout_metrics
+from .update.step_metrics import log_once, rollout_metrics
 
 
 class GRPOModule(PolicyModule):
@@ -276,7 +276,7 @@ class GRPOModule(PolicyModule):
             metrics |= self.refill.metrics(asked)
         metrics |= self.allocation.metrics(asked, self.group_size)
         metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
-        self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
+        log_once(self, {**metrics, **self.counts.add(asked), **batch.seconds})
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""

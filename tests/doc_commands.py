@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from doc_blocks import PAGES, ROOT, commands, named_files, page_id, unnamed_yaml
+from doc_blocks import PAGES, ROOT, blocks, commands, named_files, page_id, unnamed_yaml
 
 from fgexpo.catalogue.shipped import find_config
 from fgexpo.cli import front, options, study
@@ -148,6 +148,10 @@ def read_own(words, place):
     if command == "options":
         options.main(rest)
     elif command in COMMANDS:
+        answered = front.answer(words)
+        if answered is not None:
+            assert answered == 0, f"ended with {answered}: {words}"
+            return None
         try:
             COMMANDS[command](rest)
         except Parsed:
@@ -185,6 +189,8 @@ def collect(folder):
         files = named_files(page)
         for name, text in files.items():
             (folder / name).write_text(text)
+        for printed in re.findall(r" > (\S+\.yaml)", "".join(blocks(page, "bash"))):
+            (folder / printed).touch()
         used = set()
         for environment, words in commands(page):
             place = f"{page_id(page)}: {' '.join(words)}"

@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 
 from ..catalogue import Catalogue, Setting, find_slots, object_setting, read_catalogue
+from ..catalogue.nodes import plain_document
 from ..catalogue.shipped import find_configs, shipped_configs
-from ..errors import UserError
+from ..errors import UserError, several
 from .plugins import ALLOWED, PLUGINS_VARIABLE, plugins
 
 # Lightning's own keys, beside the slots.
@@ -33,9 +34,7 @@ DEFAULTS = {
     "data": "fgexpo.datamodules.curriculum.CurriculumDataModule",
 }
 TRAINER = "pytorch/trainer/trainer.py"
-# Mistakes told at once, names listed, levels of a document.
-MOST, MANY, DEPTH = 6, 20, 100
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MANY = 20  # names listed
 
 
 def check_keys(arguments: Sequence[str]) -> None:
@@ -44,6 +43,13 @@ def check_keys(arguments: Sequence[str]) -> None:
     Raises:
         UserError: with a line for each mistake: where it is, the setting, what there is instead.
     """
+    faults = find_faults(arguments)
+    if faults:
+        raise UserError(several(faults))
+
+
+def find_faults(arguments: Sequence[str]) -> list[str]:
+    """What :func:`check_keys` refuses, a sentence for each mistake."""
     keys = _Keys(read_catalogue())
     for option, value in _pairs(find_configs(arguments)):
         if option in ("config", "c"):
@@ -51,10 +57,7 @@ def check_keys(arguments: Sequence[str]) -> None:
                 keys.read_file(value)
         elif not option.endswith(".help") and option.split(".")[0] not in ("help", "h"):
             keys.read_flag(option, value)
-    if keys.faults:
-        more = len(keys.faults) - MOST
-        last = [f"and {more} more"] if more > 0 else []
-        raise UserError("\n       ".join([*keys.faults[:MOST], *last]))
+    return keys.faults
 
 
 class _Keys:
@@ -91,11 +94,7 @@ class _Keys:
                 f"configuration that comes with fgexpo{meant}"
             )
             return
-        try:
-            text = Path(path).read_text("utf-8")
-            node = yaml.compose(text, Loader=LOADER) if _is_plain(text) else None
-        except (yaml.YAMLError, OSError, UnicodeDecodeError):
-            return
+        node = plain_document(path)
         if not isinstance(node, yaml.MappingNode):
             return
         for key, value in node.value:
@@ -203,17 +202,6 @@ class _Keys:
             there = "see `fgexpo fit --help` and `fgexpo options`"
         place = where if where.startswith("--") else f"{where}: {key}"
         self.faults.append(f"{place}: no {what} is named {given!r}; {there}")
-
-
-def _is_plain(text: str) -> bool:
-    """Whether a document is neither so deep that its parser fails nor refers to parts of itself."""
-    depth = 0
-    for event in yaml.parse(text, Loader=LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEPTH or isinstance(event, yaml.AliasEvent):
-            return False
-    return True
 
 
 def _at(where: str, path: str | None, line: int | None) -> str:

@@ -18,7 +18,7 @@ ARGUMENTS = [
     (["export"], "ckpt_path"),
     (["export", "--ckpt_path=nowhere.ckpt", "--out=x"], "nowhere.ckpt"),
     (["study"], "study"),
-    (["study", "x.yaml", "--jobs=many"], "jobs: expected an int, got many"),
+    (["study", "x.yaml", "--jobs=many"], "--jobs must be at least 1, got many"),
     (["study", "x.yaml", "--jobs=0"], "--jobs must be at least 1"),
     (["plan", "--gpus=many"], "--gpus", "many"),
     (["plan", "--gpu-memory=0"], "--gpu-memory must be positive"),
