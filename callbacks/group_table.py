@@ -44,6 +44,7 @@ def group_table(batch: RolloutBatch, question: int, most: int | None = None) -> 
         )
         for n in numbers
     ]
-    shown = f"{size} rollouts" if len(numbers) == size else f"{len(numbers)} of {size} rollouts"
-    title = f"Question: {asked.prompt}   Gold: {asked.answer}   ({shown})"
-    return Table(tuple(head), table, title)
+    shown = f"{len(numbers)} of {size}"
+    return Table(
+        tuple(head), table, {"question": asked.prompt, "gold": asked.answer, "rollouts": shown}
+    )

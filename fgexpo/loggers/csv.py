@@ -98,7 +98,7 @@ class CSVPanelWriter:
             whole_file(self._path(tag, step, "csv")) as partial,
             partial.open("w", newline="") as file,
         ):
-            csv.writer(file).writerows([table.head, *table.rows])
+            csv.writer(file).writerows(table.flat())
 
     def settings(
         self, values: Mapping[str, Any], scores: Sequence[str], first: Sequence[str]

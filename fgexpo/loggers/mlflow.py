@@ -201,7 +201,7 @@ class MLflowPanelWriter:
     def table(self, tag: str, table: Table, step: int) -> None:
         """Write a CSV file, which MLflow shows as a table."""
         text = io.StringIO()
-        csv.writer(text).writerows([table.head, *table.rows])
+        csv.writer(text).writerows(table.flat())
         path = f"{spelling(tag)}/step={step:06d}.csv"
         self.logger.experiment.log_text(str(self.logger.run_id), text.getvalue(), path)
 

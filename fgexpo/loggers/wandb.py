@@ -168,8 +168,8 @@ class WandbPanelWriter:
         """Write a table, which the package shows for the last step and keeps for all."""
         import wandb
 
-        rows = [list(row) for row in table.rows]
-        self.logger.log_metrics({tag: wandb.Table(list(table.head), rows)}, step)  # pyright: ignore
+        head, *rows = table.flat()
+        self.logger.log_metrics({tag: wandb.Table(head, rows)}, step)  # pyright: ignore
 
     def settings(
         self, values: Mapping[str, Any], scores: Sequence[str], first: Sequence[str]

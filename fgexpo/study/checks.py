@@ -199,10 +199,8 @@ def judged_otherwise(study: Study, config: Mapping[str, Any]) -> list[str]:
         for name in (study.benchmark, *([study.tune.benchmark] if study.tune else []))
         if name not in names
     ]
-    loggers = config["trainer"]["logger"]
-    loggers = loggers if isinstance(loggers, list) else [loggers]
-    paths = [each["class_path"] if isinstance(each, dict) else str(each) for each in loggers]
-    kinds = [path.rpartition(".")[2] for path in paths]
+    given = config["trainer"]["logger"]
+    kinds = [_kind(each) for each in (given if isinstance(given, list) else [given])]
     if not set(kinds) & set(READABLE):
         found.append(
             f"trainer.logger is {' and '.join(kinds)}, and the report reads the files of "
@@ -213,6 +211,13 @@ def judged_otherwise(study: Study, config: Mapping[str, Any]) -> list[str]:
         if max(ks, default=0) > rollouts:
             found.append(f"{key} {ks} need more than model.evaluation.rollouts = {rollouts}")
     return found
+
+
+def _kind(logger: Any) -> str:
+    """The class of a configured logger; Lightning's default is TensorBoard's."""
+    if isinstance(logger, Mapping):
+        return str(logger["class_path"]).rpartition(".")[2]
+    return {None: READABLE[0], True: READABLE[0], False: "off"}.get(logger, str(logger))
 
 
 def unwritable(key: str, given: str, file: bool = False) -> Sequence[str]:

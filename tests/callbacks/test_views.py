@@ -39,9 +39,11 @@ def batch(text=HOSTILE, sizes=(2, 2)):
 def test_markup_in_completions_is_escaped():
     graded = batch()
     graded.source.questions[0] = Question("q1", HOSTILE, HOSTILE)
-    title, empty, *lines = markdown(group_table(graded, 0)).splitlines()
+    question, empty, gold, _, shown, _, *lines = markdown(group_table(graded, 0)).splitlines()
     assert empty == "" and len(lines) == 4, "a newline or a pipe must not break the table"
+    title = question + gold
     assert all(line.count("|") == 6 for line in lines) and "|" not in title
+    assert (question[:10], gold[:6], shown) == ("question: ", "gold: ", "rollouts: 2 of 2")
     for markup in ("<script", "`", "**", "](", "\\"):
         assert markup not in title + "".join(lines[2:])
 
@@ -61,9 +63,11 @@ def test_the_table_is_one_whole_group():
         (1.0, 2, "length"),
         (0.5, 2, "stop"),
     ]
-    assert "2+2" in table.title and "4" in table.title and "(3 rollouts)" in table.title
+    assert table.shared == {"question": "2+2", "gold": "4", "rollouts": "3 of 3"}
+    assert table.flat()[0] == ["question", "gold", "rollouts", *table.head]
+    assert table.flat()[1] == ["2+2", "4", "3 of 3", *table.rows[0]]
     capped = group_table(graded, 1, most=2)
-    assert [row[0] for row in capped.rows] == ["b", "c"] and "(2 of 3" in capped.title
+    assert [row[0] for row in capped.rows] == ["b", "c"] and capped.shared["rollouts"] == "2 of 3"
     # Without any signal it is the first group.
     graded.reward_N = torch.ones(4)
     assert with_signal(graded, GroupNormalised()) == 0

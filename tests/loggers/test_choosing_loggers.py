@@ -17,7 +17,7 @@ from fgexpo.cli.own_folder import own_folder
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.loggers import MLflowRun, WandbRun, ids
 from fgexpo.robustness.resume import find_last
-from fgexpo.study.run import READABLE, judged_otherwise
+from fgexpo.study.checks import READABLE, judged_otherwise
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "loggers.md").read_text()

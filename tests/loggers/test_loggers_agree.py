@@ -163,7 +163,8 @@ def test_panels_are_written_once_a_step(folder):
     assert sorted(path.stem for path in (folder / "completions").iterdir()) == files
     with (folder / "completions" / "step=000003.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
-    assert head[:3] == ["question", "gold", "completion"] and len(rows) == 4
+    assert head[:4] == ["question", "gold", "rollouts", "completion"]
+    assert len(rows) == 4 and {row[2] for row in rows} == {"4 of 4"}
     frontier = folder / "curriculum" / "frontier"
     assert sorted(path.stem for path in frontier.iterdir()) == files
     assert imread(frontier / "step=000003.png").shape[:2] == (600, 460)

@@ -359,6 +359,7 @@ def config(rollouts=32, name="m", akl="x", per_cell=1):
     return {
         "model": {"init_args": {"name": name, "evaluation": evaluation}},
         "data": {"init_args": {"val": {"tiny": {"per_cell": per_cell}}}},
+        "trainer": {"logger": None},
         "akl": akl,
     }
 
