@@ -132,6 +132,11 @@ class Catalogue:
         module = path.rpartition(".")[0]
         for word in set(re.findall(r"\w+", kind)):
             target = self._names[module].get(word, f"{module}.{word}")
+            seen: set[str] = set()
+            while target not in self._aliases and target not in seen:  # a package exports it again
+                seen.add(target)
+                home, _, name = target.rpartition(".")
+                target = self._names.get(home, {}).get(name, target)
             if target in self._aliases:
                 kind = re.sub(rf"\b{word}\b", ast.unparse(self._aliases[target]), kind)
         return kind

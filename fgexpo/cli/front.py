@@ -89,11 +89,12 @@ def answer(arguments: list[str]) -> int | None:
         near = get_close_matches(command, COMMANDS, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"there is no command {command!r}{meant} See `fgexpo --help`")
-    if command in LIGHTNINGS and not {"-h", "--help"} & set(rest):
-        from .typos import check_keys
+    if not {"-h", "--help"} & set(rest):
+        from .mistakes import check_command
 
-        check_keys(rest)
-        if not any(text.startswith("--print_config") for text in rest) and _is_first():
+        check_command(command, rest)
+        quiet = command not in LIGHTNINGS or any(each.startswith("--print_config") for each in rest)
+        if not quiet and _is_first():
             # The imports take seconds, and a start should not look like a hang.
             print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
     return None
