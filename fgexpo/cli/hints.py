@@ -35,6 +35,8 @@ OTHERS = {
     "output_dir": "trainer.logger.save_dir",
     "resume_from_checkpoint": "ckpt_path",
 }
+# Names that a sentence lists.
+MANY = 12
 CLOSE, NEAR = 0.75, 0.6
 
 
@@ -92,3 +94,18 @@ def places(
         if target is not None and "." not in slot.key:
             note(slot.key, target, 1)
     return {name: sorted(keys, key=lambda key: key.count(".")) for name, keys in found.items()}
+
+
+def there_are(names: Iterable[str], verb: str, near: str | None = None) -> str:
+    """What was meant, and what there is if that is not much."""
+    names = list(names)
+    told = f"{verb} {', '.join(names) or 'none'}"
+    if near is None:
+        return told
+    return f"did you mean {near}?" + (f" {told[0].upper()}{told[1:]}" * (len(names) <= MANY))
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Names in a sentence: ``A, B or C``."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last

@@ -1,15 +1,16 @@
 """A walk through settings in the order in which they apply, which keeps what is wrong with them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 from ..catalogue import Catalogue, Setting, find_slots
-from ..catalogue.annotations import alternatives, choices, inside, is_nan, kind, takes, wanted
-from ..catalogue.foreign import PACKAGES, foreign_kinds, foreign_settings, trainer_settings
-from .hints import meant, nearest, places
+from ..catalogue.annotations import alternatives, choices, is_nan, kind, takes, wanted
+from ..catalogue.foreign import trainer_settings
+from .classes import Classes
+from .hints import MANY, meant, nearest, one_of, places, there_are
 from .nodes import items, line_of, text_of
 from .plugins import ALLOWED, PLUGINS_VARIABLE, plugins
 
@@ -29,12 +30,14 @@ DEFAULTS = {
     "model": "fgexpo.module.GRPOModule",
     "data": "fgexpo.datamodules.curriculum.CurriculumDataModule",
 }
-# Names that a sentence lists.
-MANY = 12
 
 
 class Keys:
     """Settings are told of one after another; see :meth:`root`.
+
+    Args:
+        catalogue: of the classes.
+        beside: flags of the command's own, to be meant by a mistyped one.
 
     Attributes:
         faults: one sentence each.
@@ -43,8 +46,10 @@ class Keys:
         last: of the class that stands there, although what was given last is wrong.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, beside: Iterable[str] = ()) -> None:
         self.catalogue = catalogue
+        self.classes = Classes(catalogue)
+        self.beside = [*beside]
         self.slots = {slot.key: slot for slot in find_slots(catalogue)}
         self.faults: list[str] = []
         self.given: set[str] = set()
@@ -65,7 +70,7 @@ class Keys:
         if key in COMMANDS:  # a saved configuration of a subcommand
             return
         if key not in known:
-            self._unknown(where, key, key, known, "setting", node)
+            self._unknown(where, key, key, [*known, *self.beside], "setting", node)
         elif key == "trainer":
             for name, line, value in items(node):
                 if name in self.trainer:
@@ -76,7 +81,9 @@ class Keys:
                     at = _at(where, path, line)
                     self._unknown(at, f"trainer.{name}", name, self.trainer, "flag", None)
         elif key in self.slots and kind_of(node) != "null":
-            self._object(where, path, key, self.slots[key].base, node)
+            self._object(
+                where, path, key, self.slots[key].base, node, ["null"] * (key not in DEFAULTS)
+            )
         elif key in self.slots:
             self.chosen[key] = None
         elif ROOTS[key] is not None:
@@ -91,7 +98,7 @@ class Keys:
         if node is None:
             self._fault(where, key, "a value is missing, as in --key=value")
             return
-        plain, lists, maps = self._bases(setting)
+        plain, lists, maps = self.classes.bases(setting)
         if isinstance(node, yaml.SequenceNode) and lists is not None:
             for number, item in enumerate(node.value):
                 at = _at(where, path, line_of(item))
@@ -102,14 +109,14 @@ class Keys:
                 self._object(_at(where, path, line), path, f"{key}.{name}", maps, item)
             return
         if isinstance(node, yaml.MappingNode) and plain is not None:
-            self.chosen.setdefault(key, self._default(setting, plain))
+            self.chosen.setdefault(key, self.classes.default(setting, plain))
             self._object(where, path, key, plain, node)
             return
         if path is None and lists is not None and (where.endswith("+") or kind(node) == "map"):
             return  # of a list's last item, which only the parser knows
         objects = [base for base in (plain, lists, maps) if base is not None]
         others = " | ".join(
-            each for each in alternatives(setting.type) if not self._holds(setting, each)
+            each for each in alternatives(setting.type) if not self.classes.holds(setting, each)
         )
         if others and takes(others, node, strict=path is not None):
             if objects and kind(node) == "null":
@@ -117,39 +124,44 @@ class Keys:
             if is_nan(node) and "float" in alternatives(setting.type):
                 self._fault(where, key, "a number is wanted, got nan")
         elif plain is not None and kind(node) == "str":
-            self._choose(where, key, plain, node.value, [*_choices(setting.type)])
+            self._choose(where, key, plain, node.value, _choices(setting.type))
         elif plain is None and maps is None and lists is not None and kind(node) == "str":
             if not Path(node.value).exists():
                 self._fault(where, key, f"a list is wanted: write [{node.value}]")
         elif objects:
-            names = ", ".join(sorted(self._kinds(objects[0])))
-            self._fault(where, key, f"expected one of {names}, got {text_of(node)!r}")
+            names = [*sorted(self.classes.kinds(objects[0])), *_choices(setting.type)]
+            more = "" if plain else "a list of " if lists else "a mapping of names to "
+            told = f"expected {more}{one_of(names)}, got {text_of(node)!r}"
+            self._fault(where, key, told)
         else:
             self._wrong(where, key, setting, node)
 
     def _wrong(self, where: str, key: str, setting: Setting, node: yaml.Node) -> None:
         """A value of a wrong type, or none of those that there are."""
         told = text_of(node)
-        there = _choices(setting.type)
-        near = nearest(told, there) if there and kind(node) == "str" else None
+        near = nearest(told, _choices(setting.type)) if kind(node) == "str" else None
         hint = f"; did you mean {near}?" if near else ""
-        if kind(node) == "str" and takes(setting.type.replace("str", "Any"), node):
-            hint = ""
         self._fault(where, key, f"expected {wanted(setting.type)}, got {told!r}{hint}")
 
     def _object(
-        self, where: str, path: str | None, key: str, base: str, node: yaml.Node | None
+        self,
+        where: str,
+        path: str | None,
+        key: str,
+        base: str,
+        node: yaml.Node | None,
+        others: Sequence[str] = (),
     ) -> None:
         """A place where an object stands: the name of a class, or settings."""
         if isinstance(node, yaml.ScalarNode) and kind(node) in ("str", "int", "float", "bool"):
-            self._choose(where, key, base, node.value)
+            self._choose(where, key, base, node.value, others)
             return
         parts = {name: (line, value) for name, line, value in items(node)}
         if "class_path" in parts:
             line, named = parts["class_path"]
             if kind(named) == "str":
                 self._choose(_at(where, path, line), key, base, named.value)
-        chosen = self.chosen.get(key, self._only(base))
+        chosen = self.chosen.get(key, self.classes.only(base))
         inner = items(parts["init_args"][1]) if "init_args" in parts else []
         flat = [item for item in items(node) if item[0] not in WRAPPER]
         if path is not None and "class_path" in parts and flat:
@@ -172,7 +184,7 @@ class Keys:
         name: str,
         value: yaml.Node,
     ) -> None:
-        known = self.settings(owner)
+        known = self.classes.settings(owner)
         if known is None:
             return
         settings = {each.name: each for each in known}
@@ -183,17 +195,11 @@ class Keys:
             last = owner.rpartition(".")[2]
             others = [
                 kind
-                for kind, path_ in self._kinds(base).items()
-                if any(each.name == name for each in self.settings(path_) or [])
+                for kind, path_ in self.classes.kinds(base).items()
+                if any(each.name == name for each in self.classes.settings(path_) or [])
             ]
             what = f"setting of {last}"
             self._unknown(where, full, name, settings, what, value, others)
-
-    def settings(self, owner: str) -> list[Setting] | None:
-        """The settings of a class; None if they are not known for certain."""
-        if owner in self.catalogue.classes:
-            return self.catalogue.settings(owner)
-        return foreign_settings(owner)
 
     def missing(self) -> Iterable[tuple[str, Setting]]:
         """Settings that a class needs and that nothing gives."""
@@ -202,21 +208,21 @@ class Keys:
             above = self.chosen.get(parent)
             if path is None or (parent and not above):
                 continue
-            if above and all(each.name != name for each in self.settings(above) or []):
+            if above and all(each.name != name for each in self.classes.settings(above) or []):
                 continue
-            for setting in self.settings(path) or []:
+            for setting in self.classes.settings(path) or []:
                 full = f"{key}.{setting.name}"
                 if setting.default is None and full not in self.given and setting.name != "seed":
                     yield full, setting
 
     def _choose(
-        self, where: str, key: str, base: str, name: str, others: Iterable[str] = ()
+        self, where: str, key: str, base: str, name: str, others: Sequence[str] = ()
     ) -> None:
         """Note which class stands at a key."""
         self.chosen[key] = None
         if name in ("", "~") or name[0] in "{[" or Path(name).exists():
             return
-        kinds = self._kinds(base)
+        kinds = self.classes.kinds(base)
         package, _, last = name.rpartition(".")
         top = package.split(".")[0]
         if not re.fullmatch(r"[\w.]+(\(.*\))?", name):
@@ -225,7 +231,7 @@ class Keys:
             return
         called = re.fullmatch(r"([\w.]+)\((.*)\)", name)
         if called is not None and called[1].rpartition(".")[2] in kinds:
-            settings = self.settings(kinds[called[1].rpartition(".")[2]]) or []
+            settings = self.classes.settings(kinds[called[1].rpartition(".")[2]]) or []
             first = settings[0].name if settings else "name"
             self._fault(
                 where,
@@ -235,6 +241,10 @@ class Keys:
             )
         elif last in kinds and (not package or top in ALLOWED):
             self.chosen[key] = kinds[last]
+        elif self.classes.only(base) and not nearest(name, kinds):
+            inner = [each.name for each in self.classes.settings(base) or []]
+            told = f"expected settings ({', '.join(inner)}){' or null' * ('null' in others)}"
+            self._fault(where, key, f"{told}, got {name!r}")
         elif (not package and not plugins()) or top == "fgexpo":
             self._unknown(where, key, name, [*others, *kinds], "class", None)
         elif package and top not in (*ALLOWED, *(each.split(".")[0] for each in plugins())):
@@ -244,43 +254,6 @@ class Keys:
                 f"{name!r} is in the package {top!r}, which a configuration may not name; set "
                 f"{PLUGINS_VARIABLE}={package} to let it in",
             )
-
-    def _kinds(self, base: str) -> dict[str, str]:
-        """Dotted paths of the classes that can stand where this one is wanted, by name."""
-        own = {each.name: each.path for each in self.catalogue.kinds(base)}
-        return {**foreign_kinds(base), **own}
-
-    def _bases(self, setting: Setting) -> tuple[str | None, str | None, str | None]:
-        """Whose objects a setting takes: one, a list of them, or a mapping of names to them."""
-        found: list[str | None] = [None, None, None]
-        for each in alternatives(setting.type):
-            for place, word in enumerate((each, inside(each), inside(each, ("dict", "Mapping")))):
-                if word is not None and found[place] is None:
-                    found[place] = self._base(setting, word)
-        return found[0], found[1], found[2]
-
-    def _base(self, setting: Setting, word: str) -> str | None:
-        if word in PACKAGES:
-            return word
-        return self.catalogue.resolve(setting.owner.rpartition(".")[0], word)
-
-    def _holds(self, setting: Setting, alternative: str) -> bool:
-        return any(
-            word is not None and self._base(setting, word) is not None
-            for word in (alternative, inside(alternative), inside(alternative, ("dict", "Mapping")))
-        )
-
-    def _default(self, setting: Setting, base: str) -> str | None:
-        """The class that stands there if none is named."""
-        made = re.match(r"(\w+)\(", setting.default or "")
-        if made is not None:
-            return self.catalogue.resolve(setting.owner.rpartition(".")[0], made[1])
-        return self._only(base)
-
-    def _only(self, base: str) -> str | None:
-        """The class of a setting that has no choice, such as ``model.lora``."""
-        kinds = self._kinds(base)
-        return base if list(kinds.values()) == [base] else None
 
     def _unknown(
         self,
@@ -329,22 +302,14 @@ class Keys:
         self.faults.append(f"{place}: {told}")
 
 
-def there_are(names: Iterable[str], verb: str, near: str | None = None) -> str:
-    """What was meant, and what there is if that is not much."""
-    names = list(names)
-    told = f"{verb} {', '.join(names) or 'none'}"
-    if near is None:
-        return told
-    return f"did you mean {near}?" + (f" {told[0].upper()}{told[1:]}" * (len(names) <= MANY))
-
-
 def kind_of(node: yaml.Node | None) -> str:
     """:func:`kind`, of a flag without a value too."""
     return "" if node is None else kind(node)
 
 
 def _choices(annotation: str) -> list[str]:
-    return [value for each in alternatives(annotation) for value in choices(each)]
+    found = [value for each in alternatives(annotation) for value in choices(each)]
+    return [*found, *(["null"] if "None" in alternatives(annotation) else [])]
 
 
 def _at(where: str, path: str | None, line: int | None) -> str:

@@ -41,7 +41,7 @@ def check_keys(
         UserError: with a line for each mistake: where it is, the setting, what there is instead.
     """
     own = own or {}
-    keys = Keys(read_catalogue(tuple(plugins())))
+    keys = Keys(read_catalogue(tuple(plugins())), own)
     arguments = find_configs(arguments)
     complete = True  # whether all that is given is known here
     files = 0
