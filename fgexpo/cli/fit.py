@@ -63,6 +63,13 @@ TRAINER_DEFAULTS = {
 }
 
 
+# What Lightning checks against the machine, and a trainer that leaves nothing behind.
+HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins")
+NO_TRACE: dict[str, Any] = dict.fromkeys(
+    ("logger", "enable_progress_bar", "enable_checkpointing"), False
+)
+
+
 # Lightning refuses these flags beside such a callback; here they switch the slot off.
 SWITCHES: dict[str, type] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
 
@@ -179,6 +186,9 @@ class FGExpoCLI(LightningCLI):
         make_settings(model)
         with making("the configuration"):
             made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        hardware = {name: made.trainer.get(name) for name in HARDWARE if name in made.trainer}
+        with making("trainer"):
+            Trainer(**hardware, **NO_TRACE)
         if made.steps is not None:
             slots.StopAfter(made.steps)
         if made.budget is not None:
