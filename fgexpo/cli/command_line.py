@@ -26,6 +26,7 @@ from . import compare, export, plan, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
 from .located import located
+from .paths import searched
 
 # Exit status of a study's run that saved and stopped before its end.
 LEFT = 3
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         sentence, status = told
         if command not in COMMANDS or command == "plan":
-            sentence = located(sentence, rest)
+            sentence = searched(located(sentence, rest), rest)
         let_the_first_speak()
         print(f"error: {sentence}", file=sys.stderr)
         return status

@@ -8,6 +8,8 @@ from ..catalogue.shipped import find_configs
 from .nodes import find_line
 from .typos import HELP, flag_pairs
 
+# Whose line says nothing.
+WHOLE = ("model", "data", "trainer")
 _SETTING = re.compile(r"[a-z_]+(\.[\w@/-]+|\[\d+\])*")
 
 
@@ -21,7 +23,7 @@ def located(sentence: str, arguments: Sequence[str]) -> str:
         arguments: of the command.
     """
     found = _SETTING.match(sentence)
-    if found is None:
+    if found is None or found[0] in WHOLE:
         return sentence
     setting, place = found[0], None
     for option, value in flag_pairs(find_configs(arguments), HELP):

@@ -149,7 +149,8 @@ def making(what: str) -> Iterator[None]:
         if any(_ours(cause) for cause in causes(error)):
             raise
         root = list(causes(error))[-1]
-        several = "\n" in str(error)  # alternatives, of which the root is only the first
+        # Of alternatives the root is only the first, unless a class has refused its settings.
+        several = "\n" in str(error) and _module(root).startswith("jsonargparse")
         # A key alone says nothing.
         text = first_line(root, _LIMIT) if isinstance(root, KeyError) else str(root)
         sentence = told(str(error)) if several else _joined(text)
@@ -162,6 +163,12 @@ def _ours(error: BaseException) -> bool:
         str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
     return any(name.startswith("fgexpo.") and not name.startswith(_NEUTRAL) for name in modules)
+
+
+def _module(error: BaseException) -> str:
+    """The module that raised it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _plain(reason: str) -> str:

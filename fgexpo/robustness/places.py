@@ -70,21 +70,30 @@ def claim_folders(config: Any) -> tuple[list[Path], Path | None]:
     """Give every logger with a folder for each run a new one; call it on the first process only.
 
     Returns:
-        What was made; and which of it is that of a run without such a logger, or None.
+        The folders that were made, inner before outer; and which of them is that of a run without
+        such a logger, or None.
     """
     _spell_out(config)
-    claimed, logger = [], main_logger(config)
+    logger = main_logger(config)
+    claimed: list[Path] = []
     for each in _loggers(config):
         if is_versioned(each) and setting(each, "version") is None:
             root = runs_root(config, each)
             assert root is not None
-            claimed.append(claim_version(root))
-            each.init_args.version = int(claimed[-1].name.removeprefix("version_"))
+            made = _claim(root)
+            claimed += made
+            each.init_args.version = int(made[0].name.removeprefix("version_"))
     root = runs_root(config, logger)
     if root is None or (logger is not False and is_versioned(logger)):
         return claimed, None
-    claimed.append(claim_version(root))
-    return claimed, claimed[-1]
+    made = _claim(root)
+    return [*claimed, *made], made[0]
+
+
+def _claim(root: Path) -> list[Path]:
+    """A new folder for a run, and the folders above it that did not exist either."""
+    new = [path for path in (root, *root.parents) if not path.exists()]
+    return [claim_version(root), *new]
 
 
 def main_logger(config: Any) -> Any:
