@@ -286,3 +286,9 @@ def _setting(
     kind = "" if annotation is None else ast.unparse(annotation)
     given = None if default is None else ast.unparse(default)
     return Setting(name, kind, given, helps.get(name, ""))
+
+
+def plain(text: str) -> str:
+    """A docstring's text without its markup: a role is the name that it links."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text)
+    return text.replace("``", "`").replace("`", "")

@@ -5,6 +5,7 @@ beside the configuration that names it, and one folder above: a project's `confi
 `data/questions.jsonl`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +43,8 @@ def find_paths(config: Any, arguments: Sequence[str]) -> Iterator[tuple[str, str
             continue
         for file in files:
             # The base that a configuration of ours prepares is made in the current folder.
-            made = key == MODEL and config.get("prepare") and file.resolve() in shipped
+            prepared = key in (MODEL, "prepare") and config.get("prepare")
+            made = prepared and file.resolve() in shipped
             found = None if made or value not in texts[file] else _beside(file, value)
             if found is not None:
                 part[name] = str(found)
@@ -83,7 +85,7 @@ def _configs(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _folders(file: Path) -> list[Path]:
-    folder = file.absolute().parent
+    folder = Path(os.path.abspath(file)).parent
     return [folder, folder.parent]
 
 

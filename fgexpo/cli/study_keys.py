@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from ..catalogue import Setting, read_catalogue
+from ..catalogue import Setting, plain, read_catalogue
 from ..catalogue.shipped import find_config
 from .keys import Keys
 from .nodes import items, nest, read_nodes, text_of
@@ -57,7 +57,11 @@ def check_study(path: str) -> None:
 
 
 def _needs(setting: Setting) -> str:
-    return f"a study needs it ({setting.help.rstrip('.')})" if setting.help else "a study needs it"
+    return (
+        f"a study needs it ({plain(setting.help).rstrip('.')})"
+        if setting.help
+        else "a study needs it"
+    )
 
 
 def _settings(

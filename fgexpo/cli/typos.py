@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
 
-from ..catalogue import read_catalogue
+from ..catalogue import plain, read_catalogue
 from ..catalogue.annotations import takes, wanted
 from ..catalogue.shipped import find_configs, shipped_configs
 from ..errors import UserError
@@ -123,7 +123,11 @@ def wrong_value(option: str, kind: str, value: str | None) -> list[str]:
 def _need(keys: Keys, files: int, command: str) -> None:
     lacking = [
         f"{key} is missing: {setting.owner.rpartition('.')[2]} needs it"
-        + (f" ({shorten(setting.help, 80, placeholder='...').rstrip('.')})" if setting.help else "")
+        + (
+            f" ({shorten(plain(setting.help), 80, placeholder='...').rstrip('.')})"
+            if setting.help
+            else ""
+        )
         for key, setting in keys.missing()
     ]
     if lacking and not files:
