@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 
 import yaml
@@ -43,7 +44,6 @@ class Keys:
         faults: one sentence each.
         given: every setting that was given.
         chosen: the class that stands at a key; None if that is not known for certain.
-        last: of the class that stands there, although what was given last is wrong.
     """
 
     def __init__(self, catalogue: Catalogue, beside: Iterable[str] = ()) -> None:
@@ -55,6 +55,12 @@ class Keys:
         self.given: set[str] = set()
         self.chosen: dict[str, str | None] = dict(DEFAULTS)
         self.trainer = {each.name: each for each in trainer_settings()}
+
+    def copy(self) -> "Keys":
+        """The same so far; what either is told of from now on, the other does not know."""
+        other = copy(self)
+        other.faults, other.given, other.chosen = [], {*self.given}, {**self.chosen}
+        return other
 
     def root(self, where: str, key: str, node: yaml.Node | None, path: str | None = None) -> None:
         """A key of a configuration's first level, or of a flag.
@@ -80,7 +86,7 @@ class Keys:
                 elif self.trainer and name not in WRAPPER:
                     at = _at(where, path, line)
                     self._unknown(at, f"trainer.{name}", name, self.trainer, "flag", None)
-        elif key in self.slots and kind_of(node) != "null":
+        elif key in self.slots and (node is None or kind(node) != "null"):
             self._object(
                 where, path, key, self.slots[key].base, node, ["null"] * (key not in DEFAULTS)
             )
@@ -269,7 +275,7 @@ class Keys:
         known = sorted({*known} - {*WRAPPER})
         owner = what.rpartition(" of ")[2]
         if what == "class":
-            near = nearest(given, known)
+            near = nearest(given.rpartition(".")[2], known)
             own = "" if near else f"; a class of your own needs {PLUGINS_VARIABLE}=its_module"
             hint = there_are(known, "there are", near) + own
         elif others := list(others):
@@ -300,11 +306,6 @@ class Keys:
         else:
             place = f"--{key}" if key.startswith(flag) else where
         self.faults.append(f"{place}: {told}")
-
-
-def kind_of(node: yaml.Node | None) -> str:
-    """:func:`kind`, of a flag without a value too."""
-    return "" if node is None else kind(node)
 
 
 def _choices(annotation: str) -> list[str]:

@@ -43,16 +43,14 @@ def check_study(path: str) -> None:
     configs = [text_of(each) for each in getattr(parts.get("configs"), "value", [])]
     of_all = [("settings", parts.get("settings"))]
     bases = {name: value for name, _, value in items(parts.get("bases"))}
-    faults += _settings(
-        path,
-        [text_of(bases["config"])] if "config" in bases else [],
-        [("bases.settings", bases.get("settings"))],
-    )
+    base = _after([text_of(bases["config"])] if "config" in bases else [])
+    faults += _settings(path, base, [("bases.settings", bases.get("settings"))])
+    run = _after(configs)
     for name, _, arm in items(parts.get("arms")) or [("", None, None)]:
         own = {key: value for key, _, value in items(arm)}.get("settings")
         for point, _, regime in items(parts.get("points")) or [("", None, None)]:
             layers = [*of_all, (f"points.{point}", regime), (f"arms.{name}.settings", own)]
-            faults += _settings(path, configs, layers)
+            faults += _settings(path, run, layers)
     tell(faults)
 
 
@@ -64,15 +62,19 @@ def _needs(setting: Setting) -> str:
     )
 
 
-def _settings(
-    path: str, configs: list[str], layers: list[tuple[str, yaml.Node | None]]
-) -> list[str]:
-    """What is wrong with dotted settings that apply in this order after some configurations."""
+def _after(configs: list[str]) -> Keys:
+    """What applies after these configurations, whose own mistakes their runs tell."""
     keys = Keys(read_catalogue(tuple(plugins())))
     for config in map(find_config, configs):
         if Path(config).is_file():
             read_file(keys, config)
-    keys.faults.clear()  # of files that the runs read themselves
+    keys.faults.clear()
+    return keys
+
+
+def _settings(path: str, before: Keys, layers: list[tuple[str, yaml.Node | None]]) -> list[str]:
+    """What is wrong with dotted settings that apply in this order."""
+    keys = before.copy()
     for key, node in layers:
         for name, line, value in items(node):
             head, *rest = name.split(".")
