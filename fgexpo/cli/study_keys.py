@@ -40,7 +40,9 @@ def check_study(path: str) -> None:
         f"{path}: {key.removeprefix('study.')} is missing: {_needs(setting)}"
         for key, setting in lacking
     ]
-    configs = [text_of(each) for each in getattr(parts.get("configs"), "value", [])]
+    listed = parts.get("configs")
+    several = listed.value if isinstance(listed, yaml.SequenceNode) else []
+    configs = [text_of(each) for each in several]
     of_all = [("settings", parts.get("settings"))]
     bases = {name: value for name, _, value in items(parts.get("bases"))}
     base = _after([text_of(bases["config"])] if "config" in bases else [])
