@@ -17,13 +17,13 @@ import transformers
 from tiny_models import MODELS, tiny_config
 from transformers import AutoModelForCausalLM
 
-from fgexpo.cli.quiet import hush
 from fgexpo.errors import UserError
 from fgexpo.model.exactness import apart, plain_logprobs
 from fgexpo.model.loading import load_model
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.packing import is_packed
 from fgexpo.model.sequences import join
+from fgexpo.outside.quiet import hush
 from fgexpo.policy import check_policy
 from fgexpo.rollout import Native, RolloutRequest, Sampling
 from fgexpo.tasks.tiny_model import TinyQwen2

@@ -20,7 +20,7 @@ def header(trainer: Trainer, pl_module: Any, length: int | None) -> list[str]:
         "model": _model(pl_module),
         "questions": _questions(getattr(trainer, "datamodule", None)),
         "batch": _batch(trainer, pl_module),
-        "steps": f"{'without an end' if length is None else f'{length:,}'}{begin}",
+        "steps": f"{'no end (set steps or budget)' if length is None else f'{length:,}'}{begin}",
         "folder": str(run_folder(trainer)) if trainer.loggers else "none: nothing is logged",
     }
     return [f"{name:11}{text}" for name, text in rows.items() if text]

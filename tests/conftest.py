@@ -8,7 +8,7 @@ import full_precision  # noqa: F401
 import pytest
 import torch
 
-from fgexpo.cli.quiet import hush
+from fgexpo.outside.quiet import hush
 from fgexpo.study.processes import CONTEXT, PRELOAD
 from fgexpo.tasks.tiny_model import TinyQwen2
 

@@ -8,7 +8,7 @@ BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 
 
 def refused(arguments, capsys, *words, status=2):
-    """The command's one sentence."""
+    """The command's one sentence, or one a mistake, each in a line of its own."""
     try:
         found = main([str(argument) for argument in arguments])
     except SystemExit as end:
@@ -17,10 +17,12 @@ def refused(arguments, capsys, *words, status=2):
     lines = [line for line in said.splitlines() if "error:" in line]
     assert (found, len(lines)) == (status, 1), said
     assert "Traceback" not in said
-    assert lines[0] == said.splitlines()[-1], "the sentence comes last"
+    told = said[said.index(lines[0]) :]
+    others = told.splitlines()[1:]
+    assert all(line.startswith("       ") for line in others), "the sentence comes last"
     for word in words:
-        assert word in lines[0], lines[0]
-    return lines[0]
+        assert word in told, told
+    return told.strip()
 
 
 DEEP = "[" * 100_000

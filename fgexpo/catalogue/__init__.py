@@ -4,7 +4,7 @@ Nothing is imported, so that help and a typing mistake cost no second of importi
 """
 
 from .slots import Slot, find_slots, object_setting
-from .source import Catalogue, ClassSource, Setting, read_catalogue
+from .source import Catalogue, ClassSource, Setting, plain, read_catalogue
 
 __all__ = [
     "Catalogue",
@@ -13,5 +13,6 @@ __all__ = [
     "Slot",
     "find_slots",
     "object_setting",
+    "plain",
     "read_catalogue",
 ]

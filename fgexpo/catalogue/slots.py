@@ -39,9 +39,11 @@ def find_slots(catalogue: Catalogue) -> list[Slot]:
     roots = [Slot("model", MODULE), Slot("data", DATA), *_keyed(catalogue)]
     found: dict[str, Slot] = {}
     for root in [*roots, Slot("trainer.callbacks", CALLBACK, many=True)]:
+        # What a callback with a key of its own takes is found there.
+        own = {kind.path for slot in found.values() for kind in slot.kinds(catalogue)}
         found[root.key] = root
-        if root.base != CALLBACK:
-            for kind in root.kinds(catalogue):
+        for kind in root.kinds(catalogue):
+            if root.base != CALLBACK or kind.path not in own:
                 for slot in _inside(catalogue, root.key, kind.path, (root.base,)):
                     found.setdefault(slot.key, slot)
     return list(found.values())

@@ -80,6 +80,8 @@ class Catalogue:
         self._names: dict[str, dict[str, str]] = {}
         self._aliases: dict[str, ast.expr] = {}
         self.classes: dict[str, ClassSource] = {}
+        self._settings: dict[str, list[Setting]] = {}
+        self._kinds: dict[str, list[ClassSource]] = {}
         trees = {name: ast.parse(path.read_text("utf-8")) for name, path in files.items()}
         for module, tree in trees.items():
             package = files[module].name == "__init__.py"
@@ -154,6 +156,8 @@ class Catalogue:
 
     def settings(self, path: str) -> list[Setting]:
         """All settings of a class; those that it hands to its base come last."""
+        if path in self._settings:
+            return self._settings[path]
         found: dict[str, Setting] = {}
         fixed: set[str] = set()
         for each in self.lineage(path):
@@ -167,7 +171,7 @@ class Catalogue:
             fixed |= each.fixed
             if each.has_init and not each.passes_on:
                 break
-        return list(found.values())
+        return self._settings.setdefault(path, list(found.values()))
 
     def kinds(self, base: str) -> list[ClassSource]:
         """The classes that can stand where ``base`` is asked for, itself included.
@@ -175,14 +179,17 @@ class Catalogue:
         Args:
             base: a dotted path, or another package's class as the source writes it.
         """
+        if base in self._kinds:
+            return self._kinds[base]
         lines = {path: self.lineage(path) for path in self.classes}
-        return [
+        self._kinds[base] = [
             self.classes[path]
             for path, line in lines.items()
             if any(base in (each.path, *each.bases) for each in line)
             and not self.is_abstract(path)
             and not self.classes[path].name.startswith("_")
         ]
+        return self._kinds[base]
 
     def is_abstract(self, path: str) -> bool:
         """Whether a method is left to subclasses, so that no object can be made of it."""
@@ -289,3 +296,9 @@ def _setting(
     kind = "" if annotation is None else ast.unparse(annotation)
     given = None if default is None else ast.unparse(default)
     return Setting(name, kind, given, helps.get(name, ""))
+
+
+def plain(text: str) -> str:
+    """A docstring's text without its markup: a role is the name that it links."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text)
+    return text.replace("``", "`").replace("`", "")

@@ -19,30 +19,18 @@ from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import EnvironmentFailure
 from ..module import GRPOModule  # noqa: F401
 from ..outside import TRACEBACK, in_one_sentence
+from ..outside.quiet import HARMLESS_BUT_IN_FIT, hush
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
 from . import compare, export, plan, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
-from .quiet import hush
+from .located import located
+from .paths import searched
 
 # Exit status of a study's run that saved and stopped before its end.
 LEFT = 3
 SECONDS_FOR_THE_FIRST = 3.0
-
-# Warnings that are harmless here, each with its reason.
-HARMLESS = (
-    # On purpose: main() passes its own arguments on.
-    "LightningCLI's args parameter",
-    # On purpose: this design uses the module's hook.
-    "You have overridden `on_after_batch_transfer`",
-    # Raised inside Lightning 2.6 on torch 2.13.
-    r"`isinstance\(treespec, LeafSpec\)`",
-    # The sampler draws by step, so a loader has no state of its own (test_resume.py).
-    "You're resuming from a checkpoint that ended before the epoch ended",
-)
-# Evaluation does not need training's callbacks, such as AKL or the first validation.
-HARMLESS_BUT_IN_FIT = "Be aware that when using `ckpt_path`, callbacks used to create"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     status 1. ``FGEXPO_TRACEBACK=1`` shows where each came from; a bug of ours always does.
     """
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or [""]
-    for message in HARMLESS if command == "fit" else (*HARMLESS, HARMLESS_BUT_IN_FIT):
-        warnings.filterwarnings("ignore", message)
-    hush()
+    hush(everywhere=True)
+    if command != "fit":
+        warnings.filterwarnings("ignore", HARMLESS_BUT_IN_FIT)
     threading.excepthook = tell_of_thread
     try:
         _stand_somewhere()
@@ -71,6 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         if told is None or os.environ.get(TRACEBACK):
             raise
         sentence, status = told
+        if command not in COMMANDS or command == "plan":
+            sentence = searched(located(sentence, rest), rest)
         let_the_first_speak()
         print(f"error: {sentence}", file=sys.stderr)
         return status

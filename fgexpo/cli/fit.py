@@ -22,7 +22,7 @@ from ..curriculum import alternatives as curricula  # noqa: F401
 from ..errors import UserError
 from ..files import locked
 from ..module import GRPOModule
-from ..outside import reading
+from ..outside import INPUT, in_one_sentence, reading
 from ..outside.documents import check_configs
 from ..outside.parser import FitParser, making
 from ..parallel.launched import alone
@@ -35,7 +35,8 @@ from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
 from .adopt_loggers import use_our_names
 from .model_settings import make_settings
-from .own_folder import SaveConfig, own_folder
+from .own_folder import OwnFolder, SaveConfig, own_folder
+from .paths import find_paths
 
 # Callbacks with their own key, so that an ablation is one flag.
 SLOTS: dict[str, tuple[type, dict[str, Any] | None]] = {
@@ -64,6 +65,13 @@ TRAINER_DEFAULTS = {
 }
 
 
+# What Lightning checks against the machine, and a trainer that leaves nothing behind.
+HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "precision", "plugins")
+NO_TRACE: dict[str, Any] = dict.fromkeys(
+    ("logger", "enable_progress_bar", "enable_checkpointing"), False
+)
+
+
 # Lightning refuses these flags beside such a callback; here they switch the slot off.
 SWITCHES: dict[str, type] = {"enable_progress_bar": ProgressBar, "enable_checkpointing": Checkpoint}
 
@@ -72,6 +80,7 @@ class FGExpoCLI(LightningCLI):
     """LightningCLI with callback slots, one seed, and a run length in rollout steps."""
 
     _resumed: Path | None = None  # the checkpoint that --ckpt_path=last has found
+    _own: OwnFolder
 
     def __init__(self, arguments: list[str] | None = None) -> None:
         be_a_parent()
@@ -128,6 +137,11 @@ class FGExpoCLI(LightningCLI):
         name = config.model.init_args.get("name", "")
         if config.get("prepare"):
             config.prepare = find_config(config.prepare)
+            if not Path(name).exists() and not Path(config.prepare).exists():
+                raise UserError(
+                    f"prepare: {config.prepare!r} does not exist, nor does the folder "
+                    f"{name!r} of model.name that it should make"
+                )
         if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
             self._check_without_model()
             prepare(config.prepare, Path(name))
@@ -148,11 +162,21 @@ class FGExpoCLI(LightningCLI):
         Raises:
             UserError: for what a class of another package says about its settings.
         """
-        with own_folder(self.config[str(self.subcommand)], self._resumed) as settle:
+        with own_folder(self.config[str(self.subcommand)], self._resumed) as self._own:
             with making("the configuration"):
                 super().instantiate_classes()
-            settle(self.trainer)
+            self._own.settle(self.trainer)
         watch_meeting(self.trainer)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run; one that is refused before it logs anything leaves no folder behind."""
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception as error:
+            told = in_one_sentence(error)
+            if told is not None and told[1] == INPUT and not self.trainer.logged_metrics:
+                self._own.give_back()
+            raise
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the configurations, each of which is first read by itself, to be named.
@@ -160,9 +184,12 @@ class FGExpoCLI(LightningCLI):
         Raises:
             UserError: naming the file or the setting.
         """
-        check_configs(sys.argv[1:] if args is None else args)
+        given = sys.argv[1:] if args is None else args
+        check_configs(given)
         with making("the configuration"):
             super().parse_arguments(parser, args)
+        for setting, path in find_paths(self.config[self.config["subcommand"]], given):
+            rank_zero_info(f"{setting}: {path}, beside the configuration")
 
     def _parse_ckpt_path(self) -> None:
         """Read no settings from a checkpoint, unlike Lightning: it has none, and may be damaged."""
@@ -192,6 +219,9 @@ class FGExpoCLI(LightningCLI):
         make_settings(model)
         with making("the configuration"):
             made = self.parser.instantiate_classes(trial)[str(self.subcommand)]
+        hardware = {name: made.trainer.get(name) for name in HARDWARE if name in made.trainer}
+        with making("trainer"):
+            Trainer(**hardware, **NO_TRACE)
         if made.steps is not None:
             slots.StopAfter(made.steps)
         if made.budget is not None:

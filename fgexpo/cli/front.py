@@ -77,30 +77,29 @@ def answer(arguments: list[str]) -> int | None:
         near = get_close_matches(command, COMMANDS, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"there is no command {command!r}{meant} See `fgexpo --help`")
-    if command == "study":
-        return _answer_study(rest)
-    if command in LIGHTNINGS and not {"-h", "--help"} & set(rest):
-        from .typos import check_keys
+    if command == "study" and _answer_study(rest):
+        return 0
+    if not {"-h", "--help"} & set(rest):
+        from .mistakes import check_command
 
-        check_keys(rest)
-        if not any(text.startswith("--print_config") for text in rest) and _is_first():
+        check_command(command, rest)
+        loads = command in LIGHTNINGS or command == "study"
+        if loads and not any(each.startswith("--print_config") for each in rest) and _is_first():
             _say_loading(command)
     return None
 
 
-def _answer_study(rest: list[str]) -> int | None:
-    """Help, the example and mistakes in a study's keys; None if there is work to do."""
+def _answer_study(rest: list[str]) -> bool:
+    """Print the help or the example, if that is what is asked for."""
     from . import study_arguments
 
     if {"-h", "--help"} & set(rest):
         print(study_arguments.page())
-        return 0
+        return True
     if "--example" in rest:
         print(study_arguments.example(), end="")
-        return 0
-    study_arguments.check_arguments(rest)
-    _say_loading("study")
-    return None
+        return True
+    return False
 
 
 def _say_loading(command: str) -> None:

@@ -1,13 +1,21 @@
 """``fgexpo options [SLOT or CLASS]``: what can stand where, and the settings of each."""
 
 import textwrap
+from collections.abc import Sequence
 from difflib import get_close_matches
 
-from ..catalogue import Catalogue, ClassSource, Slot, find_slots, read_catalogue
+from ..catalogue import Catalogue, ClassSource, Setting, Slot, find_slots, plain, read_catalogue
 from ..errors import UserError
-from .plugins import plugins
+from .plugins import PLUGINS_VARIABLE, plugins
 
 WIDTH = 100
+TAIL = "fgexpo options SLOT, or the name of a class, shows the settings of each."
+OWN = textwrap.fill(
+    "A class of your own can stand in any slot: subclass what the slot takes, in a module that can "
+    f"be imported; name the module in the environment, {PLUGINS_VARIABLE}=my_module, and the class "
+    "in the configuration, as those above.",
+    WIDTH,
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -36,7 +44,9 @@ def main(arguments: list[str]) -> None:
                 f"{slot.key} takes {'a list or mapping of ' if slot.many else ''}"
                 f"{slot.base.rpartition('.')[2]}:\n"
             )
-        print("\n\n".join(describe(catalogue, each) for each in classes))
+        print("\n\n".join(page(catalogue, classes)))
+        if slot is not None:
+            print(f"\n{OWN}")
 
 
 def overview(catalogue: Catalogue, slots: list[Slot]) -> str:
@@ -50,18 +60,38 @@ def overview(catalogue: Catalogue, slots: list[Slot]) -> str:
                 names, WIDTH, initial_indent=f"{slot.key:{wide}}", subsequent_indent=" " * wide
             )
         )
-    return "\n".join(
-        [*rows, "", "fgexpo options SLOT, or the name of a class, shows the settings of each."]
-    )
+    return "\n".join([*rows, "", TAIL, OWN])
 
 
-def describe(catalogue: Catalogue, found: ClassSource) -> str:
+def page(catalogue: Catalogue, classes: Sequence[ClassSource]) -> list[str]:
+    """A paragraph for each class; settings that all of several share come last, once."""
+    settings = [catalogue.settings(each.path) for each in classes]
+    every = list(dict.fromkeys(one for own in settings for one in own))
+    without = {
+        one: [each.name for each, own in zip(classes, settings, strict=True) if one not in own]
+        for one in every
+    }
+    # One class may have fixed a setting that the others share.
+    shared = [one for one in every if len(without[one]) <= (len(classes) > 3) and len(classes) > 1]
+    found = [
+        describe(each, [one for one in own if one not in shared])
+        for each, own in zip(classes, settings, strict=True)
+    ]
+    if shared:
+        parts = [entry(one, "".join(f" (not {name})" for name in without[one])) for one in shared]
+        found.append("\n".join(["All of them also take:", *parts]))
+    return found
+
+
+def describe(found: ClassSource, settings: Sequence[Setting]) -> str:
     """A class: its first line, and each setting with its type and default."""
-    lines = [f"{found.name}: {found.summary}"]
-    for setting in catalogue.settings(found.path):
-        default = "" if setting.default is None else f" = {setting.default}"
-        head = f"  {setting.name}: {setting.type}{default}"
-        text = setting.help or "see the class"
-        lines.append(head)
-        lines.append(textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
-    return "\n".join(lines)
+    return "\n".join([f"{found.name}: {plain(found.summary)}", *map(entry, settings)])
+
+
+def entry(setting: Setting, note: str = "") -> str:
+    """A setting: its type and default, and below them what it is."""
+    default = "" if setting.default is None else f" = {setting.default}"
+    text = plain(setting.help) or "see the class"
+    indent = " " * 6
+    told = textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return f"  {setting.name}: {setting.type}{default}{note}\n{told}"

@@ -4,9 +4,10 @@ Lightning's loggers look for the next free version when they first write, so two
 the same moment could get the same one. Loggers that a resumed run continues are told its folder.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,41 @@ from ..parallel.launched import is_first
 from ..robustness.places import claim_folders, stay_in_folder
 from .adopt_loggers import hand_over
 
+# What a run that has done nothing may have written.
+EMPTY = ("config.yaml", "hparams.yaml", "events.out.tfevents.*", "checkpoints", "metrics.csv")
+
+
+@dataclass
+class OwnFolder:
+    """A run's folder.
+
+    Attributes:
+        folder: of a run whose logger has none for each run; None for others.
+        claimed: folders that were made for this run, inner before outer.
+    """
+
+    folder: Path | None = None
+    claimed: list[Path] = field(default_factory=list)
+
+    def settle(self, trainer: Trainer) -> None:
+        """Tell the trainer, once it is made."""
+        if self.folder is not None:
+            settle(trainer, self.folder)
+
+    def give_back(self) -> None:
+        """Remove what was made for a run that was refused before it did anything."""
+        for path in self.claimed:
+            inside = [*path.iterdir()] if path.is_dir() else []
+            if all(any(map(each.match, EMPTY)) for each in inside):
+                for each in inside:
+                    with suppress(OSError):  # a folder that is not empty has work in it
+                        each.rmdir() if each.is_dir() else each.unlink()
+            with suppress(OSError):  # it is not empty, so something is using it
+                path.rmdir()
+
 
 @contextmanager
-def own_folder(config: Any, resumed: Path | None) -> Iterator[Callable[[Trainer], None]]:
+def own_folder(config: Any, resumed: Path | None) -> Iterator[OwnFolder]:
     """While the block makes the classes, the configuration names a folder that no other run has.
 
     Afterwards it is as it was: a configuration that is used again must not name the same folder.
@@ -30,27 +63,19 @@ def own_folder(config: Any, resumed: Path | None) -> Iterator[Callable[[Trainer]
         resumed: the checkpoint of this same run that it goes on from.
 
     Yields:
-        What tells the trainer, once it is made.
+        The folder.
     """
     logger = deepcopy(config.trainer.get("logger"))
-    claimed: list[Path] = []
-    folder: Path | None = None
+    own = OwnFolder()
     if is_first() and not config.trainer.get("fast_dev_run"):
-        folder = None if resumed is None else stay_in_folder(config, resumed)
-        if folder is None:
-            claimed, folder = claim_folders(config)
-        hand_over(config, folder, config.get("ckpt_path"))
-
-    def tell(trainer: Trainer) -> None:
-        if folder is not None:
-            settle(trainer, folder)
-
+        own.folder = None if resumed is None else stay_in_folder(config, resumed)
+        if own.folder is None:
+            own.claimed, own.folder = claim_folders(config)
+        hand_over(config, own.folder, config.get("ckpt_path"))
     try:
-        yield tell
+        yield own
     except BaseException:
-        for path in claimed:
-            with suppress(OSError):  # it is not empty, so something is using it
-                path.rmdir()
+        own.give_back()
         raise
     finally:
         config.trainer.logger = logger

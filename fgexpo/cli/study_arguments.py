@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..catalogue.shipped import find_config, shipped_configs
-from ..errors import UserError, several
-from ..study.lines import Lines
+from ..errors import UserError
 from ..study.spec import Slurm
 
 EXAMPLE = "studies/example"
@@ -120,17 +119,6 @@ def find_study(given: str) -> str:
     )
 
 
-def check_arguments(arguments: list[str]) -> None:
-    """Find mistakes in the arguments, and keys that the YAML may not have.
-
-    Raises:
-        UserError: with a line for each.
-    """
-    faults = Lines(read_arguments(arguments).study).faults()
-    if faults:
-        raise UserError(several(faults))
-
-
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -138,7 +126,9 @@ def cores() -> int:
 
 def _whole(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
+        if not text.removeprefix("-").isdecimal():
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}")
+        if int(text) < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {text}")
         return int(text)
 

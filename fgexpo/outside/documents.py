@@ -53,9 +53,20 @@ def check_configs(arguments: Sequence[str]) -> None:
         if not Path(path).is_file():
             continue
         with reading(path, "the YAML of a configuration", "--config"):
-            content = get_loader("yaml")(Path(path).read_text())
+            try:
+                content = get_loader("yaml")(Path(path).read_text())
+            except yaml.MarkedYAMLError as error:
+                raise UserError(f"--config: {broken(path, error)}") from error
             if not isinstance(content, dict | None):
                 raise UserError(f"--config: {path!r} is no mapping of settings to values")
+
+
+def broken(path: str, error: yaml.MarkedYAMLError) -> str:
+    """Where a document stops being YAML, and why."""
+    mark = error.problem_mark or error.context_mark
+    line = "" if mark is None else f":{mark.line + 1}"
+    why = ", ".join(filter(None, (error.context, error.problem)))
+    return f"{path}{line} is no YAML: {why}"
 
 
 def check_depth(text: str) -> None:

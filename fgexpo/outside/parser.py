@@ -31,12 +31,27 @@ _SAID = (
 # How reasons read in the parser's words, and in plain ones.
 _PLAIN = (
     (re.compile(r"<class '(?:\w+\.)*(\w+)'>"), r"\1"),
+    (re.compile(r"^Type \S.*? expects a function or a callable class: "), ""),
     (re.compile(r"\bNoneType\b"), "null"),
     (re.compile(r"^Expected a\b"), "expected a"),
     (re.compile(r"\ba (?:typing\.)?Literal\[(.*?)\]"), r"one of \1"),
+    (re.compile(r"\ba int\b"), "a whole number"),
+    (re.compile(r"\ba float\b"), "a number"),
+    (re.compile(r"\ba bool\b"), "true or false"),
+    (re.compile(r"\ba str\b"), "text"),
     (re.compile(r"\ba (?=[aeio])"), "an "),
     (re.compile(r"\ba null\b"), "null"),
-    (re.compile(r"(?<=\w)\. Got value: "), ", got "),
+    (re.compile(r"\. Got value: "), ", got "),
+    (re.compile(r"expected a dot import path string: (\S+)"), r"no class is named '\1'"),
+    (re.compile(r"expected a path but .*"), ""),
+    (re.compile(r"[Nn]ot a valid subclass of (\S+?)\..*"), r"expected a class of the kind \1"),
+    (re.compile(r"Option '(.*?)' is not accepted"), r"no setting is named '\1'"),
+    (re.compile(r"the following arguments are required: (.*)"), r"\1 is missing"),
+    (
+        re.compile(r".*class path \(str\) or a dict.*"),
+        "expected the name of a class, or class_path",
+    ),
+    (re.compile(r"(?:, got |: )Namespace\(.*"), ""),
 )
 
 
@@ -104,9 +119,11 @@ def _read(message: str) -> tuple[str, str]:
             reasons.append((depth, text))
     deepest = max((deep for deep, _ in reasons), default=0)
     said = [_plain(reason) for deep, reason in reasons if deep == deepest]
-    joined = " or ".join(dict.fromkeys(said)).replace(" or expected ", " or ")
+    joined = " or ".join(dict.fromkeys(filter(None, said))).replace(" or expected ", " or ")
     # A nested argument is an object of the parser's own.
-    known = not value or "got " in joined or "(" in value
+    known = (
+        not value or "got " in joined or "(" in value or value[0] in "{[" or repr(value) in joined
+    )
     got = "" if known else f", got {value!r}"
     setting = ".".join(keys)
     return "--config" if setting == "config" else setting, f"{joined}{got}"
@@ -132,8 +149,11 @@ def making(what: str) -> Iterator[None]:
         if any(_ours(cause) for cause in causes(error)):
             raise
         root = list(causes(error))[-1]
-        several = "\n" in str(error)  # alternatives, of which the root is only the first
-        sentence = told(str(error)) if several else _joined(first_line(root, _LIMIT))
+        # Of alternatives the root is only the first, unless a class has refused its settings.
+        several = "\n" in str(error) and _module(root).startswith("jsonargparse")
+        # A key alone says nothing.
+        text = first_line(root, _LIMIT) if isinstance(root, KeyError) else str(root)
+        sentence = told(str(error)) if several else _joined(text)
         raise UserError(f"{what}: {sentence}") from error
 
 
@@ -143,6 +163,12 @@ def _ours(error: BaseException) -> bool:
         str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)
     ]
     return any(name.startswith("fgexpo.") and not name.startswith(_NEUTRAL) for name in modules)
+
+
+def _module(error: BaseException) -> str:
+    """The module that raised it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _plain(reason: str) -> str:

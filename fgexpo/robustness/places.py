@@ -84,26 +84,42 @@ def claim_folders(config: Any) -> tuple[list[Path], Path | None]:
     """Give every logger with a folder for each run a new one; call it on the first process only.
 
     Returns:
-        What was made; and which of it is that of a run without such a logger, or None.
+        The folders that were made, inner before outer; and which of them is that of a run without
+        such a logger, or None.
     """
     _spell_out(config)
     logger = main_logger(config)
-    by_root: dict[Path, Path] = {}  # loggers with one place share the run's folder
+    by_root: dict[Path, list[Path]] = {}  # loggers with one place share the run's folder
     for each in loggers_of(config):
         if is_versioned(each) and setting(each, "version") is None:
             root = runs_root(config, each)
             assert root is not None
-            by_root[root] = by_root.get(root) or claim_version(root)
-            each.init_args.version = int(by_root[root].name.removeprefix("version_"))
-    claimed, root = list(by_root.values()), runs_root(config, logger)
+            if root not in by_root:
+                by_root[root] = _claim(root)
+            each.init_args.version = int(by_root[root][0].name.removeprefix("version_"))
+    claimed = [path for made in by_root.values() for path in made]
+    root = runs_root(config, logger)
     if root is None or (logger is not False and is_versioned(logger)):
         return claimed, None
     version = setting(logger, "version") if told(logger) else None
-    if version is not None:
-        (root / version_name(version)).mkdir(parents=True, exist_ok=True)
-        return claimed, root / version_name(version)
-    claimed.append(claim_version(root))
-    return claimed, claimed[-1]
+    if version is None:
+        made = _claim(root)
+        return [*claimed, *made], made[0]
+    own = root / version_name(version)
+    made = _missing(own)
+    own.mkdir(parents=True, exist_ok=True)
+    return [*claimed, *made], own
+
+
+def _claim(root: Path) -> list[Path]:
+    """A new folder for a run, and the folders above it that did not exist either."""
+    made = _missing(root)
+    return [claim_version(root), *made]
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Of a folder and those above it the ones that are not there, inner before outer."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def versioned_folder(config: Any) -> Path | None:

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from ..catalogue.nodes import plain_document
+from ..catalogue.nodes import read_nodes
 from .spec import Study
 
 
@@ -26,7 +26,7 @@ class Lines:
         self.at: dict[tuple[str, ...], int] = {}
         # How often each stands there: YAML takes the last without a word.
         self.twice: list[tuple[str, ...]] = []
-        for keys, line in _walk(plain_document(path)):
+        for keys, line in _walk(read_nodes(path)):
             if keys in self.at:
                 self.twice.append(keys)
             self.at[keys] = line
@@ -38,12 +38,16 @@ class Lines:
                 return f"{self.path}:{self.at[keys[:end]]}"
         return self.path
 
-    def faults(self) -> list[str]:
-        """A sentence for each key that there is not, or that stands there twice."""
-        found = [
+    def twice_there(self) -> list[str]:
+        """A sentence for each key that stands there twice."""
+        return [
             f"{self.where(*keys)}: {'.'.join(keys)}: this key stands there twice"
             for keys in self.twice
         ]
+
+    def faults(self) -> list[str]:
+        """A sentence for each key that there is not, or that stands there twice."""
+        found = self.twice_there()
         for keys in self.at:
             known = known_keys(keys[:-1])
             if known is None or keys[-1] in known:

@@ -60,9 +60,9 @@ def test_two_runs_never_share_a_folder_and_last_goes_on_in_the_newest(tmp_path, 
     before = config.clone()
     for number in (1, 2):
         assert (find_last(config) is None) == (number == 1)
-        with own_folder(config, None) as settle:
+        with own_folder(config, None) as own:
             trainer = make_trainer(config)
-            settle(trainer)
+            own.settle(trainer)
         folders.append(run_folder(trainer))
         assert run_folder(trainer) == folders[-1] and folders[-1].is_dir()
         (folders[-1] / "checkpoints").mkdir()
@@ -70,9 +70,9 @@ def test_two_runs_never_share_a_folder_and_last_goes_on_in_the_newest(tmp_path, 
     assert folders[0] != folders[1] and Path() not in folders
     found = find_last(config)
     assert found is not None and found.samefile(saved)
-    with own_folder(config, found) as settle:
+    with own_folder(config, found) as own:
         trainer = make_trainer(config)
-        settle(trainer)
+        own.settle(trainer)
     # CSV's logger would delete the rows that it finds.
     assert (run_folder(trainer).resolve() == folders[1].resolve()) == (kind != "csv")
     # Written down as it came: used again, it must not name this folder.
@@ -84,9 +84,9 @@ def test_last_does_not_take_another_runs_checkpoint(tmp_path, monkeypatch):
     for name in ("mine", "other"):
         config = configuration([("OneForAll", {"save_dir": "R", "name": name})])
         assert find_last(config) is None
-        with own_folder(config, None) as settle:
+        with own_folder(config, None) as own:
             trainer = make_trainer(config)
-            settle(trainer)
+            own.settle(trainer)
         folder = run_folder(trainer) / "checkpoints"
         folder.mkdir()
         write_checkpoint(folder, 3, age=0, number=1)
