@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
 from fgexpo.catalogue import read_catalogue
 from fgexpo.catalogue.annotations import takes, wanted

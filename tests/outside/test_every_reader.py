@@ -31,7 +31,9 @@ OWN = {
     "callbacks/evaluation_report.py": "text that it made itself",
     "fgexpo/catalogue/slots.py": "the project's own source",
     "fgexpo/catalogue/source.py": "the project's own source",
-    "fgexpo/cli/typos.py": "Lightning's source, and configurations, left to the parser if unread",
+    "fgexpo/catalogue/foreign.py": "the source of PyTorch and Lightning",
+    "fgexpo/cli/nodes.py": "configurations, left to the parser if unread",
+    "fgexpo/cli/own_flags.py": "the project's own source",
 }
 
 
