@@ -55,9 +55,8 @@ def test_what_is_refused_the_parser_refuses_too(annotation, tmp_path):
             if takes(annotation, given, strict):
                 continue
             refused += 1
-            with pytest.raises(Exception) as error:
+            with pytest.raises(ArgumentError):
                 parser.parse_args(arguments)
-            assert type(error.value).__name__ == "ArgumentError", (value, arguments)
     assert refused > (annotation not in ("str", "str | list[str]")) * len(VALUES)
 
 
