@@ -35,7 +35,8 @@ OWN = {
     "fgexpo/catalogue/nodes.py": "configurations, left to the parser if unread",
     "fgexpo/catalogue/slots.py": "the project's own source",
     "fgexpo/catalogue/source.py": "the project's own source",
-    "fgexpo/cli/typos.py": "Lightning's source",
+    "fgexpo/catalogue/foreign.py": "the source of PyTorch and Lightning",
+    "fgexpo/cli/own_flags.py": "the project's own source",
 }
 
 
