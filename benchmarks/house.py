@@ -20,7 +20,7 @@ HOOKS = "module.py policy.py"
 HOOK_FILES = {"module", "policy", "supervised", "checks"}
 PURE = "pure files"
 # Folders of the same floors, which are drawn with them.
-PURE_FOLDERS = {"catalogue", "files", "kl", "outside", "schedules", "templates"}
+PURE_FOLDERS = {"catalogue", "files", "kl", "loggers", "outside", "schedules", "templates"}
 # In the order of a step; their boxes are numbered.
 STEP = ["tasks", "curriculum", "rollout", "rewards", "advantages", "model", "losses", "update"]
 # Middle of each box, chosen so that few arrows cross.
@@ -38,6 +38,7 @@ COLUMNS = {
     "robustness": 5.4,
     "evaluation": 7.0,
     "figures": 0.9,
+    "hub": 8.6,
     "study": 0.5,
     "callbacks": 2.0,
     "datamodules": 5.5,

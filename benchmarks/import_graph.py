@@ -19,7 +19,7 @@ FLOORS = (
     ("checks",),
     ("policy",),
     ("module", "supervised"),
-    ("figures", "loggers"),
+    ("figures", "hub", "loggers"),
     ("callbacks", "datamodules"),
     ("plan", "study"),
     ("cli",),

@@ -70,9 +70,9 @@ class KLController(Callback):
         factor = self.factor(batch, accuracy)
         mean = mean_factor(trainer, factor, batch)
         pl_module.beta = pl_module.kl_coef * self.used(factor, mean)
-        pl_module.log_dict(
-            {"akl/kl_coef": pl_module.kl_coef * mean, "akl/batch_accuracy": accuracy}
-        )
+        pl_module.log("akl/kl_coef", pl_module.kl_coef * mean)
+        # A copy of ``accuracy``, which the loggers have; callbacks know it by this name too.
+        pl_module.log("akl/batch_accuracy", accuracy, logger=False)
 
 
 def mean_factor(trainer: Trainer, factor: float | Tensor, batch: TrainingBatch) -> float:

@@ -19,19 +19,30 @@ class EvaluationClock:
         self._solved = 0.0
         self._to_ask = 0
 
-    def line(self, trainer: Trainer, pl_module: Any, batch: RolloutBatch) -> str:
-        """The line to show after a batch."""
+    def add(self, trainer: Trainer, pl_module: Any, batch: RolloutBatch) -> str:
+        """Count a batch; return the line to show after it."""
         if not self._asked:
-            self._to_ask = _to_ask(trainer.test_dataloaders, pl_module.evaluator.known)
+            self._to_ask = _to_ask(trainer, pl_module.evaluator.known)
         self._asked += len(batch.source)
         seconds = (time.monotonic() - self._started) / self._asked
         left = seconds * (self._to_ask - self._asked)
         self._solved += float(batch.pass_rate_Q.sum())
         name, accuracy = batch.source.dataset, self._solved / self._asked
+        share = "" if trainer.world_size == 1 else f" (one of {trainer.world_size} processes)"
         return (
-            f"{name}: asked {self._asked} of {self._to_ask} questions  "
+            f"{name}: asked {self._asked} of {self._to_ask} questions{share}  "
             f"mean acc {accuracy:.3f}  ends {clock(left)}"
         )
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing is asked yet."""
+        return not self._asked
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is asked."""
+        return self._asked >= self._to_ask
 
 
 def clock(seconds: float) -> str:
@@ -40,9 +51,31 @@ def clock(seconds: float) -> str:
     return time.strftime(form, time.localtime(time.time() + seconds))
 
 
-def _to_ask(loaders: Any, known: dict[str, Any]) -> int:
-    return sum(
-        loader.dataset.questions[row].id not in known.get(loader.dataset.name, ())
-        for loader in (loaders if isinstance(loaders, list) else [loaders])
-        for row in loader.sampler
-    )
+def command_of(trainer: Trainer) -> str:
+    """``fit``, ``validate``, ``test`` or ``predict``."""
+    assert trainer.state.fn is not None
+    return str(trainer.state.fn.value)
+
+
+def loaders_of(trainer: Trainer) -> list[Any]:
+    """The loaders of what ``validate``, ``test`` or ``predict`` is evaluating."""
+    found: Any = {
+        "validate": trainer.val_dataloaders,
+        "test": trainer.test_dataloaders,
+        "predict": trainer.predict_dataloaders,
+    }[command_of(trainer)]
+    return found if isinstance(found, list) else [found]
+
+
+def _to_ask(trainer: Trainer, known: dict[str, Any]) -> int:
+    loaders = loaders_of(trainer)
+    # Only `predict` may leave out questions.
+    limits = trainer.num_predict_batches if command_of(trainer) == "predict" else [None]
+    total = 0
+    for place, loader in enumerate(loaders):
+        done = known.get(loader.dataset.name, ())
+        batches = loader.batch_sampler  # under `predict`, the loader's own sampler is another
+        rows = sum(loader.dataset.questions[row].id not in done for row in batches.sampler)
+        limit = limits[place] if place < len(limits) else None
+        total += rows if limit is None else min(rows, int(limit * batches.batch_size))
+    return total

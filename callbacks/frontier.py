@@ -6,7 +6,8 @@ import numpy as np
 from lightning.pytorch import Callback
 
 from fgexpo.errors import UserError
-from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, to_pixels
+from fgexpo.figures.frontier import frontier_figure, pass_rate_counts
+from fgexpo.figures.pixels import to_pixels
 from fgexpo.loggers import panel_writers
 
 TAG = "curriculum/frontier"

@@ -1,16 +1,14 @@
-"""TensorBoard's HParams tab: one row per run, with its settings and scores."""
+"""A run's settings beside its scores, in every logger; TensorBoard has a tab for them."""
 
 import inspect
 from collections.abc import Iterable
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from tensorboard.plugins.hparams.plugin_data_pb2 import (
-    HParamsPluginData,  # pyright: ignore[reportAttributeAccessIssue]
-)
 from torch.utils.tensorboard.summary import hparams
 
 from fgexpo.curriculum.base import Curriculum
+from fgexpo.loggers import PanelWriter, panel_writers
 
 from .akl import KLController
 from .schedule import configured
@@ -25,9 +23,8 @@ SHOWN = ("akl", "rho", "curriculum", "kl_coef", "seed")
 class HParams(WrittenOnce):
     """Writes what an ablation varies, and which scores to show beside it.
 
-    It writes to the run's own event file: ``SummaryWriter.add_hparams`` would create another run.
-    The scores are the last values of tags that are logged anyway. An end mark is written last; a
-    run without it was cut off.
+    The scores are the last values of tags that are logged anyway. In TensorBoard, an end mark is
+    written last, and a run without it was cut off; other loggers have a status of their own.
     """
 
     def __init__(self) -> None:
@@ -39,14 +36,15 @@ class HParams(WrittenOnce):
         super().on_train_start(trainer, pl_module)
         self._first_step = pl_module.rollout_step
 
-    def write(self, writer: Any, trainer: Any, pl_module: Any) -> None:
+    def places(self, trainer: Trainer) -> list[tuple[str, PanelWriter]]:
+        """All loggers that show settings."""
+        return [(writer.place, writer) for writer in panel_writers(trainer)]
+
+    def write(self, writer: PanelWriter, trainer: Any, pl_module: Any) -> None:
         """Write the settings, and the names of the scores."""
         names = getattr(trainer.datamodule, "val", {})
         scores = [f"val/{name}/pass@{k}" for name in names for k in pl_module.evaluation.ks]
-        experiment, start, _ = hparams(run_settings(trainer, pl_module), dict.fromkeys(scores, 0.0))
-        show_first(experiment, SHOWN)
-        writer.file_writer.add_summary(experiment)
-        writer.file_writer.add_summary(start)
+        writer.settings(run_settings(trainer, pl_module), scores, SHOWN)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Mark the run as finished, unless it was finished before and made no step now."""
@@ -54,16 +52,6 @@ class HParams(WrittenOnce):
             return
         for logger in tensorboard_loggers(trainer):
             logger.experiment.file_writer.add_summary(hparams({}, {})[2])
-
-
-def show_first(experiment: Any, names: Iterable[str]) -> None:
-    """Mark settings in an experiment's summary as those that differ between runs."""
-    # TensorBoard shows five columns at first, in alphabetical order except for this mark.
-    plugin = experiment.value[0].metadata.plugin_data
-    data = HParamsPluginData.FromString(plugin.content)
-    for info in data.experiment.hparam_infos:
-        info.differs = info.name in names
-    plugin.content = data.SerializeToString()
 
 
 def run_settings(trainer: Any, pl_module: Any) -> dict[str, str | float | None]:

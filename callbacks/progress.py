@@ -17,6 +17,7 @@ from fgexpo.files import run_folder
 from fgexpo.types import RolloutBatch
 
 from .evaluation_clock import EvaluationClock, clock
+from .evaluation_report import EvaluationReport
 from .header import header
 from .stop import StopAfter, StopAtBudget
 
@@ -57,7 +58,8 @@ class RolloutProgress(ProgressBar):
         self._folder: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        """Learn the run's folder, on which all processes agree."""
+        """Learn the run's folder, on which all processes agree; only the first one prints."""
+        super().setup(trainer, pl_module, stage)
         if stage == "fit":
             self._folder = run_folder(trainer)
 
@@ -117,9 +119,18 @@ class RolloutProgress(ProgressBar):
         if self._latest_step == 0:
             self._base = found
         shown = "  ".join(f"{tag} {x:.3f}" for tag, x in found.items() if tag.count("/") == 2)
-        self._say(f"step {self._latest_step}: {shown}")
+        if not _reported(trainer):
+            self._say(f"step {self._latest_step}: {shown}")
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        self._clock = EvaluationClock()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        self._clock = EvaluationClock()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start the clock."""
         self._clock = EvaluationClock()
 
@@ -133,8 +144,28 @@ class RolloutProgress(ProgressBar):
         dataloader_idx: int = 0,
     ) -> None:
         """Show the evaluation's progress and its finish time."""
-        if isinstance(batch, RolloutBatch):
-            self._say(self._clock.line(trainer, pl_module, batch))
+        if not isinstance(batch, RolloutBatch):
+            return
+        first = self._clock.fresh
+        line = self._clock.add(trainer, pl_module, batch)
+        if first or self._clock.done or self.console.is_terminal or self._is_time(batch_idx + 1):
+            self._spoke = time.monotonic()
+            self._say(line)
+
+    on_predict_batch_end = on_test_batch_end
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """The same under ``validate``; training has a bar of its own."""
+        if trainer.state.fn == "validate":
+            self.on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Close the bar and print base against final."""
@@ -174,6 +205,12 @@ class RolloutProgress(ProgressBar):
 
     def _say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _reported(trainer: Any) -> bool:
+    """Whether a table is going to show the scores."""
+    reports = (isinstance(callback, EvaluationReport) for callback in trainer.callbacks)
+    return trainer.state.fn == "validate" and any(reports)
 
 
 class _Steps(ProgressColumn):

@@ -5,10 +5,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
+from fgexpo.errors import UserError
 from fgexpo.files import run_folder
+from fgexpo.parallel.collectives import on_first
 from fgexpo.rollout.parquet import write_rollouts
 from fgexpo.types import RolloutBatch
 from fgexpo.update.batch import TrainingBatch
+
+PREDICTED = "predict"
 
 
 class RolloutLog(Callback):
@@ -17,11 +21,12 @@ class RolloutLog(Callback):
     ``test`` writes its own, through :class:`fgexpo.callbacks.EvaluationReport`.
 
     Args:
-        save: off by default, since it grows with the run.
+        save: null for `predict` alone, of which nothing else would be left; elsewhere they grow
+            with the run.
         dirpath: folder to write in; by default ``rollouts`` in the logger's run folder.
     """
 
-    def __init__(self, save: bool = False, dirpath: str | None = None) -> None:
+    def __init__(self, save: bool | None = None, dirpath: str | None = None) -> None:
         self.save = save
         self.dirpath = dirpath
         self._folder = Path()
@@ -29,6 +34,30 @@ class RolloutLog(Callback):
     def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Agree on the folder."""
         self._folder = Path(self.dirpath) if self.dirpath else run_folder(trainer) / "rollouts"
+
+    def saves(self, trainer: Trainer) -> bool:
+        """Whether the rollouts of this trainer's work are written."""
+        return trainer.state.fn == "predict" if self.save is None else self.save
+
+    def pattern(self, trainer: Trainer) -> Path:
+        """Where the files of a finished ``validate`` or ``predict`` are."""
+        return self._folder / f"{PREDICTED if trainer.state.fn == 'predict' else 'val'}-*.parquet"
+
+    def on_predict_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Refuse a folder in which two predictions would be mixed.
+
+        Raises:
+            UserError: on all processes, when it holds an earlier one's rollouts.
+        """
+        if self.saves(trainer):
+            on_first(trainer, self._check_folder)
+
+    def _check_folder(self) -> None:
+        if any(self._folder.glob(f"{PREDICTED}-*.parquet")):
+            raise UserError(
+                f"rollouts.dirpath: {str(self._folder)!r} holds the rollouts of an earlier "
+                "`predict`; move them, or choose another folder with --rollouts.dirpath"
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -59,10 +88,10 @@ class RolloutLog(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a prediction batch's rollouts."""
-        self._write(trainer, batch, f"predict-{dataloader_idx}-{batch_idx:04d}")
+        self._write(trainer, batch, f"{PREDICTED}-{dataloader_idx}-{batch_idx:04d}")
 
     def _write(self, trainer: Trainer, batch: Any, name: str) -> None:
-        if not (self.save and isinstance(batch, RolloutBatch)):
+        if not (self.saves(trainer) and isinstance(batch, RolloutBatch)):
             return
         advantages_N = batch.advantages_N if isinstance(batch, TrainingBatch) else None
         path = self._folder / f"{name}-rank={trainer.global_rank}.parquet"

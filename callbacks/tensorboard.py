@@ -25,16 +25,20 @@ class WrittenOnce(Callback):
 
     @abstractmethod
     def write(self, writer: Any, trainer: Any, pl_module: Any) -> None:
-        """Write to a ``SummaryWriter``."""
+        """Write to what :meth:`places` gives."""
+
+    def places(self, trainer: Trainer) -> list[tuple[str, Any]]:
+        """Where to write, by name: TensorBoard's ``SummaryWriter`` unless a subclass says more."""
+        return [(logger.log_dir, logger.experiment) for logger in tensorboard_loggers(trainer)]
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Write to the folders that do not have it yet."""
         if not hasattr(pl_module, "kl_coef"):
             return
-        for logger in tensorboard_loggers(trainer):
-            if logger.log_dir not in self._folders:
-                self.write(logger.experiment, trainer, pl_module)
-                self._folders.append(logger.log_dir)
+        for place, writer in self.places(trainer):
+            if place not in self._folders:
+                self.write(writer, trainer, pl_module)
+                self._folders.append(place)
 
     def state_dict(self) -> dict[str, Any]:
         """The folders that have it."""

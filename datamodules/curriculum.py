@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from fgexpo.curriculum.base import Curriculum
 from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
-from fgexpo.curriculum.pass_rates import PassRateTable
+from fgexpo.curriculum.pass_rates import PassRateTable, frontier_share
 from fgexpo.errors import UserError
 from fgexpo.files import run_folder, write_json
 from fgexpo.robustness.same_run import Fact, check_same_run
@@ -166,8 +166,15 @@ class CurriculumDataModule(LightningDataModule):
         self.sampler.step = self.step
         if self.refresh == "step" or self.step % self.sampler.steps_per_epoch == 0:
             self.sampler.refresh(self.curriculum.weights(self.table))
-        size = {"effective_sample_size": effective_sample_size(self.sampler.weights)}
-        return {f"curriculum/{tag}": x for tag, x in (size | self.table.metrics()).items()}
+        size = effective_sample_size(self.sampler.weights)
+        found = {
+            "effective_sample_size": size,
+            "frac_effective": size / len(self.table),
+            # The averages move too slowly to show in a short run what a step has just met.
+            "frac_frontier_batch": frontier_share(pass_rate),
+            **self.table.metrics(),
+        }
+        return {f"curriculum/{tag}": x for tag, x in found.items()}
 
     def pass_rates(self, index: Tensor) -> Tensor:
         """The curriculum's estimate of each question's pass-rate, float64; rows of the pool."""

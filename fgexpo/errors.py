@@ -1,5 +1,9 @@
 """Errors that are told in one sentence, without a traceback."""
 
+from collections.abc import Sequence
+
+MOST = 6  # mistakes told at once
+
 
 class UserError(ValueError):
     """Bad input; its one sentence names the setting, its value and what was expected.
@@ -13,3 +17,10 @@ class EnvironmentFailure(RuntimeError):
 
     The command line prints it and exits with status 1.
     """
+
+
+def several(faults: Sequence[str]) -> str:
+    """Mistakes as one message, a line for each; of many, the first."""
+    more = len(faults) - MOST
+    last = [f"and {more} more"] if more > 0 else []
+    return "\n       ".join([*faults[:MOST], *last])

@@ -56,7 +56,7 @@ from .update.prepare import prepare, score
 from .update.reference import Reference
 from .update.reference_update import ReferenceUpdate
 from .update.step import Guards, Updates, UpdateSettings
-from .update.step_metrics import rollout_metrics
+from .update.step_metrics import log_once, rollout_metrics
 
 
 class GRPOModule(PolicyModule):
@@ -74,8 +74,8 @@ class GRPOModule(PolicyModule):
         reference_update: moves the reference; null leaves it at the weights of the start.
         loss: the policy loss, with the KL estimator, aggregation and correction beside it.
         advantages: rewards to advantages; null for the one that the next two settings name.
-        advantage_scale: see :func:`fgexpo.advantages.group_advantages`.
-        advantage_unbiased: see the same.
+        advantage_scale: divide by the std of the group or the batch, or by nothing.
+        advantage_unbiased: divide the variance by G - 1 (verl) instead of G (the paper).
         rewards: the parts of the reward; null for accuracy alone.
         sampling: how rollouts are drawn in training.
         refill: ask again while groups have no signal; null trains on whatever was asked.
@@ -276,7 +276,7 @@ class GRPOModule(PolicyModule):
             metrics |= self.refill.metrics(asked)
         metrics |= self.allocation.metrics(asked, self.group_size)
         metrics |= charge_kl(self.trainer, batch, self.loss, self.beta, self.advantages)
-        self.log_dict({**metrics, **self.counts.add(asked), **batch.seconds})
+        log_once(self, {**metrics, **self.counts.add(asked), **batch.seconds})
 
     def training_step(self, batch: TrainingBatch, batch_idx: int) -> None:
         """Make the optimizer steps of one rollout batch."""

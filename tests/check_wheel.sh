@@ -31,4 +31,6 @@ short="--progress null --model.evaluation.rollouts=1 --model.evaluation.ks=[1]"
 fgexpo fit --config tiny_base --steps=2 --export.low=0 --export.high=1 $short >"$work/base.log" 2>&1 || { cat "$work/base.log"; exit 1; }
 fgexpo fit --config tiny --steps=2 --data.questions_per_step=16 $short >"$work/fit.log" 2>&1 || { cat "$work/fit.log"; exit 1; }
 test -f runs/tiny/version_0/checkpoints/last.ckpt
+fgexpo study --example >study.yaml
+grep -q "^arms:" study.yaml
 echo "wheel runs"

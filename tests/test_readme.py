@@ -86,28 +86,6 @@ def test_what_algorithms_md_says_of_ones_own_rules_holds(model_folder, tmp_path)
     same(loss, torch.tensor([[1.0], [-1.0], [-0.5]], dtype=torch.float64))
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOLDERS = "fgexpo|configs|docs|datamodules|callbacks|notebooks|benchmarks|tests"
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_it_names_exists(page):
-    named = set(re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*\w", page.read_text()))
-    assert not [name for name in sorted(named) if not (ROOT / name).exists()]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_page_and_a_heading(page):
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text()):
-        file, _, anchor = target.partition("#")
-        path = page.parent / file if file else page
-        assert path.exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
-            slugs = [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings]
-            assert anchor in slugs, target
-
-
 def test_the_example_loss_caps_the_weight_and_not_the_gradient():
     (block,) = re.findall(r"```python\n# my_pkg.py\n(.*?)```", README, re.DOTALL)
     example = {}

@@ -133,15 +133,18 @@ class Catalogue:
         """An annotation of a class's setting, with the values of a named choice written out."""
         module = path.rpartition(".")[0]
         for word in set(re.findall(r"\w+", kind)):
-            target = self._names[module].get(word, f"{module}.{word}")
-            seen: set[str] = set()
-            while target not in self._aliases and target not in seen:  # a package exports it again
-                seen.add(target)
-                home, _, name = target.rpartition(".")
-                target = self._names.get(home, {}).get(name, target)
-            if target in self._aliases:
-                kind = re.sub(rf"\b{word}\b", ast.unparse(self._aliases[target]), kind)
+            values = self._alias(module, word)
+            if values is not None:
+                kind = re.sub(rf"\b{word}\b", ast.unparse(values), kind)
         return kind
+
+    def _alias(self, module: str, name: str) -> ast.expr | None:
+        """The choice of values that a module knows by this name, wherever it is defined."""
+        seen = set()
+        while (module, name) not in seen and f"{module}.{name}" not in self._aliases:
+            seen.add((module, name))
+            module, _, name = self._names.get(module, {}).get(name, "").rpartition(".")
+        return self._aliases.get(f"{module}.{name}")
 
     def lineage(self, path: str) -> list[ClassSource]:
         """A class and its bases within the project, nearest first."""

@@ -71,6 +71,9 @@ FLAGS: Mapping[str | None, Mapping[str, Flag]] = {
         "barebones": Flag(_off, "would log nothing, neither rewards nor scores; leave it out"),
     },
     "validate": {"limit_val_batches": Flag(_whole, _SOME_QUESTIONS)},
+    "predict": {
+        "limit_predict_batches": Flag(lambda value: value > 0, "would ask nothing; leave it out")
+    },
     "test": {"limit_test_batches": Flag(_whole, _SOME_QUESTIONS)},
     "fit": {
         "precision": Flag(

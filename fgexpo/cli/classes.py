@@ -18,14 +18,22 @@ class Classes:
 
     def settings(self, owner: str) -> list[Setting] | None:
         """The settings of a class; None if they are not known for certain."""
-        if owner in self.catalogue.classes:
-            return self.catalogue.settings(owner)
-        return foreign_settings(owner)
+        if owner not in self.catalogue.classes:
+            return foreign_settings(owner)
+        line = self.catalogue.lineage(owner)
+        others = {name for base in PACKAGES for name in foreign_kinds(base)}
+        whole = any(each.has_init and not each.passes_on for each in line)
+        if not whole and any(
+            base.rpartition(".")[2] in others for each in line for base in each.bases
+        ):
+            return None  # the other package's class has more
+        return self.catalogue.settings(owner)
 
     def kinds(self, base: str) -> dict[str, str]:
         """Dotted paths of the classes that can stand where this one is wanted, by name."""
-        own = {each.name: each.path for each in self.catalogue.kinds(base)}
-        return {**foreign_kinds(base), **own}
+        others = foreign_kinds(base)
+        own = [each for kind in (base, *others) for each in self.catalogue.kinds(kind)]
+        return {**others, **{each.name: each.path for each in own}}
 
     def bases(self, setting: Setting) -> tuple[str | None, str | None, str | None]:
         """Whose objects a setting takes: one, a list of them, or a mapping of names to them."""
@@ -51,9 +59,8 @@ class Classes:
     def default(self, setting: Setting, base: str) -> str | None:
         """The class that stands there if none is named."""
         made = re.match(r"(\w+)\(", setting.default or "")
-        if made is not None:
-            return self.catalogue.resolve(setting.owner.rpartition(".")[0], made[1])
-        return self.only(base)
+        home = setting.owner.rpartition(".")[0]
+        return (self.catalogue.resolve(home, made[1]) if made else None) or self.only(base)
 
     def only(self, base: str) -> str | None:
         """The class of a setting that has no choice, such as ``model.lora``."""

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..errors import UserError
 from ..evaluation.bootstrap import mean_with_interval
+from ..evaluation.printed import print_table
 from ..evaluation.read_results import read_results
 from ..evaluation.results import MEAN, label
 from ..outside.parser import Parser
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if names[0] == names[1]:
         names = [Path(path).name if Path(path).is_dir() else path for path in (config.a, config.b)]
     title = f"{names[1]} minus {names[0]}"
-    Console().print(table(found, title))
+    print_table(table(found, title))
     draw(found, config.out, title)
     print(f"figure: {config.out}")
 

@@ -33,6 +33,7 @@ from ..robustness.checkpoint import AtomicCheckpointIO, read_checkpoint
 from ..robustness.parent import be_a_parent
 from ..robustness.resume import find_last
 from ..supervised import SupervisedModule  # noqa: F401
+from .adopt_loggers import use_our_names
 from .model_settings import make_settings
 from .own_folder import OwnFolder, SaveConfig, own_folder
 from .paths import find_paths
@@ -125,12 +126,14 @@ class FGExpoCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Check what needs no model; then make the base, if it is missing and a recipe is given."""
         config = self.config[str(self.subcommand)]
-        check_numbers(config)
-        for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
-            check_flags(flags, config.trainer.get)
+        self.check_settings(config)
+        use_our_names(config)
         self._resolve_checkpoint(config)
-        if self.subcommand == "test":
+        if self.subcommand in ("validate", "test"):
             config.verbose = False  # the report prints its own table
+        if self.subcommand == "predict":
+            # Nobody could use them; rollouts.save keeps them in files.
+            config.return_predictions = False
         name = config.model.init_args.get("name", "")
         if config.get("prepare"):
             config.prepare = find_config(config.prepare)
@@ -142,6 +145,16 @@ class FGExpoCLI(LightningCLI):
         if config.get("prepare") and not Path(name).exists() and _makes(config.prepare, name):
             self._check_without_model()
             prepare(config.prepare, Path(name))
+
+    def check_settings(self, config: Any) -> None:
+        """Check what a look at the subcommand's configuration tells.
+
+        Raises:
+            UserError: for a number that is none, or a flag that would not do what it says.
+        """
+        check_numbers(config)
+        for flags in (FLAGS[None], FLAGS.get(str(self.subcommand), {})):
+            check_flags(flags, config.trainer.get)
 
     def instantiate_classes(self) -> None:
         """Make everything, in a folder of the run's own.

@@ -3,12 +3,11 @@
 import os
 import sys
 from difflib import get_close_matches
-from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
 from ..errors import UserError
+from ..hub.software import versions
 
-NAMED = ("torch", "lightning", "transformers", "vllm", "math-verify")
 # What each command does, and an example.
 COMMANDS = {
     "fit": ("train a policy", "fit --config configs/tiny.yaml"),
@@ -19,14 +18,14 @@ COMMANDS = {
     ),
     "predict": (
         "sample and grade completions",
-        "predict --config configs/tiny.yaml --rollouts.save=true",
+        "predict --config configs/tiny.yaml",
     ),
     "export": (
         "make a Hugging Face folder of a checkpoint",
         "export --ckpt_path FILE.ckpt --out my-model",
     ),
     "compare": ("compare two models question by question", "compare A/results.json B/results.json"),
-    "study": ("train arms x seeds and report on them", "study configs/studies/ablation.yaml"),
+    "study": ("train arms x seeds and report on them", "study studies/ablation"),
     "plan": ("memory and time of a run, and advice", "plan --config configs/r1_1p5b.yaml"),
     "options": ("what can stand in each slot", "options model.loss"),
 }
@@ -54,17 +53,6 @@ def page() -> str:
     )
 
 
-def versions() -> str:
-    """This package's version, and those of the libraries that a report of a fault should name."""
-    found = [f"fgexpo {__version__}"]
-    for name in NAMED:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed")
-    return ", ".join(found)
-
-
 def answer(arguments: list[str]) -> int | None:
     """Answer what needs no work; None if there is work to do.
 
@@ -76,7 +64,7 @@ def answer(arguments: list[str]) -> int | None:
         print(page())
         return 0 if command else 2
     if command == "--version":
-        print(versions())
+        print(", ".join(f"{name} {is_at or 'not installed'}" for name, is_at in versions().items()))
         return 0
     if command == "options":
         from .options import main
@@ -89,15 +77,49 @@ def answer(arguments: list[str]) -> int | None:
         near = get_close_matches(command, COMMANDS, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"there is no command {command!r}{meant} See `fgexpo --help`")
+    if not here():  # it was deleted, of which the command itself tells
+        return None
+    if command == "study":
+        return _answer_study(rest)
     if not {"-h", "--help"} & set(rest):
         from .mistakes import check_command
 
         check_command(command, rest)
-        quiet = command not in LIGHTNINGS or any(each.startswith("--print_config") for each in rest)
-        if not quiet and _is_first():
-            # The imports take seconds, and a start should not look like a hang.
-            print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
+        if command in LIGHTNINGS and not any(each.startswith("--print_config") for each in rest):
+            _say_loading(command)
     return None
+
+
+def _answer_study(rest: list[str]) -> int | None:
+    """Help, the example and mistakes in a study's keys; None if there is work to do."""
+    from . import study_arguments
+
+    if {"-h", "--help"} & set(rest):
+        print(study_arguments.page())
+        return 0
+    if "--example" in rest:
+        print(study_arguments.example(), end="")
+        return 0
+    study_arguments.check_arguments(rest)
+    from .study_keys import check_study
+
+    check_study(study_arguments.read_arguments(rest).study)
+    _say_loading("study")
+    return None
+
+
+def here() -> str:
+    """The current folder; nothing if it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def _say_loading(command: str) -> None:
+    # The imports take seconds, and a start should not look like a hang.
+    if _is_first():
+        print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
 
 
 def _is_first() -> bool:

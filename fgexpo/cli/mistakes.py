@@ -42,10 +42,6 @@ def check_command(command: str, arguments: Sequence[str]) -> None:
         wants = " and ".join(places) or "flags alone"
         faults.append(f"{command} takes {wants}; there is no place for {given[len(places)]!r}")
     tell(faults)
-    if command == "study" and given and Path(given[0]).is_file():
-        from .study_keys import check_study
-
-        check_study(given[0])
 
 
 def check_plugins() -> None:

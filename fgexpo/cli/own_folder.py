@@ -1,7 +1,7 @@
 """A run's own folder, claimed before its loggers are made; its configuration is kept there.
 
 Lightning's loggers look for the next free version when they first write, so two runs that start at
-the same moment could get the same one.
+the same moment could get the same one. Loggers that a resumed run continues are told its folder.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from ..files import run_folder, settle, write_text
 from ..parallel.launched import is_first
 from ..robustness.places import claim_folders, stay_in_folder
+from .adopt_loggers import hand_over
 
 # What a run that has done nothing may have written.
 EMPTY = ("config.yaml", "hparams.yaml", "events.out.tfevents.*", "checkpoints", "metrics.csv")
@@ -70,6 +71,7 @@ def own_folder(config: Any, resumed: Path | None) -> Iterator[OwnFolder]:
         own.folder = None if resumed is None else stay_in_folder(config, resumed)
         if own.folder is None:
             own.claimed, own.folder = claim_folders(config)
+        hand_over(config, own.folder, config.get("ckpt_path"))
     try:
         yield own
     except BaseException:
@@ -87,5 +89,10 @@ class SaveConfig(SaveConfigCallback):
         folder = run_folder(trainer)
         if trainer.is_global_zero and not self.already_saved:
             text = self.parser.dump(self.config, skip_none=False)
-            write_text(folder / self.config_filename, text)
+            name = self.config_filename
+            if stage != "fit" and (folder / name).exists():
+                assert trainer.state.fn is not None
+                # It evaluates a run in its folder, and trains nothing.
+                name = f"{trainer.state.fn.value}-{name}"
+            write_text(folder / name, text)
         self.already_saved = True

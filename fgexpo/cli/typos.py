@@ -12,16 +12,14 @@ from textwrap import shorten
 from ..catalogue import plain, read_catalogue
 from ..catalogue.annotations import takes, wanted
 from ..catalogue.shipped import find_configs, shipped_configs
-from ..errors import UserError
+from ..errors import UserError, several
 from .hints import nearest
 from .keys import ROOTS, Keys
 from .nodes import items, nest, read_nodes, written
 from .plugins import plugins
 
-__all__ = ["ROOTS", "check_keys", "tell"]
+__all__ = ["ROOTS", "check_keys", "find_faults", "tell"]
 
-# Mistakes told at once.
-MOST = 6
 # What only a study has.
 OF_A_STUDY = {"arms", "bases", "rollouts"}
 HELP = ("help", "h", "print_config")
@@ -40,6 +38,13 @@ def check_keys(
     Raises:
         UserError: with a line for each mistake: where it is, the setting, what there is instead.
     """
+    tell(find_faults(arguments, own, command))
+
+
+def find_faults(
+    arguments: Sequence[str], own: Mapping[str, str] | None = None, command: str | None = None
+) -> list[str]:
+    """What :func:`check_keys` refuses, a sentence for each mistake."""
     own = own or {}
     keys = Keys(read_catalogue(tuple(plugins())), own)
     arguments = find_configs(arguments)
@@ -67,7 +72,7 @@ def check_keys(
             keys.root(option, head, nest(written(value), rest))
     if complete and command is not None and not keys.faults:
         _need(keys, files, command)
-    tell(keys.faults)
+    return keys.faults
 
 
 def tell(faults: Sequence[str]) -> None:
@@ -77,11 +82,7 @@ def tell(faults: Sequence[str]) -> None:
         UserError: with a line for each of the first faults.
     """
     if faults:
-        faults = list(dict.fromkeys(faults))
-        more = len(faults) - MOST
-        raise UserError(
-            "\n       ".join([*faults[:MOST], *([f"and {more} more"] if more > 0 else [])])
-        )
+        raise UserError(several(list(dict.fromkeys(faults))))
 
 
 def read_file(keys: Keys, path: str, option: str = "--config") -> bool:

@@ -12,6 +12,18 @@ from ..errors import UserError
 FRONTIER = (0.2, 0.8)
 # Of sums of numbers up to 1.
 ROUNDING = 1e-9
+# Of the mean of a group's verdicts, which may be kept in float32.
+MEAN_ROUNDING = 1e-6
+
+
+def frontier_share(rates: Tensor) -> float:
+    """Share of some questions whose pass-rates, as just measured, lie on the frontier.
+
+    Args:
+        rates: the share of right rollouts of each, [A].
+    """
+    low, high = FRONTIER[0] - MEAN_ROUNDING, FRONTIER[1] + MEAN_ROUNDING
+    return float(((rates >= low) & (rates <= high)).double().mean())
 
 
 def debiased_rates(averages_M: Tensor, visits_M: Tensor, decay: float, initial: float) -> Tensor:

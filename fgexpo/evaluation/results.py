@@ -110,8 +110,15 @@ def results_table(results: Mapping[str, Any]) -> Table:
         table.add_column(escape(name), justify="right", no_wrap=True)
     asked = [_asked(found) for found in benchmarks.values()]
     table.add_row("questions", *asked)
+    each = results.get("identity", {}).get("rollouts")
+    if each is not None:
+        counts = [found["questions"] * each for found in benchmarks.values()]
+        table.add_row("rollouts", *[f"{count:,}" for count in counts])
     for tag in next(iter(columns.values())):
-        table.add_row(escape(tag), *[_cell(tag, scores[tag]) for scores in columns.values()])
+        name = "pass@1 (accuracy)" if tag == "pass@1" else tag
+        table.add_row(escape(name), *[_cell(tag, scores[tag]) for scores in columns.values()])
+    if any(found["dropped"] for found in benchmarks.values()):
+        table.caption = "(-N): N more questions are too long to be asked, model.max_prompt_tokens"
     return table
 
 

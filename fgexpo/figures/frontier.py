@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ..curriculum.pass_rates import FRONTIER
@@ -93,11 +92,3 @@ def draw_drift(axes: Axes, steps: Sequence[int], counts_SB: np.ndarray) -> None:
     for edge in FRONTIER:
         axes.axhline(edge, color="white", linewidth=1, linestyle="--")
     axes.set(xlabel="rollout step", ylabel="pass-rate", ylim=(0, 1))
-
-
-def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """Render without a display: uint8 [height, width, 3]."""
-    figure.set_dpi(dpi)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

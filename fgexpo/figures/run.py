@@ -5,13 +5,17 @@ Shapes: S steps, B bins of pass-rates.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..evaluation.bootstrap import mean_with_interval
+from ..metrics import pass_at_k as pass_at_k_of
 from .events import Curve, Histogram, quantiles, rebin
 from .frontier import EDGES, draw_drift
+from .ranges import widen_y
 
 BETA, ACCURACY = "akl/kl_coef", "accuracy"
 KL, ENTROPY = "kl", "entropy"
@@ -20,9 +24,13 @@ CUT_OFF = "completions/clipped_ratio"
 SAMPLE_SIZE = "curriculum/effective_sample_size"
 RATES, WEIGHTS = "curriculum/pass_rates_seen", "curriculum/weights"
 PASS_AT_K = re.compile(r"val/([^/]+)/pass@(\d+)")
+SHARES = (ACCURACY, CUT_OFF)
 FEW = 30
+ONE_SEED = "one run, one seed: no interval"
 
 Tags = Mapping[str, Curve]
+# Steps, and the lower and upper end of an interval at each, [S].
+Band = tuple[np.ndarray, np.ndarray, np.ndarray]
 Histograms = Mapping[str, Sequence[Histogram]]
 
 
@@ -43,7 +51,7 @@ def beta_and_accuracy(tags: Tags) -> Figure:
     draw_curves(above, tags, {"beta": BETA})
     draw_curves(below, tags, {"batch accuracy": ACCURACY}, first_colour=1)
     below.set_xlabel("rollout step")
-    figure.suptitle("beta follows the accuracy of the same batch")
+    figure.suptitle(f"beta follows the accuracy of the same batch ({ONE_SEED})", fontsize="medium")
     return figure
 
 
@@ -80,6 +88,7 @@ def weights(tags: Tags, histograms: Histograms) -> Figure:
         right.plot(*tags[SAMPLE_SIZE], color="C2")
         right.set(xlabel="rollout step", ylabel="effective sample size")
         right.ticklabel_format(useOffset=False)
+        widen_y(right, is_share=False)
     else:
         say_missing(right, SAMPLE_SIZE)
     return figure
@@ -93,6 +102,7 @@ def kl_and_entropy(tags: Tags) -> Figure:
     draw_curves(right, tags, {"entropy": ENTROPY}, first_colour=1)
     for axes in (left, right):
         axes.set(xlabel="rollout step", ylabel="nats per token")
+    figure.suptitle(ONE_SEED, fontsize="small", color="dimgrey")
     return figure
 
 
@@ -113,22 +123,57 @@ def lengths(tags: Tags) -> Figure:
     return figure
 
 
-def pass_at_k(tags: Tags) -> Figure:
-    """Pass@k on the questions that are not trained on, one plot per benchmark."""
+def pass_at_k(tags: Tags, scores: Sequence[Mapping[str, Any]] = ()) -> Figure:
+    """Pass@k on the questions that are not trained on, one plot per benchmark.
+
+    Args:
+        tags: a run's curves.
+        scores: its validations question by question, as ``--scores=ValidationScores`` writes them;
+            from these come the bands, 95 % over questions. Another seed may differ by more.
+    """
     found: dict[str, dict[int, Curve]] = {}
     for tag, curve in tags.items():
         if match := PASS_AT_K.fullmatch(tag):
             found.setdefault(match[1], {})[int(match[2])] = curve
-    figure = Figure(figsize=(4.2 * max(1, len(found)), 3.2), layout="constrained")
+    figure = Figure(figsize=(max(5, 4.2 * len(found)), 3.4), layout="constrained")
     plots = figure.subplots(1, max(1, len(found)), squeeze=False)[0]
     if not found:
         say_missing(plots[0], "val/<benchmark>/pass@k")
     for axes, (name, by_k) in zip(plots, sorted(found.items()), strict=False):
+        known = [row for row in scores if name in row["correct"]]
         for k in sorted(by_k):
-            axes.plot(*by_k[k], "o-", markersize=3, label=f"pass@{k}")
+            (line,) = axes.plot(*by_k[k], "o-", markersize=3, label=f"pass@{k}")
+            if known:
+                steps, low, high = question_band(known, name, k)
+                axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title=name, xlabel="rollout step", ylim=(0, 1))
         axes.legend(fontsize="small")
+    note = "one run, one seed; bands: 95 % over its questions" if scores else ONE_SEED
+    figure.suptitle(note, fontsize="small", color="dimgrey")
     return figure
+
+
+def question_band(scores: Sequence[Mapping[str, Any]], benchmark: str, k: int) -> Band:
+    """Steps, and the ends of the 95 % interval over questions of a benchmark's pass@k, [S] each.
+
+    Args:
+        scores: a run's validations, each with step, n, and right samples by question.
+        benchmark: one that all of them have.
+        k: at most n.
+    """
+    ends = [
+        mean_with_interval(
+            [
+                np.array(
+                    [[pass_at_k_of(row["n"], c, k)] for c in row["correct"][benchmark].values()]
+                )
+            ],
+            seed=0,
+        )[1:]
+        for row in scores
+    ]
+    low, high = np.array(ends)[:, :, 0].T
+    return np.array([row["step"] for row in scores]), low, high
 
 
 def draw_curves(axes: Axes, tags: Tags, wanted: Mapping[str, str], first_colour: int = 0) -> None:
@@ -145,6 +190,7 @@ def draw_curves(axes: Axes, tags: Tags, wanted: Mapping[str, str], first_colour:
             axes.plot(steps, values, color=colour, alpha=0.3, linewidth=1)
             axes.plot(steps, running_mean(values, len(values) // 10), color=colour)
         axes.set_title(name, fontsize="medium")
+        widen_y(axes, is_share=tag in SHARES)
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Where a run's files go, and how they are written: complete and flushed to disk, or not at all."""
 
-from .lock import Lock, locked
-from .run_folder import claim_version, run_folder, settle
+from .lock import Lock, is_locked, locked
+from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
     PARTIAL,
     sync_folder,
@@ -16,11 +16,13 @@ __all__ = [
     "PARTIAL",
     "Lock",
     "claim_version",
+    "is_locked",
     "locked",
     "run_folder",
     "settle",
     "sync_folder",
     "sync_tree",
+    "version_name",
     "whole_file",
     "whole_folder",
     "write_json",

@@ -129,6 +129,18 @@ def locked(path: str | Path, what: str, wait: bool = False) -> Iterator[None]:
         lock.release()
 
 
+def is_locked(path: str | Path) -> bool:
+    """Whether another process holds the lock that :func:`locked` takes of this file or folder."""
+    path = Path(os.path.realpath(path))
+    lock = Lock(path.with_name(f".{path.name}.lock"), str(path))
+    try:
+        lock.take()
+    except EnvironmentFailure:
+        return True
+    lock.release()
+    return False
+
+
 def _is_named(descriptor: int, file: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(file))

@@ -13,9 +13,9 @@ _settled: "WeakKeyDictionary[Trainer, Path]" = WeakKeyDictionary()
 def run_folder(trainer: Trainer) -> Path:
     """The folder of this run, the same on all processes.
 
-    It is that of the first logger with a folder for each run (TensorBoard, CSV). Other loggers,
-    such as that of Weights & Biases, have one for all runs; the run then claims a ``version_N``
-    below it. The command line settles it for a run without a logger too; without the command line,
+    It is that of the first logger with a folder for each run (TensorBoard, CSV), or the one that a
+    logger was given. Other loggers have one for all runs; the run then claims a ``version_N`` below
+    it. The command line settles it for a run without a logger too; without the command line,
     such a run has ``default_root_dir``.
 
     The processes agree on it together, so call it where all of them do: in ``setup``.
@@ -45,12 +45,20 @@ def claim_version(root: str | Path) -> Path:
             return folder
 
 
+def version_name(version: int | str) -> str:
+    """A run's folder below those of its name: ``version_3`` for 3, and a text for itself."""
+    return f"version_{version}" if str(version).isdigit() else str(version)
+
+
 def _folder(trainer: Trainer) -> Path:
     if trainer in _settled:
         return _settled[trainer]
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger | CSVLogger):
             return Path(logger.log_dir)
+    given = (getattr(logger, "folder", None) for logger in trainer.loggers)
+    if folder := next(filter(None, given), None):
+        return Path(folder)
     if not trainer.loggers:
         return Path(trainer.default_root_dir)
     logger = trainer.loggers[0]

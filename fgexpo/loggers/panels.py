@@ -1,21 +1,35 @@
 """The panels that a logger can show, and which loggers show them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import (
+    CSVLogger,
+    Logger,
+    MLFlowLogger,
+    TensorBoardLogger,
+    WandbLogger,
+)
 
+from .csv import CSVPanelWriter
+from .mlflow import MLflowPanelWriter
 from .tensorboard import TensorBoardPanelWriter
 from .text_table import Table
+from .wandb import WandbPanelWriter
 
 __all__ = ["PanelWriter", "Table", "panel_writers"]
 
 
 class PanelWriter(Protocol):
     """Writes one panel; the tags and the steps are those of the scalars beside it."""
+
+    @property
+    def place(self) -> str:
+        """What tells this run in this logger from all others."""
+        ...
 
     def histogram(self, tag: str, values: Any, edges: np.ndarray, step: int) -> None:
         """Write how many of the values lie between each two edges."""
@@ -32,6 +46,20 @@ class PanelWriter(Protocol):
     def table(self, tag: str, table: Table, step: int) -> None:
         """Write a table of texts and numbers."""
 
+    def settings(
+        self,
+        values: Mapping[str, str | float | None],
+        scores: Sequence[str],
+        first: Sequence[str],
+    ) -> None:
+        """Write what the run's settings are.
+
+        Args:
+            values: by name.
+            scores: the tags to show beside them, where a logger compares runs.
+            first: the names to show first.
+        """
+
 
 @dataclass(frozen=True)
 class _Kind:
@@ -40,7 +68,12 @@ class _Kind:
 
 
 # A logger that is not here gets scalars and settings only.
-KINDS: Sequence[_Kind] = (_Kind(TensorBoardLogger, TensorBoardPanelWriter),)
+KINDS: Sequence[_Kind] = (
+    _Kind(TensorBoardLogger, TensorBoardPanelWriter),
+    _Kind(WandbLogger, WandbPanelWriter),
+    _Kind(MLFlowLogger, MLflowPanelWriter),
+    _Kind(CSVLogger, CSVPanelWriter),
+)
 
 
 def panel_writers(trainer: Trainer) -> list[PanelWriter]:

@@ -1,8 +1,9 @@
 """A table for a logger, and its form as text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 LONGEST = 2000
 
@@ -14,19 +15,25 @@ class Table:
     Attributes:
         head: the columns' names.
         rows: a cell for each column.
-        title: one line above it, or nothing.
+        shared: what is the same for all rows, by name; may be empty.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str | int | float | bool]]
-    title: str = ""
+    shared: Mapping[str, str | int] = field(default_factory=dict)
+
+    def flat(self) -> list[list[Any]]:
+        """The head and the rows, with what they share as columns of their own, first."""
+        same = list(self.shared.values())
+        return [[*self.shared, *self.head], *([*same, *row] for row in self.rows)]
 
 
 def markdown(table: Table) -> str:
-    """The table in Markdown, with all markup in its cells escaped and long texts cut."""
+    """The table in Markdown below what its rows share, with markup escaped and long texts cut."""
     lines = ["| " + " | ".join(table.head) + " |", "|---" * len(table.head) + "|"]
     lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in table.rows]
-    return "\n".join([*([_cell(table.title), ""] if table.title else []), *lines])
+    above = [f"{name}: {_cell(value)}\n" for name, value in table.shared.items()]
+    return "\n".join([*above, *lines])
 
 
 def _cell(value: str | int | float | bool) -> str:

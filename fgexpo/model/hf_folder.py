@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 GENERATION = "generation_config.json"
@@ -51,11 +51,25 @@ def write_model(files: dict[str, str], weights: Mapping[str, Tensor], folder: Pa
     Raises:
         ValueError: for a file that would leave the folder.
     """
+    save_model(assemble(files, weights), files, folder)
+
+
+def assemble(files: dict[str, str], weights: Mapping[str, Tensor]) -> PreTrainedModel:
+    """The model of archived files, with these weights."""
     settings = json.loads(files["config.json"])
     config = CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     model.load_state_dict(weights, strict=True, assign=True)
+    return model
+
+
+def save_model(model: Any, files: dict[str, str], folder: Path) -> None:
+    """Write an assembled model and its archived files.
+
+    Raises:
+        ValueError: for a file that would leave the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_files(files, folder)
     model.save_pretrained(folder)

@@ -95,3 +95,8 @@ class Accuracy(Reward):
     def score(self, rollouts: Sequence[Graded]) -> list[float]:
         """The verdicts as floats."""
         return [float(rollout.verdict.correct) for rollout in rollouts]
+
+
+def is_accuracy(rewards: Sequence[Reward]) -> bool:
+    """Whether these rewards add up to 1 for a right answer and 0 otherwise."""
+    return len(rewards) == 1 and type(rewards[0]) is Accuracy and rewards[0].weight == 1

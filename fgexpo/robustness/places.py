@@ -10,10 +10,17 @@ from jsonargparse import Namespace
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from ..errors import UserError
-from ..files import claim_version
+from ..files import claim_version, version_name
 
 # Loggers that give each start of a run its own folder, under save_dir/name.
-_VERSIONED = ("TensorBoardLogger", "CSVLogger")
+_VERSIONED = ("TensorBoardLogger", "CSVLogger", "CSVRun")
+# Loggers that are told their run's folder, which is under save_dir and one of these settings.
+_TOLD = {
+    "WandbLogger": ("name",),
+    "WandbRun": ("name",),
+    "MLFlowLogger": ("experiment_name",),
+    "MLflowRun": ("name", "experiment_name"),
+}
 _LIGHTNINGS_NAME = "lightning_logs"
 # Of runs without a logger, below trainer.default_root_dir.
 _RUNS = "runs"
@@ -37,10 +44,15 @@ def checkpoint_folders(config: Any) -> list[tuple[Path, str]]:
     if logger is False:
         # The second is where all such runs were before, and those without the command line are.
         return [(root, "version_*/checkpoints/"), (_default_root(config), "checkpoints/")]
-    if not is_versioned(logger):
-        before = Path(setting(logger, "save_dir"))
-        return [(root, "version_*/checkpoints/"), (before, "checkpoints/")]
     version, below = setting(logger, "version"), setting(logger, "sub_dir")
+    if not is_versioned(logger):
+        # The others are where such runs were in earlier versions.
+        before = Path(setting(logger, "save_dir"))
+        chosen = "version_*" if version is None or not told(logger) else version_name(version)
+        found = [(root, f"{chosen}/checkpoints/"), (before, "checkpoints/")]
+        if setting(logger, "project"):
+            found.append((_project_root(logger, before), "version_*/checkpoints/"))
+        return found
     chosen = "*" if version is None else f"version_{version}" if _whole(version) else version
     return [(root, f"{chosen}/{below + '/' if below else ''}checkpoints/")]
 
@@ -55,14 +67,16 @@ def stay_in_folder(config: Any, checkpoint: Path) -> Path | None:
         return None
     _spell_out(config)
     logger = main_logger(config)
+    root = runs_root(config, logger)
+    if root is None or not checkpoint.is_relative_to(root):
+        return None
     if logger is False or not is_versioned(logger):
-        root = runs_root(config, logger)
-        own = root is not None and checkpoint.is_relative_to(root)
-        return checkpoint.parents[1] if own else None
-    if setting(logger, "version") is None and _named(logger, "TensorBoardLogger"):
-        root = runs_root(config, logger)
-        if root is not None and checkpoint.is_relative_to(root):
-            logger.init_args.version = checkpoint.relative_to(root).parts[0]
+        return checkpoint.parents[1]
+    for each in loggers_of(config):
+        # Lightning's own CSV logger would delete what it finds there.
+        stays = _named(each, "TensorBoardLogger") or _named(each, "CSVRun")
+        if stays and runs_root(config, each) == root and setting(each, "version") is None:
+            each.init_args.version = checkpoint.relative_to(root).parts[0]
     return None
 
 
@@ -75,17 +89,21 @@ def claim_folders(config: Any) -> tuple[list[Path], Path | None]:
     """
     _spell_out(config)
     logger = main_logger(config)
-    claimed: list[Path] = []
-    for each in _loggers(config):
+    by_root: dict[Path, list[Path]] = {}  # loggers with one place share the run's folder
+    for each in loggers_of(config):
         if is_versioned(each) and setting(each, "version") is None:
             root = runs_root(config, each)
             assert root is not None
-            made = _claim(root)
-            claimed += made
-            each.init_args.version = int(made[0].name.removeprefix("version_"))
+            by_root[root] = by_root.get(root) or _claim(root)
+            each.init_args.version = int(by_root[root][0].name.removeprefix("version_"))
+    claimed = [path for made in by_root.values() for path in made]
     root = runs_root(config, logger)
     if root is None or (logger is not False and is_versioned(logger)):
         return claimed, None
+    version = setting(logger, "version") if told(logger) else None
+    if version is not None:
+        (root / version_name(version)).mkdir(parents=True, exist_ok=True)
+        return claimed, root / version_name(version)
     made = _claim(root)
     return [*claimed, *made], made[0]
 
@@ -96,9 +114,20 @@ def _claim(root: Path) -> list[Path]:
     return [claim_version(root), *new]
 
 
+def versioned_folder(config: Any) -> Path | None:
+    """The folder of a run whose main logger has one for each, once its version is settled."""
+    logger = main_logger(config)
+    if logger is False or not is_versioned(logger) or setting(logger, "version") is None:
+        return None
+    root, version = runs_root(config, logger), setting(logger, "version")
+    assert root is not None
+    name = f"version_{version}" if _whole(version) else str(version)
+    return root / name / (setting(logger, "sub_dir") or "")
+
+
 def main_logger(config: Any) -> Any:
     """The first logger with a folder for each run, or else the first; False if there is none."""
-    loggers = _loggers(config)
+    loggers = loggers_of(config)
     return next(filter(is_versioned, loggers), loggers[0] if loggers else False)
 
 
@@ -116,8 +145,15 @@ def runs_root(config: Any, logger: Any) -> Path | None:
         return None
     if is_versioned(logger):
         return Path(save_dir) / (setting(logger, "name", _LIGHTNINGS_NAME) or "")
-    names = (setting(logger, name) for name in ("project", "name"))
-    return Path(save_dir, *(str(name).strip("/") for name in names if name))
+    if told(logger):
+        names = (setting(logger, name) for name in _TOLD[_kind(logger)])
+        return Path(save_dir, *[name for name in names if name][:1])
+    return _project_root(logger, Path(save_dir))
+
+
+def told(logger: Any) -> bool:
+    """Whether a logger, as configured, is told its run's folder."""
+    return logger is not False and _kind(logger) in _TOLD
 
 
 def setting(slot: Any, name: str, default: Any = None) -> Any:
@@ -127,7 +163,8 @@ def setting(slot: Any, name: str, default: Any = None) -> Any:
     return slot.get(name, slot.get("init_args", {}).get(name, default))
 
 
-def _loggers(config: Any) -> list[Any]:
+def loggers_of(config: Any) -> list[Any]:
+    """The loggers of a configuration, TensorBoard's if it names none."""
     logger = config.trainer.get("logger")
     if logger is False:
         return []
@@ -151,8 +188,17 @@ def _default_root(config: Any) -> Path:
     return Path(config.trainer.get("default_root_dir") or ".")
 
 
+def _project_root(logger: Any, save_dir: Path) -> Path:
+    names = (setting(logger, name) for name in ("project", "name"))
+    return Path(save_dir, *(str(name).strip("/") for name in names if name))
+
+
 def _named(logger: Any, kind: str) -> bool:
     return str(setting(logger, "class_path")).endswith(kind)
+
+
+def _kind(logger: Any) -> str:
+    return str(setting(logger, "class_path")).rpartition(".")[2]
 
 
 def _whole(version: Any) -> bool:

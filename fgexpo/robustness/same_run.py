@@ -1,7 +1,7 @@
 """The facts that identify a run, so that a checkpoint is not resumed as part of another run."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -21,14 +21,20 @@ _SAMPLES = 64
 
 def fingerprint_model(model: nn.Module) -> str:
     """Names, shapes and some values of every weight: seconds, not minutes, for 8 B."""
+    weights = ((name, full_tensor(weight)) for name, weight in model.named_parameters())
+    # Sharding creates a subclass.
+    return fingerprint_weights(type(model).__name__.removeprefix("FSDP"), weights)
+
+
+def fingerprint_weights(kind: str, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """The same of a model's class and its weights by name, in the order of its parameters."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, weight in model.named_parameters():
-        flat = full_tensor(weight).flatten()
+    for name, weight in weights:
+        flat = weight.flatten()
         stride = max(1, len(flat) // _SAMPLES)
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(flat[::stride].float().cpu().numpy().tobytes())
-    # Sharding creates a subclass.
-    return f"{type(model).__name__.removeprefix('FSDP')} {digest.hexdigest()}"
+    return f"{kind} {digest.hexdigest()}"
 
 
 def fingerprint_template(encoder: PromptEncoder) -> str:

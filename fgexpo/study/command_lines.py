@@ -1,4 +1,4 @@
-"""The runs of a study and the command line of each."""
+"""The runs of a study, and the command line of each."""
 
 import json
 from dataclasses import dataclass, field
@@ -43,33 +43,17 @@ def all_runs(study: Study, seeds: list[int], tuned: int | float | None = None) -
     return [
         Run(point, name, base, seed, {**study.settings, **settings, **arm.settings}, tuned)
         for point, settings in (study.points or {"": {}}).items()
-        for base in study.bases.seeds
+        for base in study.bases.numbers
         for seed in seeds
         for name, arm in study.arms.items()
     ]
 
 
-def base_folder(study: Study, seed: int) -> Path:
-    """The folder of this seed's base."""
-    return Path(study.folder) / "bases" / f"seed={seed}"
-
-
-def making_folder(study: Study, seed: int) -> Path:
-    """The folder of the log of making it."""
-    return Path(study.folder) / "bases" / f"making={seed}"
-
-
-def base_arguments(study: Study, seed: int) -> list[str]:
-    """The command line that makes a base."""
-    return [
-        "fit",
-        f"--config={study.bases.config}",
-        *flags(study.bases.settings),
-        f"--seed_everything={seed}",
-        f"--export.out={base_folder(study, seed)}",
-        f"--trainer.logger.save_dir={Path(study.folder) / 'logs'}",
-        f"--trainer.logger.name=base={seed}",
-    ]
+def base_name(study: Study, number: int) -> str | None:
+    """The model that runs on this base start from; None for the one that their configs name."""
+    if study.bases.config is not None:
+        return str(study.path / "bases" / f"seed={number}")
+    return study.bases.models[number] if study.bases.models else None
 
 
 def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
@@ -80,11 +64,12 @@ def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
         run: the run.
         extra: settings found meanwhile: a tuned value, a matched coefficient.
     """
+    name = base_name(study, run.base)
     return [
         "fit",
         *(f"--config={config}" for config in study.configs),
         *flags({**run.settings, **extra}),
-        f"--model.name={base_folder(study, run.base)}",
+        *([] if name is None else [f"--model.name={name}"]),
         "--prepare=null",
         "--steps=null",
         f"--budget={study.rollouts}",
@@ -101,7 +86,8 @@ def run_arguments(study: Study, run: Run, extra: Settings) -> list[str]:
 def fingerprint(study: Study) -> str:
     """A hash of the study's config files and of the settings of its bases."""
     texts = []
-    for config in (*study.configs, study.bases.config):
+    recipe = [] if study.bases.config is None else [study.bases.config]
+    for config in (*study.configs, *recipe):
         with reading(config, "the YAML of a configuration", "study"):
             texts.append(Path(config).read_text())
     return f"{hash_seed(*texts, *flags(study.bases.settings)):016x}"

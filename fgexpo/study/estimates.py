@@ -85,6 +85,27 @@ def variance_of_mean(scores_RQ: np.ndarray, strata: Sequence[int]) -> tuple[floa
     return total / (runs * questions), total**2 / spread
 
 
+def over_runs(values_RX: np.ndarray, strata: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Mean over runs with the ends of its 95 % interval, [X] each; NaN ends where none is known.
+
+    Runs vary within their base, as in :func:`variance_of_mean`, but the questions are taken as
+    given: this is how much other seeds would move a curve.
+
+    Args:
+        values_RX: X numbers of each of R runs.
+        strata: the base of each run, R of them.
+    """
+    bases = np.asarray(strata)
+    mean, runs = values_RX.mean(0), len(bases)
+    free = runs - len(set(strata))
+    if free == 0:
+        return mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    parts = [values_RX[bases == base] for base in set(strata)]
+    squares = sum(((part - part.mean(0)) ** 2).sum(0) for part in parts)
+    reach = float(stats.t.isf((1 - LEVEL) / 2, free)) * np.sqrt(squares / free / runs)
+    return mean, mean - reach, mean + reach
+
+
 def rollouts_to(target: float, rollouts: Sequence[float], scores: Sequence[float]) -> float | None:
     """Rollouts at which a curve first reaches the target, interpolated between validations."""
     previous: tuple[float, float] | None = None

@@ -31,15 +31,20 @@ def start(
     return process
 
 
+def into_log(log: str | Path) -> None:
+    """Let all that this process and its children print from now on go to a file."""
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
 def _child(
     function: Callable[..., int | None],
     arguments: tuple[Any, ...],
     log: str,
     environment: Mapping[str, str] | None,
 ) -> None:
-    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    into_log(log)
     os.environ.update(environment or {})
     import torch
 

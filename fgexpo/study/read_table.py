@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
 from ..outside import reading
-from .table import CORRECT, SCHEMA
+from .table import CORRECT, MODEL, SCHEMA
 
 RUN = ["point", "arm", "base", "seed"]
 _NEVER_EMPTY = [*RUN, "tag", "step", "rollouts"]
@@ -22,6 +23,9 @@ def read_table(path: str) -> Any:
     with reading(path, "a Parquet table of a study", "study"):
         table = pq.ParquetFile(path).read()
         found = table.column_names
+        if [*found, MODEL] == SCHEMA.names:
+            table = table.append_column(MODEL, pa.nulls(len(table), pa.string()))
+            found = table.column_names
         if found == SCHEMA.names:
             table = table.cast(SCHEMA)
     if found != SCHEMA.names:

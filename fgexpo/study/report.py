@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..figures.pixels import write_png
 from ..files import whole_file, write_text
 from .estimates import Estimate, estimate, rollouts_to
 from .figures import curves_figure, differences_figure, traces_figure, tradeoff_figure
@@ -37,14 +38,13 @@ def write_report(study: Study, source: str, table: str, path: str) -> None:
     for point in points:
         name = f"{out.stem}{'-' * bool(point)}{point}"
         figures = {
-            "differences": differences_figure(found[point], study.ks),
+            **({"differences": differences_figure(found[point], study.ks)} if found[point] else {}),
             "curves": curves_figure(results, point, list(study.arms), study.ks, study.target),
             "tradeoff": tradeoff_figure(results, point, list(study.arms), study.ks),
             "traces": traces_figure(results, point, list(study.arms)),
         }
         for kind, figure in figures.items():
-            with whole_file(out.parent / f"{name}-{kind}.png") as partial:
-                figure.savefig(partial, format="png", dpi=90)
+            write_png(figure, out.parent / f"{name}-{kind}.png", dpi=90)
         sections += _section(study, results, point, found[point], name)
     write_text(out, "\n".join(sections) + "\n")
     kept = out.with_suffix(".parquet")
@@ -75,6 +75,9 @@ def _head(study: Study, source: str, results: Results, table: str) -> str:
         if study.tune
         else ""
     )
+    bases = sorted({number for arm in results.arms.values() for number, _ in arm.runs})
+    models = "; ".join(results.models)
+    started = f" They start from {models} (name and content)." if models else ""
     return "\n".join(
         [
             f"# {study.title}",
@@ -82,17 +85,20 @@ def _head(study: Study, source: str, results: Results, table: str) -> str:
             f"Made by `python -m fgexpo study {source}` from [its table]({table}) alone; "
             "do not edit.",
             "",
-            study.claim.strip(),
-            "",
-            f"{count} runs, {runs} an arm: {len(study.bases.seeds)} bases x {len(study.seeds)} "
-            f"seeds. Every run spends {study.rollouts:,} rollouts and is judged by the same "
-            f"{questions} questions, {some.n} samples each; a pair of runs shares base and seed."
-            f"{tuned} Intervals are 95 %, over seeds (for these bases) and questions, both taken "
-            "as random; those of differences are widened (Bonferroni) so that all "
-            f"{_comparisons(study)} hold together. **Bold**: 0 lies outside. Seconds are of "
-            "training steps, with several runs at once.",
+            *([study.claim.strip(), ""] if study.claim.strip() else []),
+            f"{count} runs, {runs} an arm: {_count(bases, 'base')} x "
+            f"{_count(study.seeds, 'seed')}.{started} Every run spends {study.rollouts:,} rollouts "
+            f"and is judged by the same {questions} questions, {some.n} samples each; a pair of "
+            f"runs shares base and seed.{tuned} Intervals are 95 %, over seeds (for these bases) "
+            "and questions, both taken as random; those of differences are widened (Bonferroni) so "
+            f"that all {_comparisons(study)} hold together. **Bold**: 0 lies outside. Seconds "
+            "are of training steps, with several runs at once.",
         ]
     )
+
+
+def _count(things: list[int], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _section(
@@ -100,14 +106,15 @@ def _section(
 ) -> Iterable[str]:
     if point:
         yield f"\n## {point}"
-    yield "\n" + _verdict(found)
-    yield f"\n![Differences]({name}-differences.png)\n"
     header = [f"pass@{k}" for k in study.ks]
-    rows = [
-        [f"{arm} - {control}", *(_signed(by_k[k]) for k in study.ks)]
-        for (arm, control), by_k in found.items()
-    ]
-    yield _table(["difference", *header], rows)
+    if found:
+        yield "\n" + _verdict(found)
+        yield f"\n![Differences]({name}-differences.png)\n"
+        rows = [
+            [f"{arm} - {control}", *(_signed(by_k[k]) for k in study.ks)]
+            for (arm, control), by_k in found.items()
+        ]
+        yield _table(["difference", *header], rows)
     rows = [["base, before", *(f"{_first(results, point, k):.3f}" for k in study.ks)]]
     for arm in study.arms:
         scores = [_final(results, point, arm, k) for k in study.ks]

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import UserError
 from .estimates import Estimate, estimate, pass_at_k_by_question
 from .read_table import read_table
-from .table import CORRECT
+from .table import CORRECT, MODEL
 
 # A pandas DataFrame; its inferred types are unions of everything a cell may hold.
 Frame = Any
@@ -51,6 +51,34 @@ class ArmResults:
         scored = mine.assign(score=pass_at_k_by_question(mine["value"].to_numpy(), self.n, k))
         columns = ["step", "rollouts", "updates", "seconds", "score"]
         return scored.groupby("step", as_index=False)[columns[1:]].mean()[columns]
+
+    @property
+    def bases(self) -> list[int]:
+        """The base of each run, R of them."""
+        return [base for base, _ in self.runs]
+
+    def curves(self, k: int) -> dict[str, np.ndarray]:
+        """The columns of :meth:`curve` of every run, [R, V] each.
+
+        Runs that end at different steps are compared up to the earliest end, after V validations.
+        """
+        found = [self.curve(k, run) for run in self.runs]
+        shortest = min(map(len, found))
+        return {
+            column: np.stack([curve[column].to_numpy()[:shortest] for curve in found])
+            for column in found[0].columns
+        }
+
+    def traces(self, tag: str) -> Frame:
+        """A logged scalar: a row for each step that all runs reached, a column for each run.
+
+        The index is the rollouts spent, on average over runs; empty where no run has logged it.
+        """
+        logged = self.rows[self.rows["tag"] == tag]
+        columns = {"index": "step", "columns": ["base", "seed"], "aggfunc": "mean"}
+        wide = logged.pivot_table(values="value", **columns).dropna()
+        spent = logged.pivot_table(values="rollouts", **columns).loc[wide.index]
+        return wide.set_axis(spent.mean(axis=1), axis=0)
 
     def trace(self, tag: str) -> Frame:
         """A logged scalar by step over runs: mean, low, high, number of runs; may be empty."""
@@ -103,9 +131,21 @@ class Results:
             raise UserError(f"study: {arm} and {control} do not have the same bases and seeds")
         return one.final(k) - other.final(k)
 
+    @property
+    def models(self) -> list[str]:
+        """Name and content of the models that runs start from, in order of their numbers.
+
+        Empty for a table of an earlier version, which does not have them.
+        """
+        found = {}
+        for arm in self.arms.values():
+            known = arm.rows[["base", MODEL]].dropna().drop_duplicates()
+            found |= dict(zip(known["base"], known[MODEL], strict=True))
+        return [found[base] for base in sorted(found)]
+
     def bases(self, point: str, arm: str) -> list[int]:
         """The base of each run, R of them."""
-        return [base for base, _ in self.arm(point, arm).runs]
+        return self.arm(point, arm).bases
 
     def arm(self, point: str, name: str) -> ArmResults:
         """The runs of an arm at a point.

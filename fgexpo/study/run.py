@@ -1,45 +1,22 @@
 """Runs a study from its bases to its table, in rounds of independent runs."""
 
 import statistics
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ..errors import UserError
 from ..files import locked, write_json
 from ..metrics import pass_at_k
-from ..outside import reading
-from ..seeding import hash_seed
-from .command_lines import (
-    Run,
-    all_runs,
-    base_arguments,
-    fingerprint,
-    making_folder,
-    run_arguments,
-)
-from .queue import Jobs, Task, work_off
+from .bases import base_tasks, note_bases
+from .checks import Checked
+from .command_lines import Run, all_runs, base_name, fingerprint, run_arguments
+from .queue import Launcher, work_off
 from .spec import Settings, Study
 from .table import TABLE, last_scores, read_scalars, run_folder_of, write_table
+from .task import Task
 
 Best = dict[tuple[str, str], float]  # the tuned value of each point and arm
-
-
-def run_study(study: Study, jobs: Jobs) -> Path:
-    """Make every run that is not finished yet; return the table's path.
-
-    Args:
-        study: the study.
-        jobs: how to run it.
-
-    Raises:
-        UserError: when a run fails, or its folder holds a different run.
-        EnvironmentFailure: when another process runs a study in this folder.
-    """
-    with study_lock(study):
-        return _run_study(study, jobs)
 
 
 def study_lock(study: Study) -> AbstractContextManager[None]:
@@ -47,66 +24,47 @@ def study_lock(study: Study) -> AbstractContextManager[None]:
     return locked(Path(study.folder), f"the study's folder {study.folder!r}")
 
 
-def _run_study(study: Study, jobs: Jobs) -> Path:
+def run_study(
+    study: Study, launcher: Launcher, checked: Checked, say: Callable[[str], None] = print
+) -> Path:
+    """Make every run that is not finished yet; return the table's path.
+
+    Args:
+        study: the study.
+        launcher: where to run it, bases too.
+        checked: what its configurations say.
+        say: prints a line about progress.
+
+    Raises:
+        UserError: when a run fails, or its folder holds a different run.
+        EnvironmentFailure: when another process runs a study in this folder.
+    """
+    with study_lock(study):
+        return _run_study(study, launcher, checked, say)
+
+
+def _run_study(
+    study: Study, launcher: Launcher, checked: Checked, say: Callable[[str], None]
+) -> Path:
     folder = Path(study.folder)
-    check(study, jobs)
-    facts = fingerprint(study)
-    bases = [
-        Task(f"base={seed}", making_folder(study, seed), base_arguments(study, seed), facts)
-        for seed in study.bases.seeds
-    ]
-    work_off(jobs, bases, "bases")
-    best = tune(study, jobs)
+    models = {number: base_name(study, number) or checked.named for number in study.bases.numbers}
+    missing = base_tasks(study, checked.named, checked.recipe)
+    contents = note_bases(study, [name for name in models.values() if name and name not in missing])
+    work_off(launcher, list(missing.values()), "bases", say)
+    contents |= note_bases(study, missing)
+    best = tune(study, launcher, say)
     runs = all_runs(study, study.seeds)
     free = [run for run in runs if study.arms[run.arm].match_kl is None]
     matched = [run for run in runs if study.arms[run.arm].match_kl is not None]
-    work_off(jobs, [_task(study, run, best) for run in free], "runs")
+    work_off(launcher, [_task(study, run, best) for run in free], "runs", say)
     # Only now are the values known that these runs match.
-    work_off(jobs, [_task(study, run, best) for run in matched], "matched runs")
-    write_table(study, runs, folder / TABLE)
+    work_off(launcher, [_task(study, run, best) for run in matched], "matched runs", say)
+    named = {number: f"{name} {contents[name]}" for number, name in models.items() if name}
+    write_table(study, runs, folder / TABLE, named)
     return folder / TABLE
 
 
-def check(study: Study, jobs: Jobs) -> None:
-    """Parse the settings of every arm at every point, before any run starts.
-
-    Raises:
-        UserError: naming an arm whose settings `fit` rejects, or whose evaluation lacks something
-            that the report needs.
-    """
-    some = {(run.point, run.arm): run for run in all_runs(study, study.seeds[:1])}
-    tasks = {}
-    for (point, arm), run in some.items():
-        tuned = {} if study.tune is None else {study.tune.setting: study.tune.values[0]}
-        name = f"{point}-{arm}".lstrip("-")
-        arguments = [*run_arguments(study, run, tuned), "--print_config"]
-        # Rejected settings may be corrected later, so each set of settings gets its own folder.
-        folder = Path(study.folder) / "checks" / f"{name}-{hash_seed(*arguments):016x}"
-        tasks[name] = Task(name, folder, arguments, fingerprint(study))
-    work_off(jobs, list(tasks.values()), "checks")
-    for name, task in tasks.items():
-        with reading(task.folder / "log", "the configuration that `fit` printed", "study"):
-            log = (task.folder / "log").read_text()
-            config = yaml.safe_load(log[log.index("seed_everything:") :])
-        for problem in judged_otherwise(study, config):
-            raise UserError(f"study: arm {name}: {problem}")
-
-
-def judged_otherwise(study: Study, config: Any) -> list[str]:
-    """Reasons why the study could not report a run with this configuration."""
-    names = set(config["data"]["init_args"]["val"] or {})
-    found = [
-        f"no evaluation set {name!r} in data.val, only {sorted(names)}"
-        for name in (study.benchmark, *([study.tune.benchmark] if study.tune else []))
-        if name not in names
-    ]
-    rollouts = config["model"]["init_args"]["evaluation"]["rollouts"]
-    if max(study.ks) > rollouts:
-        found.append(f"ks {study.ks} need more than model.evaluation.rollouts = {rollouts}")
-    return found
-
-
-def tune(study: Study, jobs: Jobs) -> Best:
+def tune(study: Study, launcher: Launcher, say: Callable[[str], None] = print) -> Best:
     """Each arm's best value of the tuned setting at every point, by its mean final score.
 
     A matched arm uses the value of the arm that it matches.
@@ -122,7 +80,7 @@ def tune(study: Study, jobs: Jobs) -> Best:
         for value in study.tune.values
     }
     tasks = [_task(study, run, {}) for runs in tried.values() for run in runs]
-    work_off(jobs, tasks, "tuning")
+    work_off(launcher, tasks, "tuning runs", say)
     scores: dict[tuple[str, str], dict[float, list[float]]] = {}
     for value, runs in tried.items():
         for run in runs:

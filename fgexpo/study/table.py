@@ -1,7 +1,7 @@
 """One tidy table of everything that a study's runs logged and scored."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ SCHEMA = pa.schema(
         ("seconds", pa.float32()),  # of training steps only
         ("value", pa.float32()),
         ("n", pa.int32()),  # samples of the question
+        ("model", pa.string()),  # name and content of the base
     ]
 )
+MODEL = "model"  # added later: tables of earlier versions lack it
 CORRECT = "correct"
 SCALARS = (
     "accuracy",
@@ -44,7 +46,9 @@ SCALARS = (
     "completions/mean_length",
     "akl/kl_coef",
     "curriculum/effective_sample_size",
+    "curriculum/frac_effective",
     "curriculum/frac_frontier",
+    "curriculum/frac_frontier_batch",
     "curriculum/mean_pass_rate",
     "learning_rate",
     "refill/waves",
@@ -54,13 +58,20 @@ SCALARS = (
 KL_COEF = "model.kl_coef"
 
 
-def write_table(study: Study, runs: list[Run], path: Path) -> None:
-    """Gather the runs' logs into a parquet file."""
+def write_table(study: Study, runs: list[Run], path: Path, models: Mapping[int, str]) -> None:
+    """Gather the runs' logs into a parquet file.
+
+    Args:
+        study: the study.
+        runs: its runs.
+        path: to write.
+        models: name and content of each base, by its number.
+    """
     rows: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for run in runs:
         for row in run_rows(study, run):
             for name, column in rows.items():
-                column.append(row.get(name))
+                column.append(models.get(run.base) if name == MODEL else row.get(name))
     with whole_file(path) as partial:
         pq.write_table(pa.table(rows, schema=SCHEMA), partial, compression="zstd")
 

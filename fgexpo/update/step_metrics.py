@@ -4,12 +4,16 @@ Every process writes numbers per rollout; those of all processes are put togethe
 is averaged, so that a tag means the same on any number of processes.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
 from ..advantages.estimator import AdvantageEstimator
 from ..parallel.gather_rollouts import gather_rollouts
+from ..rewards.reward import Reward, is_accuracy
 from ..types import RolloutBatch
 from .batch import TrainingBatch
 from .mismatch import DIFFERENCE
@@ -86,6 +90,25 @@ def policy_metrics(trainer: Trainer, batch: TrainingBatch) -> dict[str, float]:
         "sampling/importance_sampling_ratio/max": columns["ratio_max"].max(),
     }
     return {tag: float(value) for tag, value in found.items()}
+
+
+def copies(tags: Iterable[str], rewards: Sequence[Reward]) -> set[str]:
+    """Those tags that have another tag's value in every run with these rewards.
+
+    ``frac_kl_only`` is ``frac_reward_zero_std``, or 0 without a reference. Accuracy as a run's only
+    reward is ``reward`` and ``accuracy`` already; another reward is looked for by its own name.
+    """
+    found = {"frac_kl_only"}
+    if is_accuracy(rewards):
+        found |= {tag for tag in tags if tag.startswith(REWARD_PREFIX)}
+    return found.intersection(tags)
+
+
+def log_once(module: Any, metrics: Mapping[str, float]) -> None:
+    """Log a step's scalars; callbacks can read copies too, but no logger draws a curve twice."""
+    repeated = copies(metrics, module.rewards)
+    module.log_dict({tag: x for tag, x in metrics.items() if tag not in repeated})
+    module.log_dict({tag: metrics[tag] for tag in repeated}, logger=False)
 
 
 def rollout_columns(batch: RolloutBatch) -> dict[str, Tensor]:

@@ -2,12 +2,13 @@
 
 import io
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fgexpo.callbacks.hparams import describe
-from fgexpo.callbacks.layout import scalar_layout
+from fgexpo.callbacks.layout import GLANCE, scalar_layout
 from helpers import make_data, make_module, make_trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
@@ -33,7 +34,13 @@ from fgexpo.figures.events import curves, read_run
 from fgexpo.figures.frontier import frontier_figure, pass_rate_counts, weight_profile
 from fgexpo.figures.run import missing
 from fgexpo.kl import Linear, Tanh
+from fgexpo.rewards.overlong import Overlong
+from fgexpo.rewards.reward import Accuracy, is_accuracy
+from fgexpo.tasks import TinyArithmetic
+from fgexpo.update.step_metrics import copies
 
+ROOT = Path(__file__).parents[2]
+POOL = len(TinyArithmetic("pool", 1).questions())
 LAYOUT = "custom_scalars__config__"
 
 
@@ -117,7 +124,18 @@ def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
     pixels = np.asarray(Image.open(io.BytesIO(images[-1].encoded_image_string)))
     assert pixels.shape == (600, 460, 3) and len(np.unique(pixels)) > 50
 
+    (text,) = values_of(tmp_path / "run", "completions/text_summary")[-1].tensor.string_val
+    assert "Question: " in text.decode() and "(4 rollouts)" in text.decode()
+    assert "| completion | correct | reward | advantage | tokens | end |" in text.decode()
+
     run = read_run(tmp_path / "run")
+    drawn = curves(run.scalars)
+    assert not {"akl/batch_accuracy", "rewards/accuracy/mean", "frac_kl_only"} & set(drawn)
+    size = drawn["curriculum/effective_sample_size"][1]
+    assert drawn["curriculum/frac_effective"][1] == pytest.approx(size / POOL)
+    # A random policy solves nothing; the averages, which start at 0.5, do not know that yet.
+    assert set(drawn["curriculum/frac_frontier"][1]) == {1}
+    assert set(drawn["curriculum/frac_frontier_batch"][1]) == {0}
     assert missing(curves(run.scalars), run.histograms) == [], "a figure would stay empty"
 
 
@@ -185,6 +203,46 @@ def test_the_layout_matches_whole_tags_only():
     assert re.match(one, "val/aime.24/pass@1") and not re.match(one, "val/aime.24/pass@16")
     assert re.match(sixteen, "val/aime.24/pass@16") and not re.match(one, "val/aimex24/pass@1")
     assert "pass@k on questions not trained on" not in scalar_layout([], [1])
+
+
+def test_the_page_names_every_tag_of_a_run_and_shows_small_pictures():
+    page = (ROOT / "docs/tensorboard.md").read_text()
+    table = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    patterns = []
+    for name in re.findall(r"`([^`]+)`", " ".join(table)):
+        pattern = re.sub(r"\\{(.*?)\\}", lambda m: f"({m[1].replace(',', '|')})", re.escape(name))
+        pattern = pattern.replace(r"\*", ".+").replace("<benchmark>", ".+").replace("<name>", ".+")
+        patterns.append(re.sub(r"@k$", r"@[0-9]+", pattern))
+    patterns += [f"val/.+/{name}" for name in re.findall(r"`(\w+_(?:frac|length))`", page)]
+    tags = {row.tag for row in read_run(ROOT / "notebooks/data/tiny").scalars}
+    assert [tag for tag in sorted(tags) if not any(re.fullmatch(p, tag) for p in patterns)] == []
+    pictures = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert len(pictures) >= 5
+    for picture in pictures:
+        assert (ROOT / "docs" / picture).stat().st_size < 150_000, picture
+
+
+def test_the_first_category_is_one_screen():
+    first, *others = scalar_layout(["a"], [1, 8]).items()
+    assert first[0] == GLANCE and len(others) <= 4
+    charts = first[1]
+    assert len(charts) == 8 and charts["pass@k on a"][1] == ["val/a/pass@1$", "val/a/pass@8$"]
+    # Plain GRPO logs no coefficient, and what is not there is not drawn.
+    assert len(scalar_layout(["a"], [1], beta_changes=False)[GLANCE]) == 7
+    many = scalar_layout(["a", "b"], [1, 8])[GLANCE]
+    assert many["pass@1 on each benchmark"][1] == ["val/a/pass@1$", "val/b/pass@1$"]
+    shaped = scalar_layout([], [1], reward_is_accuracy=False)[GLANCE]
+    assert shaped["accuracy and reward in training"][1] == ["accuracy$", "reward$"]
+    assert is_accuracy([Accuracy()]) and not is_accuracy([Accuracy(weight=2.0)])
+    assert not is_accuracy([Accuracy(), Accuracy()])
+
+
+def test_a_tag_is_a_copy_by_what_the_run_is_made_of():
+    tags = ("reward", "frac_kl_only", "rewards/accuracy/mean", "rewards/overlong/mean")
+    assert copies(tags[:3], [Accuracy()]) == {"frac_kl_only", "rewards/accuracy/mean"}
+    assert copies(tags[:3], [Accuracy(weight=0.5)]) == {"frac_kl_only"}
+    assert copies(tags, [Accuracy(), Accuracy()]) == {"frac_kl_only"}
+    assert copies(tags, [Overlong(8, 4)]) == {"frac_kl_only"}, "it is looked for by its name"
 
 
 def test_the_frontier_by_hand():

@@ -11,7 +11,7 @@ from fgexpo.checks.trainer import FLAGS, ROLLOUT_FLAGS, check_rollout_trainer, c
 # What Lightning does with these leaves questions, updates and tags as they are.
 HARMLESS = {
     *("accelerator", "strategy", "devices", "num_nodes", "deterministic", "benchmark", "profiler"),
-    *("logger", "callbacks", "plugins", "max_time", "limit_predict_batches", "inference_mode"),
+    *("logger", "callbacks", "plugins", "max_time", "inference_mode"),
     *("num_sanity_val_steps", "log_every_n_steps", "enable_checkpointing", "enable_progress_bar"),
     *("enable_model_summary", "detect_anomaly", "sync_batchnorm", "default_root_dir"),
     *("enable_autolog_hparams", "model_registry"),
@@ -45,6 +45,7 @@ REFUSED = [
     ("fit", {"limit_val_batches": 2}, r"trainer\.limit_val_batches = 2 would score some"),
     ("validate", {"limit_val_batches": 0.5}, r"trainer\.limit_val_batches = 0\.5 would score"),
     ("validate", {"limit_val_batches": 0}, r"trainer\.limit_val_batches = 0 would score"),
+    ("predict", {"limit_predict_batches": 0}, r"limit_predict_batches = 0 would ask nothing"),
     ("test", {"limit_test_batches": 1}, r"trainer\.limit_test_batches = 1 would score some"),
     ("fit", {"accumulate_grad_batches": 2}, r"= 2 .* model\.mini_batch_questions"),
     ("fit", {"gradient_clip_val": 1.0}, r"gradient_clip_val = 1\.0 .* set model\.max_grad_norm"),

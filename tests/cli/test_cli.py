@@ -95,10 +95,9 @@ def test_fit_end_to_end(model_folder, tmp_path):
     nowhere = ["--ckpt_path=last", "--checkpoint.dirpath=no"]
     missing = run(["test", *tiny(model_folder), *nowhere], tmp_path)
     assert missing.returncode == 2 and "no checkpoint found" in missing.stderr
-    predicted = run(
-        ["predict", *tiny(model_folder, "--rollouts.save=true"), f"--ckpt_path={last}"], tmp_path
-    )
+    predicted = run(["predict", *tiny(model_folder), f"--ckpt_path={last}"], tmp_path)
     assert predicted.returncode == 0, predicted.stderr
+    assert "pass@1 (accuracy)" in predicted.stdout and "completions: " in predicted.stdout
     assert list(tmp_path.glob("runs/tiny/version_*/rollouts/predict-0-0000-rank=0.parquet"))
     check_export(last, tmp_path, model_folder)
 

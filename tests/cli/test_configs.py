@@ -40,6 +40,16 @@ def test_every_config_parses_and_survives_a_round_trip(path, capsys, tmp_path):
     assert parsed(["fit", "--config", str(copy)], capsys) == config
 
 
+def test_a_warm_up_is_not_among_the_runs_to_look_at():
+    """TensorBoard shows all that lies below a folder, on one axis of steps."""
+    shipped = [yaml.safe_load((ROOT / path).read_text()) for path in CONFIGS]
+    bases = {path for config in shipped if (path := config.get("prepare"))}
+    assert len(bases) == 2
+    for path, config in zip(CONFIGS, shipped, strict=True):
+        folder = Path(config["trainer"]["logger"]["init_args"]["save_dir"])
+        assert (folder.parts[0] == "runs") == (str(path) not in bases), path
+
+
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
 def test_every_ablation_is_a_small_overlay(path, capsys):
     arguments = ["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(path)]

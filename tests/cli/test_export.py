@@ -14,6 +14,7 @@ from fgexpo.cli.export import export
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.files import locked
 from fgexpo.robustness.checkpoint import AtomicCheckpointIO
+from fgexpo.study.checks import Checked
 from fgexpo.study.run import run_study, study_lock
 
 
@@ -90,7 +91,7 @@ def test_a_study_does_not_run_where_another_one_does(tmp_path):
     process = start_holder(tmp_path / ".study.lock")
     words = f"the study's folder .*study' is in use by process {process.pid} on"
     with pytest.raises(EnvironmentFailure, match=words):
-        run_study(study, None)
+        run_study(study, None, Checked())
     process.kill()
     process.join()
     with study_lock(study):

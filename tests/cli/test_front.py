@@ -41,6 +41,8 @@ print(status, file=sys.stderr)
         (["options"], 0, "Gaussian, HardFilter"),
         (["options", "model.loss"], 0, "clip_low: float = 0.2"),
         ([], 2, "usage: fgexpo COMMAND"),
+        (["study", "--help"], 0, "usage: fgexpo study FILE"),
+        (["study", "levrs"], 2, "did you mean studies/levers?"),
         (["fitt"], 2, "there is no command 'fitt'; did you mean 'fit'?"),
         (["fit", "--modle.name=x"], 2, "--modle.name: no setting is named 'modle'; did you mean"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fgexpo.cli.mistakes import check_command
+from fgexpo.cli.study_keys import check_study
 from fgexpo.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ FLAGS = {
     "--akl.rho=tanh": ("did you mean Tanh?",),
     "--checkpoint.every=10": ("did you mean every_steps?",),
     "--stop.max_minutes=1h": ("expected a number or null, got '1h'",),
-    "--trainer.logger=Wandb": ("did you mean WandbLogger?",),
+    "--trainer.logger=Wandb": ("did you mean WandbRun?",),
     "--trainer.max_epochs=ten": ("expected a whole number or null, got 'ten'",),
     "--trainer.callbacks=Scheduel": ("did you mean Schedule?",),
     "-steps=3": ("-steps: a flag has two dashes",),
@@ -115,8 +116,6 @@ COMMANDS = [
     (["export", "--ckpt_path=x", "--ouut=y"], "--ouut: export has no such flag; did you mean --ou"),
     (["export", "--out"], "--out: a value is missing"),
     (["compare", "a", "b", "c"], "compare takes a and b; there is no place for 'c'"),
-    (["study", "x.yaml", "--jobs=many"], "--jobs: expected a whole number, got 'many'"),
-    (["study", str(ROOT / "configs/tiny.yaml")], "is a configuration of a run; use `fgexpo fit"),
 ]
 
 
@@ -153,7 +152,9 @@ def test_every_command(arguments, words, tmp_path, monkeypatch):
 def test_a_study_names_its_keys_and_its_arms_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x.yaml").write_text(STUDY)
-    lines = told(["study", "x.yaml"])
+    with pytest.raises(UserError) as found:
+        check_study("x.yaml")
+    lines = [line.strip() for line in str(found.value).splitlines()]
     for number, (place, words) in enumerate(
         [
             ("x.yaml:4: rollouts: ", "expected a whole number, got 'many'"),
@@ -167,11 +168,16 @@ def test_a_study_names_its_keys_and_its_arms_settings(tmp_path, monkeypatch):
         assert lines[number].startswith(place) and words in lines[number]
 
 
+def test_a_configuration_is_no_study():
+    with pytest.raises(UserError, match="is a configuration of a run; use `fgexpo fit --config"):
+        check_study(str(ROOT / "configs/tiny.yaml"))
+
+
 def test_what_is_right_passes_and_is_quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     began = time.process_time()
     for path in sorted((ROOT / "configs/studies").glob("*.yaml")):
-        check_command("study", [str(path), "--jobs", "2"])
+        check_study(str(path))
     check_command("plan", ["--config", "r1_1p5b", "--gpus", "8", "--gpu-memory=80"])
     check_command("fit", [*TINY[1:], "--model.loss=GSPO", "--model.loss.low", "1e-4", "--steps=3"])
     check_command("fit", ["--model.name=x", "--data.train.path=y", "--data.train=QuestionFile"])

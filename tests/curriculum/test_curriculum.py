@@ -5,7 +5,7 @@ import torch
 from near import same
 
 from fgexpo.curriculum.gaussian import Gaussian, Uniform, effective_sample_size, gaussian_weights
-from fgexpo.curriculum.pass_rates import PassRateTable
+from fgexpo.curriculum.pass_rates import PassRateTable, frontier_share
 
 
 def test_gaussian_weights_by_hand():
@@ -73,3 +73,10 @@ def test_effective_sample_size():
 def test_bad_settings(make):
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_frontier_of_a_step_is_that_of_its_own_pass_rates(dtype):
+    # Of groups of five: one and four right ones are on the frontier's ends, and count.
+    assert frontier_share(torch.tensor([0, 1, 4, 5, 5], dtype=dtype) / 5) == 2 / 5
+    assert frontier_share(torch.tensor([0, 1], dtype=dtype)) == 0

@@ -9,6 +9,7 @@ import ipywidgets
 import nbformat
 import numpy as np
 import pytest
+from fgexpo.callbacks.panels import weight_edges
 from jupyter_client.manager import start_new_kernel
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
@@ -29,6 +30,7 @@ from fgexpo.figures.events import (
     read_run,
     rebin,
 )
+from fgexpo.figures.frontier import EDGES
 from fgexpo.figures.sliders import Span, explore
 from fgexpo.kl import Constant
 
@@ -114,6 +116,36 @@ def test_histograms_by_hand():
     # Of a bucket that reaches below 0 nothing may be lost.
     beyond = Histogram(1, np.array([-0.1, 0.1]), np.array([0, 4]))
     assert rebin(beyond, np.array([0, 1])) == pytest.approx([4])
+
+
+def test_equal_values_are_drawn_without_a_spread(tmp_path):
+    """Whatever bins a log has, such as the growing ones of a logger's own."""
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_histogram(run.WEIGHTS, np.ones(480), 1)
+        writer.add_histogram(run.WEIGHTS, np.ones(480), 2, bins=weight_edges(np.ones(480)))
+        writer.add_histogram(run.WEIGHTS, np.full(8, 0.5), 3)
+    found = read_run(tmp_path).histograms[run.WEIGHTS]
+    for histogram, value in zip(found, (1, 1, 0.5), strict=True):
+        assert quantiles(histogram, [0.05, 0.5, 0.95]).tolist() == [value] * 3
+        assert rebin(histogram, EDGES).nonzero()[0].tolist() == [min(19, int(20 * value))]
+    left = run.weights({}, read_run(tmp_path).histograms).axes[0]
+    assert left.lines[0].get_ydata().tolist() == [1, 1, 0.5]
+    assert set(left.collections[0].get_paths()[0].vertices[:, 1]) == {1, 0.5}
+
+
+def test_a_single_run_has_bands_only_over_its_questions():
+    tags = {"val/a/pass@1": ([0, 10], [0.5, 0.75])}
+    assert "one seed" in run.pass_at_k(tags).get_suptitle()
+    assert not run.pass_at_k(tags).axes[0].collections
+    scores = [
+        {"step": 0, "n": 2, "correct": {"a": {"x": 0, "y": 2}}},
+        {"step": 10, "n": 2, "correct": {"a": {"x": 1, "y": 2}}},
+    ]
+    steps, low, high = run.question_band(scores, "a", 1)
+    # Of two questions drawn with replacement a quarter are twice the worse, a quarter the better.
+    assert steps.tolist() == [0, 10] and low.tolist() == [0, 0.5] and high.tolist() == [1, 1]
+    figure = run.pass_at_k(tags, scores)
+    assert len(figure.axes[0].collections) == 1 and "over its questions" in figure.get_suptitle()
 
 
 def texts(figure):

@@ -3,7 +3,9 @@ import pytest
 from near import same
 from study_tables import N, write_study_table
 
+from fgexpo.figures.ranges import wide_enough
 from fgexpo.study import figures
+from fgexpo.study.estimates import over_runs
 from fgexpo.study.report import write_report
 from fgexpo.study.results import compare, read_results
 from fgexpo.study.spec import Arm, Bases, Study
@@ -58,13 +60,13 @@ def test_logged_values_are_means_over_steps_then_runs(results):
 
 def test_the_report_says_what_is_in_the_table(table, tmp_path):
     study = Study(
-        "Two arms",
-        str(tmp_path),
         ["configs/tiny.yaml"],
         2560,
-        Bases("configs/tiny_base.yaml", [0, 1]),
-        [0, 1],
         {"grpo": Arm(), "akl": Arm(against=["grpo"])},
+        [0, 1],
+        Bases("configs/tiny_base.yaml", [0, 1]),
+        title="Two arms",
+        folder=str(tmp_path),
         ks=[1, 32],
         target=0.4,
     )
@@ -90,6 +92,44 @@ def test_figures_hold_every_arm(results):
     traces = figures.traces_figure(results, "", ["grpo", "akl"])
     # The first panel: akl's coefficient, and two that stand for the legend.
     assert [len(axes.lines) for axes in traces.axes] == [3, 2, 2, 2, 2, 2]
+
+
+def test_bands_are_over_the_seeds_of_each_base(results):
+    # Two bases that differ by 1, and seeds that differ by .2: t(.975, 2) = 4.303, s^2 = .02.
+    values = np.array([[0.0], [0.2], [1.0], [1.2]])
+    mean, low, high = over_runs(values, [0, 0, 1, 1])
+    same(mean, [0.6])
+    same(high - mean, [4.302652729749464 * (0.02 / 4) ** 0.5])
+    same(mean - low, high - mean)
+    assert np.isnan(over_runs(values[::2], [0, 1])[1]).all(), "one seed a base says nothing"
+
+    curves = figures.curves_figure(results, "", ["grpo", "akl"], [1], None)
+    assert [len(axes.collections) for axes in curves.axes] == [2, 2, 2]
+    assert "mean of 4 runs, with 95 %" in curves.get_suptitle()
+    # Runs with seeds 0 and 1 end at 40/96 and 43/96 in both bases.
+    ends = over_runs(np.array([[40], [43], [40], [43]]) / 96, [0, 0, 1, 1])
+    (band,) = figures.curves_figure(results, "", ["grpo"], [1], None).axes[0].collections
+    drawn = band.get_paths()[0].vertices
+    same([drawn[:, 1].min(), drawn[:, 1].max()], [24 / 96, float(ends[2][0])])
+    tradeoff = figures.tradeoff_figure(results, "", ["grpo"], [1, 32])
+    assert len(tradeoff.axes[0].collections) == 4
+    traces = figures.traces_figure(results, "", ["grpo", "akl"])
+    assert [len(axes.collections) for axes in traces.axes] == [1, 2, 2, 2, 2, 2]
+
+
+def test_noise_does_not_fill_an_axis(results):
+    assert wide_enough(0.40, 0.42, 0.1) == pytest.approx((0.36, 0.46))
+    assert wide_enough(0.0, 0.02, 0.1) == pytest.approx((0, 0.1)), "no share is below 0"
+    assert wide_enough(-0.01, 0.01, 0.1) == pytest.approx((-0.05, 0.05))
+    assert wide_enough(0.2, 0.7, 0.1) == (0.2, 0.7)
+    shown = [*figures.tradeoff_figure(results, "", ["grpo"], [1, 32]).axes]
+    shown += figures.curves_figure(results, "", ["grpo"], [1, 32], None).axes
+    shown += figures.traces_figure(results, "", ["grpo"]).axes[5:]
+    for axes in shown:
+        low, high = axes.get_ylim()
+        assert high - low >= 0.0999
+    low, high = figures.traces_figure(results, "", ["akl"]).axes[4].get_ylim()
+    assert high - low >= 20, "an effective sample size that stays at 240 is no zigzag"
 
 
 def test_a_setting_is_found_through_init_args():
