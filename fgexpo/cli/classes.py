@@ -22,7 +22,8 @@ class Classes:
         if owner in self.catalogue.classes:
             lines = self.catalogue.lineage(owner)
             whole = any(each.has_init and not each.passes_on for each in lines)
-            foreign = {base for each in lines for base in each.bases} & self._foreign
+            bases = {base.rpartition(".")[2] for each in lines for base in each.bases}
+            foreign = bases & self._foreign
             return None if foreign and not whole else self.catalogue.settings(owner)
         return foreign_settings(owner)
 

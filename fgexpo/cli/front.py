@@ -77,6 +77,8 @@ def answer(arguments: list[str]) -> int | None:
         near = get_close_matches(command, COMMANDS, 1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UserError(f"there is no command {command!r}{meant} See `fgexpo --help`")
+    if not _is_here():  # the current folder was deleted, of which the command itself tells
+        return None
     if command == "study" and _answer_study(rest):
         return 0
     if not {"-h", "--help"} & set(rest):
@@ -100,6 +102,14 @@ def _answer_study(rest: list[str]) -> bool:
         print(study_arguments.example(), end="")
         return True
     return False
+
+
+def _is_here() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _say_loading(command: str) -> None:
