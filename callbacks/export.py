@@ -73,7 +73,15 @@ class ExportPolicy(Callback):
         # A folder of this name never holds a half-written model.
         with whole_folder(self.out) as partial:
             write_model(files, weights, partial)
-            write_card(self._origin(pl_module, saved), partial)
+            # The weights are worth more than their card, which `fgexpo export` can make again.
+            try:
+                origin = self._origin(pl_module, saved)
+                write_card(origin, partial)
+                note = None if origin.base is None else origin.base.note
+            except (UserError, OSError) as error:
+                note = f"no model card is written: {error}"
+        if note is not None:
+            print(f"export: {note}")
         print(f"export: wrote {self.out}{', over the model that was there' if there else ''}")
 
     def _origin(self, pl_module: Any, saved: dict[str, Any]) -> Origin:

@@ -20,6 +20,14 @@ class NoSignal(Callback):
         self.steps = steps
         self._in_a_row = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps in a row had no signal, so that a resumed run counts on."""
+        return {"in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore it."""
+        self._in_a_row = state_dict["in_a_row"]
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -48,9 +56,10 @@ def likely_cause(metrics: Mapping[str, float]) -> str:
             "most completions hold no answer in the form that model.verifier.reads; look at "
             "model.template and at the text panel"
         )
-    if metrics.get("accuracy", 0) > HALF:
-        return "the questions are too easy for this model (accuracy is near 1)"
+    accuracy = metrics.get("accuracy", 0)
+    if accuracy > HALF:
+        return f"the questions are too easy for this model (accuracy is {accuracy:.3g})"
     return (
-        "the questions are too hard for this model (accuracy is near 0); easier ones, a larger "
-        "model.group_size or model.refill can help"
+        f"the questions are too hard for this model (accuracy is {accuracy:.3g}); easier ones, a "
+        "larger model.group_size or model.refill can help"
     )

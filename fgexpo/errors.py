@@ -19,6 +19,13 @@ class EnvironmentFailure(RuntimeError):
     """
 
 
+class RunStopped(EnvironmentFailure):
+    """Training itself went wrong; its one sentence says what was found, and the likely causes.
+
+    The command line prints it and exits with status 1.
+    """
+
+
 def several(faults: Sequence[str]) -> str:
     """Mistakes as one message, a line for each; of many, the first."""
     more = len(faults) - MOST

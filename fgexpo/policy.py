@@ -14,6 +14,7 @@ from torch import nn
 from .checks.model import check_policy
 from .checks.settings import check_answer_form, check_dtype, check_length, missing_answer_form
 from .checks.trainer import check_trainer
+from .errors import RunStopped
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
 from .evaluation.unread import UnreadAnswers
@@ -285,11 +286,11 @@ class PolicyModule(LightningModule):
         """Add the counter and the seed, and what an export needs besides the weights.
 
         Raises:
-            RuntimeError: when a weight is not finite; nothing is saved then.
+            RunStopped: when a weight is not finite; nothing is saved then.
         """
         weight = nonfinite_weight(self.policy)
         if any_process(self.trainer, weight is not None):
-            raise RuntimeError(
+            raise RunStopped(
                 f"rollout step {self.rollout_step}: policy weight "
                 f"{weight or 'on another process'} is not finite, so nothing is saved"
             )

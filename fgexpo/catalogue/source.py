@@ -42,6 +42,7 @@ class ClassSource:
         summary: first line of the docstring.
         settings: of its own ``__init__``, or its fields if it is a dataclass.
         passes_on: it takes further settings and hands them to its base.
+        decorated: something, such as attrs, may give it settings that its source does not show.
         has_init: it has settings of its own; otherwise they are its base's.
         leaves: the methods that it leaves to its subclasses.
         methods: those that it has.
@@ -53,6 +54,7 @@ class ClassSource:
     summary: str
     settings: list[Setting] = field(default_factory=list)
     passes_on: bool = False
+    decorated: bool = False
     has_init: bool = False
     leaves: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
@@ -109,8 +111,11 @@ class Catalogue:
                     found.passes_on = part.args.kwarg is not None
                     found.settings = list(_arguments(part.args, helps, constants))
                     found.fixed = set(_fixed(part))
-        if any(ast.unparse(each).startswith("dataclass") for each in node.decorator_list):
-            found.has_init = True
+        decorated = [ast.unparse(each) for each in node.decorator_list]
+        found.decorated = bool(decorated)
+        if any(each.startswith("dataclass") for each in decorated):
+            found.has_init, found.decorated = True, len(decorated) > 1
+            found.passes_on = bool(bases)  # the fields of a base come first
             found.settings = list(_fields(node, helps))
         return found
 

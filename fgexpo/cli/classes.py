@@ -6,6 +6,8 @@ from ..catalogue import Catalogue, Setting
 from ..catalogue.annotations import alternatives, inside
 from ..catalogue.foreign import PACKAGES, foreign_kinds, foreign_settings
 
+# Bases of other packages that take no settings.
+BARE = ("ABC", "Protocol", "Generic", "object", "Callback")
 # Types of mappings.
 MAPS = ("dict", "Mapping")
 
@@ -15,16 +17,19 @@ class Classes:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self._foreign = {name for base in PACKAGES for name in foreign_kinds(base)}
 
     def settings(self, owner: str) -> list[Setting] | None:
         """The settings of a class; None if they are not known for certain."""
         if owner in self.catalogue.classes:
-            lines = self.catalogue.lineage(owner)
-            whole = any(each.has_init and not each.passes_on for each in lines)
-            bases = {base.rpartition(".")[2] for each in lines for base in each.bases}
-            foreign = bases & self._foreign
-            return None if foreign and not whole else self.catalogue.settings(owner)
+            known = {*BARE, *self.catalogue.classes}
+            for each in self.catalogue.lineage(owner):
+                ends = each.has_init and not each.passes_on
+                unknown = {base.partition("[")[0] for base in each.bases} - known
+                if each.decorated or (unknown and not ends):
+                    return None
+                if ends:
+                    break
+            return self.catalogue.settings(owner)
         return foreign_settings(owner)
 
     def kinds(self, base: str) -> dict[str, str]:

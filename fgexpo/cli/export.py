@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ..errors import UserError
 from ..files import locked, whole_folder
-from ..hub.base import find_base
+from ..hub.base import base_folder, find_base
 from ..hub.card import Origin, write_card
-from ..hub.proof import Exported
+from ..hub.proof import Exported, is_other_base
 from ..hub.push import Target, open_target, push
 from ..hub.run_config import difference, find_config, read_config, setting
 from ..hub.scores import found_results, given_results
@@ -83,10 +85,11 @@ def export(
             save_model(exported.model, saved["files"], partial)
             name = Path(folder.resolve().name if target is None else target.repo).name
             loaded_by = name if target is None else target.repo
-            origin, more = _origin(ckpt_path, saved, partial, name, loaded_by, scores)
+            known = {"name": name, "loaded_by": loaded_by, "saved": saved, "results": scores}
+            origin, more = _origin(known, ckpt_path, partial, exported.model)
             write_card(origin, partial)
     notes = [f"note: {note}" for note in (*notes, *more)]
-    return [*notes, f"wrote {out}, with a model card", _told(path, ckpt_path)]
+    return [*notes, f"wrote {out}, with a model card", _told(path, ckpt_path, bool(origin.config))]
 
 
 def _exported(checkpoint: dict[str, Any]) -> Exported:
@@ -101,37 +104,55 @@ def _exported(checkpoint: dict[str, Any]) -> Exported:
 
 
 def _origin(
-    ckpt_path: str, saved: dict[str, Any], folder: Path, name: str, loaded_by: str, results: Any
+    known: dict[str, Any], ckpt_path: str, folder: Path, model: nn.Module
 ) -> tuple[Origin, list[str]]:
     """What the card is made of, and what is missing for it."""
-    known: dict[str, Any] = {"name": name, "loaded_by": loaded_by, "saved": saved}
-    path, facts = find_config(ckpt_path), saved.get("facts") or {}
-    if path is None:
-        return Origin(**known, results=results), [
-            f"no config.yaml lies beside {ckpt_path!r}, so the card names only what it holds itself"
-        ]
-    config = read_config(path)
-    other = difference(config, facts)
-    if other is not None:
-        return Origin(**known, results=results), [f"{path} is of another run ({other}), not used"]
+    saved = known["saved"]
+    config, note = _config(ckpt_path, saved, model)
+    if note is not None:
+        return Origin(**known), [note]
     base = find_base(
         str(setting(config, "model.name")),
         from_scratch=setting(config, "model.from_scratch") is not None,
         made_here=config.get("prepare") is not None,
     )
-    notes: list[str] = []
+    notes = [] if base.note is None else [base.note]
     encoder = None
     try:
-        encoder = read_encoder(config, facts, folder)
+        encoder = read_encoder(config, saved.get("facts") or {}, folder)
     except UserError as error:
         notes.append(f"the card has no example of a prompt: {error}")
-    return Origin(**known, base=base, config=config, encoder=encoder, results=results), notes
+    return Origin(**known, base=base, config=config, encoder=encoder), notes
 
 
-def _told(results: str | None, ckpt_path: str) -> str:
+def _config(
+    ckpt_path: str, saved: dict[str, Any], model: nn.Module
+) -> tuple[dict[str, Any], str | None]:
+    """The configuration of the run, or why it is not known: an export can do without it."""
+    path = find_config(ckpt_path)
+    if path is None:
+        what = f"no config.yaml lies beside {ckpt_path!r}"
+        return {}, f"{what}, so the card names only what it holds itself"
+    try:
+        config = read_config(path)
+    except UserError as error:
+        return {}, f"{error}, so the card names only what {ckpt_path!r} holds itself"
+    other = difference(config, saved)
+    name, began = str(setting(config, "model.name")), (saved.get("facts") or {}).get("model")
+    base = base_folder(name)
+    if other is None and base is not None and began is not None:
+        dtype = str(setting(config, "model.dtype") or "float32")
+        if is_other_base(base, dtype, str(began), model):
+            other = f"the weights in {name!r} are not those that the run began with"
+    if other is not None:
+        return {}, f"{path} is of another run ({other}), not used"
+    return config, None
+
+
+def _told(results: str | None, ckpt_path: str, of_this_run: bool) -> str:
     if results is not None:
         return f"scores: {results}"
-    config = find_config(ckpt_path)
+    config = find_config(ckpt_path) if of_this_run else None
     shown = "CONFIG" if config is None else str(config)
     return (
         "scores: none was measured; "

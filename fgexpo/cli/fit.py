@@ -24,6 +24,7 @@ from ..files import locked
 from ..module import GRPOModule
 from ..outside import INPUT, in_one_sentence, reading
 from ..outside.documents import check_configs
+from ..outside.null_flags import spell_out_nulls
 from ..outside.parser import FitParser, making
 from ..parallel.launched import alone
 from ..parallel.meeting import watch_meeting
@@ -97,7 +98,7 @@ class FGExpoCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             parser_class=FitParser,
             parser_kwargs={"prog": "python -m fgexpo"},
-            args=find_configs(sys.argv[1:] if arguments is None else arguments),
+            args=[*spell_out_nulls(find_configs(sys.argv[1:] if arguments is None else arguments))],
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -174,7 +175,8 @@ class FGExpoCLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except Exception as error:
             told = in_one_sentence(error)
-            if told is not None and told[1] == INPUT and not self.trainer.logged_metrics:
+            began = self.trainer.global_step or self.trainer.logged_metrics
+            if told is not None and told[1] == INPUT and not began:
                 self._own.give_back()
             raise
 

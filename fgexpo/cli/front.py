@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from .. import __version__
 from ..errors import UserError
 from ..hub.software import versions
+from ..parallel.launched import is_first
 
 # What each command does, and an example.
 COMMANDS = {
@@ -86,7 +87,7 @@ def answer(arguments: list[str]) -> int | None:
 
         check_command(command, rest)
         loads = command in LIGHTNINGS or command == "study"
-        if loads and not any(each.startswith("--print_config") for each in rest) and _is_first():
+        if loads and not any(each.startswith("--print_config") for each in rest) and is_first():
             _say_loading(command)
     return None
 
@@ -117,15 +118,11 @@ def _say_loading(command: str) -> None:
     print(f"fgexpo {__version__} {command}: loading libraries", file=sys.stderr, flush=True)
 
 
-def _is_first() -> bool:
-    """Whether no launcher has made this another process of a run."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-
-
 def told(arguments: list[str]) -> int | None:
     """:func:`answer`, with an error told in its sentence: the exit status, or None."""
     try:
         return answer(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if is_first():  # every process of a run has the same to say
+            print(f"error: {error}", file=sys.stderr)
         return 2

@@ -26,6 +26,7 @@ ROOTS: dict[str, str | None] = {
     "prepare": "str | None",
 }
 COMMANDS = ("fit", "validate", "test", "predict")
+FILES = (".yaml", ".yml", ".json")
 WRAPPER = ("class_path", "init_args", "dict_kwargs", "help")
 DEFAULTS = {
     "model": "fgexpo.module.GRPOModule",
@@ -228,6 +229,8 @@ class Keys:
         self.chosen[key] = None
         if name in ("", "~") or name[0] in "{[" or Path(name).exists():
             return
+        if name.endswith(FILES):  # a file of settings, which is looked for beside its configuration
+            return
         kinds = self.classes.kinds(base)
         package, _, last = name.rpartition(".")
         top = package.split(".")[0]
@@ -245,7 +248,7 @@ class Keys:
                 f"{name!r} is no name of a class; settings have their names: "
                 f"{{class_path: {called[1]}, init_args: {{{first}: {called[2] or '...'}}}}}",
             )
-        elif last in kinds and (not package or top in ALLOWED):
+        elif last in kinds and (not package or top in ALLOWED or kinds[last] == name):
             self.chosen[key] = kinds[last]
         elif self.classes.only(base) and not nearest(name, kinds):
             inner = [each.name for each in self.classes.settings(base) or []]

@@ -91,7 +91,7 @@ def describe(found: ClassSource, settings: Sequence[Setting]) -> str:
 def entry(setting: Setting, note: str = "") -> str:
     """A setting: its type and default, and below them what it is."""
     default = "" if setting.default is None else f" = {setting.default}"
-    text = plain(setting.help) or "see the class"
+    text = plain(setting.help)
     indent = " " * 6
     told = textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
-    return f"  {setting.name}: {setting.type}{default}{note}\n{told}"
+    return f"  {setting.name}: {setting.type}{default}{note}" + (f"\n{told}" if told else "")

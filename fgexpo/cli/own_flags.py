@@ -3,9 +3,6 @@
 import ast
 from pathlib import Path
 
-# Commands whose flags are given beside those of a run.
-BESIDE_A_RUN = ("plan",)
-
 
 def own_flags(command: str) -> tuple[dict[str, str], list[str]]:
     """The types of a command's flags by name, and the names of its positional arguments.

@@ -44,12 +44,18 @@ class OwnFolder:
         """Remove what was made for a run that was refused before it did anything."""
         for path in self.claimed:
             inside = [*path.iterdir()] if path.is_dir() else []
-            if all(any(map(each.match, EMPTY)) for each in inside):
-                for each in inside:
-                    with suppress(OSError):  # a folder that is not empty has work in it
-                        each.rmdir() if each.is_dir() else each.unlink()
+            if any(not _is_nothing(each) for each in inside):
+                return  # work is in it, so all of it stays, and the folders around it
+            for each in inside:
+                each.rmdir() if each.is_dir() else each.unlink()
             with suppress(OSError):  # it is not empty, so something is using it
                 path.rmdir()
+
+
+def _is_nothing(path: Path) -> bool:
+    """Whether a run that has done nothing may have written this file, or this empty folder."""
+    empty = not path.is_dir() or not any(path.iterdir())
+    return empty and any(map(path.match, EMPTY))
 
 
 @contextmanager

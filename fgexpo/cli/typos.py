@@ -101,6 +101,8 @@ def read_file(keys: Keys, path: str, option: str = "--config") -> bool:
             f"configuration that comes with fgexpo{meant}"
         )
         return False
+    if not Path(path).is_file():  # a pipe can be read only once
+        return False
     node = read_nodes(path)
     found = items(node)
     if {key for key, _, _ in found} >= OF_A_STUDY:

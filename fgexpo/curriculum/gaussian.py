@@ -35,7 +35,12 @@ def check_gaussian(mean: float, std: float) -> None:
 
 
 class Gaussian(Curriculum):
-    """The paper's curriculum: weights peak at pass-rate ``mean`` and fall off with ``std``."""
+    """The paper's curriculum: weights peak at pass-rate ``mean`` and fall off with ``std``.
+
+    Args:
+        mean: pass-rate of the questions that are drawn most.
+        std: of the Gaussian; a smaller one draws fewer others.
+    """
 
     def __init__(self, mean: float = 0.5, std: float = 0.35) -> None:
         check_gaussian(mean, std)

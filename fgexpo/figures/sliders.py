@@ -26,7 +26,7 @@ def explore(draw: Callable[..., Figure], **spans: Span) -> None:
     values = {name: span.start for name, span in spans.items()}
     shown: Any = display(draw(**values), display_id=True)
     if find_spec("ipywidgets") is None:
-        print("no sliders without ipywidgets: pip install 'fgexpo[notebooks]'")
+        print("no sliders without ipywidgets: install the extra fgexpo[notebooks]")
         return
     import ipywidgets
 

@@ -101,7 +101,10 @@ def _what(origin: Origin) -> str:
         if _is_supervised(origin.config)
         else "reinforcement learning with verifiable rewards on maths"
     )
-    return f"Trained from {base} in {steps} of {how}, with fgexpo ([FG-ExPO]({PAPER}))."
+    made = f"Trained from {base} in {steps} of {how}, with fgexpo ([FG-ExPO]({PAPER}))."
+    if origin.base is None or origin.base.note is None:
+        return made
+    return f"{made} The license of the base is not known here: its own card could not be read."
 
 
 def _no_scores(origin: Origin) -> str:

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..outside import reading
 
 NAME = "config.yaml"
-_OPTIMIZER = "model.optimizer"
+_OPTIMIZER, _TEMPLATE = "model.optimizer", "model.template"
 # What a card says of a run's settings, by their keys.
 _LABELS = {
     "model.kl_coef": "KL coefficient",
@@ -73,19 +73,51 @@ def setting(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
-def difference(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str | None:
-    """How a configuration differs from what a checkpoint says of its run; None if it does not."""
-    optimizer = setting(config, _OPTIMIZER)
-    kind = optimizer.get("class_path") if isinstance(optimizer, Mapping) else None
-    given = {
+def difference(config: Mapping[str, Any], saved: Mapping[str, Any]) -> str | None:
+    """How a configuration differs from what a checkpoint says of its run; None if it does not.
+
+    Args:
+        config: of a run.
+        saved: what a checkpoint holds of its run.
+    """
+    held, given = _held(saved), _given(config)
+    both = [name for name in given if name in held]
+    for name in both:
+        if given[name] != held[name]:
+            return f"{name} is {given[name]} there and {held[name]} in the checkpoint"
+    return None if both else "nothing that the checkpoint holds is set there"
+
+
+def _held(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of its run, by the keys of a configuration."""
+    held = {**(saved.get("facts") or {}), "seed_everything": saved.get("seed")}
+    if "template" in held:
+        held[_TEMPLATE] = str(held["template"]).partition(" ")[0]
+    if saved.get("lora"):
+        held["model.lora.rank"] = saved["lora"]["rank"]
+    return held
+
+
+def _given(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration sets of that, in the same form."""
+    steps = (f"model.{name}" for name in ("warmup_steps", "cooldown_steps"))
+    found: dict[str, Any] = {
+        "seed_everything": config.get("seed_everything"),
         "group_size": setting(config, "model.group_size"),
-        f"{_OPTIMIZER}.lr": setting(config, f"{_OPTIMIZER}.lr"),
-        _OPTIMIZER: None if kind is None else str(kind).rpartition(".")[2],
+        "model.lora.rank": setting(config, "model.lora.rank"),
+        **{key: setting(config, key) for key in steps},
     }
-    for name, value in given.items():
-        if value is not None and name in facts and facts[name] != value:
-            return f"{name} is {value} there and {facts[name]} in the checkpoint"
-    return None
+    for key in (_OPTIMIZER, _TEMPLATE):
+        node = setting(config, key)
+        kind = node.get("class_path") if isinstance(node, Mapping) else node
+        found[key] = None if kind is None else str(kind).rpartition(".")[2]
+    optimizer = setting(config, _OPTIMIZER)
+    chosen = optimizer.get("init_args") if isinstance(optimizer, Mapping) else None
+    for name, value in (chosen or {}).items():
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        shown = tuple(value) if isinstance(value, list) else value
+        found[f"{_OPTIMIZER}.{name}"] = shown if plain or value is None else str(shown)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def told(config: Mapping[str, Any]) -> dict[str, str]:

@@ -47,7 +47,7 @@ def need(package: str, logger: str) -> None:
     if find_spec(package) is None:
         raise UserError(
             f"trainer.logger: {logger} needs the package {package}, which is not installed; "
-            f"pip install 'fgexpo[{package}]'"
+            f"install the extra fgexpo[{package}]"
         )
 
 

@@ -96,7 +96,7 @@ class MLflowRun(MLFlowLogger):
         if self._run_id is None and self.resume:
             self._run_id = kept_id(self.folder, KIND)
         self._resumed = self._run_id is not None
-        with self.asked():
+        with asked(self):
             if not self._resumed:
                 self._find_or_make_experiment()
             client: Any = super().experiment
@@ -123,24 +123,6 @@ class MLflowRun(MLFlowLogger):
                 if client.get_experiment_by_name(self._experiment_name) is None:
                     raise
 
-    @contextmanager
-    def asked(self) -> Iterator[None]:
-        """Name the server or store in what it answers to a call in this block.
-
-        Raises:
-            EnvironmentFailure: when it refuses, or does not answer.
-        """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            yield
-        except MlflowException as error:
-            text = " ".join(str(error).split())[:LONGEST_ANSWER]
-            raise EnvironmentFailure(
-                f"trainer.logger: MLflow at {self._tracking_uri!r} failed ({text}); rerun with "
-                "--ckpt_path=last to go on once it works"
-            ) from error
-
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log scalars under MLflow's spelling of their tags."""
@@ -150,7 +132,7 @@ class MLflowRun(MLFlowLogger):
         join = f"{self._prefix}{self.LOGGER_JOIN_CHAR}" if self._prefix else ""
         spelled = {metric_name(join + tag): float(value) for tag, value in metrics.items()}
         now = int(time() * 1000)
-        with self.asked():
+        with asked(self):
             new = fresh(spelled, step, self._last_step)
             batch = [Metric(name, value, now, step or 0) for name, value in new.items()]
             if batch:
@@ -174,7 +156,28 @@ class MLflowRun(MLFlowLogger):
         """Mark the run as finished; as killed or failed when it was cut off."""
         if status == "failed" and isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt):
             status = "KILLED"
-        super().finalize(status)
+        with asked(self):
+            super().finalize(status)
+
+
+@contextmanager
+def asked(logger: MLFlowLogger) -> Iterator[None]:
+    """Name the server or store in what it answers to a call in this block.
+
+    Raises:
+        EnvironmentFailure: when it refuses, or does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException  # of a server that takes no files
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        text = " ".join(str(error).split())[:LONGEST_ANSWER]
+        raise EnvironmentFailure(
+            f"trainer.logger: MLflow at {logger._tracking_uri!r} failed ({text}); rerun with "
+            "--ckpt_path=last to go on once it works"
+        ) from error
 
 
 class MLflowPanelWriter:
@@ -193,17 +196,19 @@ class MLflowPanelWriter:
 
     def image(self, tag: str, pixels: np.ndarray, step: int) -> None:
         """Write a picture, which MLflow shows with a slider over the steps."""
-        tag = spelling(tag)
-        logger, client = self.logger, self.logger.experiment
-        if not (isinstance(logger, MLflowRun) and logger.has_image(tag, step)):
-            client.log_image(str(logger.run_id), pixels, key=tag, step=step)
+        tag, logger = spelling(tag), self.logger
+        with asked(logger):
+            client = logger.experiment
+            if not (isinstance(logger, MLflowRun) and logger.has_image(tag, step)):
+                client.log_image(str(logger.run_id), pixels, key=tag, step=step)
 
     def table(self, tag: str, table: Table, step: int) -> None:
         """Write a CSV file, which MLflow shows as a table."""
         text = io.StringIO()
         csv.writer(text).writerows(table.flat())
         path = f"{spelling(tag)}/step={step:06d}.csv"
-        self.logger.experiment.log_text(str(self.logger.run_id), text.getvalue(), path)
+        with asked(self.logger):
+            self.logger.experiment.log_text(str(self.logger.run_id), text.getvalue(), path)
 
     def settings(
         self, values: Mapping[str, Any], scores: Sequence[str], first: Sequence[str]
@@ -211,14 +216,15 @@ class MLflowPanelWriter:
         """Write the run's settings, and its folder as a tag; MLflow cannot change one later."""
         from mlflow.entities import Param
 
-        client, run_id = self.logger.experiment, str(self.logger.run_id)
-        known = client.get_run(run_id).data.params
-        new = {tag: value for tag, value in values.items() if tag not in known}
-        params = [Param(spelling(tag), str(value)[:LONGEST]) for tag, value in new.items()]
-        client.log_batch(run_id, params=params)
+        spelled = {spelling(tag): str(value)[:LONGEST] for tag, value in values.items()}
         folder = getattr(self.logger, "folder", None)
-        if folder is not None:
-            client.set_tag(run_id, "folder", str(folder))
+        with asked(self.logger):
+            client, run_id = self.logger.experiment, str(self.logger.run_id)
+            known = client.get_run(run_id).data.params
+            new = [Param(tag, value) for tag, value in spelled.items() if tag not in known]
+            client.log_batch(run_id, params=new)
+            if folder is not None:
+                client.set_tag(run_id, "folder", str(folder))
 
 
 def metric_name(tag: str) -> str:

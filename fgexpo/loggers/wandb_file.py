@@ -2,10 +2,12 @@
 
 A run without a network leaves one ``run-ID.wandb`` for each of its starts. It is a log of records
 in the format of LevelDB: a head of seven bytes, then blocks of 32 KiB, in which each chunk has a
-checksum (4 bytes), its length (2) and its kind (1). The package itself offers no reader.
+checksum (4 bytes, of the kind and the content), its length (2) and its kind (1). The package itself
+offers no reader.
 """
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ class Row(NamedTuple):
 
 
 def read_rows(paths: Iterable[Path], axis: str) -> list[Row]:
-    """All rows of these files; what a killed process has half written is left out.
+    """All rows of these files; what was half written at a kill or a power cut is left out.
 
     Args:
         paths: files ``run-ID.wandb``.
@@ -57,19 +59,30 @@ def _rows(content: bytes, axis: str) -> Iterator[Row]:
 
 
 def messages(content: bytes) -> Iterator[bytes]:
-    """The records of such a file, each as the bytes of a message."""
-    at, message = _HEAD, b""
+    """The records of such a file, each as the bytes of a message.
+
+    A power cut can leave the last records at their full length with other bytes. They end the file.
+
+    Raises:
+        ValueError: when a whole record follows one that is damaged.
+    """
+    at, message, whole, torn = _HEAD, b"", True, False
     while at + _CHUNK <= len(content):
         left = _BLOCK - at % _BLOCK
         if left < _CHUNK:  # too short for a chunk, so the rest of the block is empty
             at += left
             continue
-        length, kind = struct.unpack("<HB", content[at + 4 : at + _CHUNK])
+        checksum, length, kind = struct.unpack("<IHB", content[at : at + _CHUNK])
         end = at + _CHUNK + length
         if end > len(content) or not kind:
             return
-        chunk = content[at + _CHUNK : end]
-        message = chunk if kind in (_WHOLE, _FIRST) else message + chunk
-        if kind in (_WHOLE, _LAST):
+        if kind in (_WHOLE, _FIRST):
+            message, whole = b"", True
+        message += content[at + _CHUNK : end]
+        whole = whole and zlib.crc32(content[at + _CHUNK - 1 : end]) == checksum
+        torn = torn or not whole
+        if kind in (_WHOLE, _LAST) and whole:
+            if torn:
+                raise ValueError("a record has another checksum, and whole ones follow it")
             yield message
         at = end

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from .dotted import dotted
 from .spec import Settings, Study
 
 # What a study sets for each of its runs, and the key that it does it by.
@@ -32,19 +33,19 @@ def overruled(study: Study) -> Iterator[str]:
     groups |= {f"arms.{name}.settings": arm.settings for name, arm in study.arms.items()}
     free = not study.bases.models and study.bases.config is None
     for place, settings in groups.items():
-        for key in settings:
+        for key in dict(dotted(settings)):
             if key in OWN and not (key == "model.name" and free and place == "settings"):
                 by = OWN[key]
                 yield f"{place}.{key} has no effect: a study sets it itself" + (
                     f"; see its key {by}" if by else ""
                 )
-            if study.tune is not None and key == study.tune.setting:
+            if study.tune is not None and key in dict(dotted({study.tune.setting: None})):
                 yield f"{place}.{key} has no effect: it is the setting that is tuned"
-    for key in study.bases.settings:
+    for key in dict(dotted(study.bases.settings)):
         if key in OWN_OF_BASES:
             yield f"bases.settings.{key} has no effect: a study sets it itself"
     for name, arm in study.arms.items():
-        if arm.match_kl and "model.kl_coef" in arm.settings:
+        if arm.match_kl and "model.kl_coef" in dict(dotted(arm.settings)):
             yield f"arms.{name}.settings.model.kl_coef has no effect: match_kl sets it"
     yield from _unused(study)
 

@@ -13,6 +13,7 @@ from ..errors import UserError, several
 from ..outside import reading
 from ..outside.names import wrong_name
 from ..outside.parser import told
+from .dotted import dotted
 from .lines import Lines
 from .overruled import overruled
 from .spec import SEEDS, Arm, Study
@@ -68,18 +69,17 @@ def evaluation_ks(study: Study) -> list[int]:
 
     The last to set them wins, as on the command line.
     """
-    if EVALUATION_KS in study.settings:
-        return study.settings[EVALUATION_KS]
+    given = dict(dotted(study.settings))
+    if EVALUATION_KS in given:
+        return given[EVALUATION_KS]
     for path in reversed(study.configs):
         if not Path(path).is_file():
             continue
         with reading(path, "the YAML of a configuration", "configs"):
             value: Any = yaml.safe_load(Path(path).read_text())
-        for key in EVALUATION_KS.split("."):
-            value = value if isinstance(value, dict) else {}
-            value = value.get(key, (value.get("init_args") or {}).get(key))
-        if value is not None:
-            return value
+        given = dict(dotted(value)) if isinstance(value, dict) else {}
+        if given.get(EVALUATION_KS) is not None:
+            return given[EVALUATION_KS]
     return list(_DEFAULT_KS)
 
 
@@ -123,7 +123,7 @@ def _numbers(study: Study) -> Iterator[str]:
     wrong = not isinstance(study.ks, list) or any(type(k) is not int or k < 1 for k in study.ks)
     if wrong or (study.tune and study.tune.k < 1):
         yield f"ks and tune.k must be at least 1, got {study.ks}"
-    given = study.settings.get(EVALUATION_KS, study.ks)
+    given = dict(dotted(study.settings)).get(EVALUATION_KS, study.ks)
     if given != study.ks:
         yield (
             f"ks is {study.ks}, but settings.{EVALUATION_KS} is {given}; leave out ks to report "

@@ -162,7 +162,7 @@ def _means(study: Study, results: Results, point: str) -> tuple[list[str], list[
         ends = [arm.curve(1, run).iloc[-1] for run in arm.runs]
         row = [name, _coefficient(arm), f"{_informative(arm):.3f}"]
         row.append(_number(arm.at_end("curriculum/effective_sample_size"), ",.0f"))
-        row += [_number(arm.at_end(tag), ".4f") for tag in ("kl", "entropy")]
+        row += [_small(arm.at_end(tag)) for tag in ("kl", "entropy")]
         row += [
             f"{np.mean([end[spent] for end in ends]):,.0f}" for spent in ("rollouts", "updates")
         ]
@@ -188,6 +188,11 @@ def _informative(arm: ArmResults) -> float:
     """Share of all groups asked whose rewards differ; a refill selects groups by this."""
     asked = arm.on_the_way("refill/informative_frac")
     return 1 - (arm.on_the_way("frac_reward_zero_std") or 0.0) if asked is None else asked
+
+
+def _small(value: float | None) -> str:
+    """Four decimals, or two digits of what these would show as nothing."""
+    return _number(value, ".4f" if value is None or abs(value) >= 1e-3 or value == 0 else ".1e")
 
 
 def _number(value: float | None, form: str) -> str:

@@ -32,7 +32,7 @@ class Bases:
     Attributes:
         config: config whose ``export`` slot makes one for each of ``seeds``.
         seeds: one base per seed, with ``config``.
-        settings: for all that ``config`` makes.
+        settings: settings of all models that ``config`` makes.
         models: models that exist: folders or hub ids. Runs start from each of them.
     """
 
@@ -96,10 +96,10 @@ class Study:
     Attributes:
         configs: configs of every run, as ``--config`` takes them.
         rollouts: budget of a run; rollouts that are not trained on count too.
-        arms: by name.
+        arms: ways of training, by name.
         seeds: one run per seed, arm, point and base; arms share seeds, so runs form pairs.
         bases: what runs start from.
-        settings: of every run.
+        settings: settings of every run.
         points: settings of each regime by name; empty for a single regime.
         tune: the setting to tune; null for the configs' own values.
         benchmark: evaluation set to report.

@@ -4,6 +4,8 @@ Both have log-probs of the same tokens, which rounding alone should tell apart. 
 is a fault (stale weights, say). Small ones are corrected by :mod:`fgexpo.losses.correction`.
 """
 
+from ..errors import RunStopped
+
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 # A difference this many times the usual one is a jump, even below the limit.
 JUMP = 8.0
@@ -17,7 +19,7 @@ CAUSES = (
 )
 
 
-class EngineMismatch(RuntimeError):
+class EngineMismatch(RunStopped):
     """The engine does not sample from the policy that is trained."""
 
 

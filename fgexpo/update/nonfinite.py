@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import RunStopped
 from ..files import whole_file
 from ..parallel.sharding import own_part
 from .batch import TrainingBatch
@@ -37,14 +38,14 @@ class NonFiniteUpdates:
             rank: this process.
 
         Raises:
-            RuntimeError: when the limit is reached, naming the file.
+            RunStopped: when the limit is reached, naming the file.
         """
         path = self.folder / f"step={record['rollout_step']:06d}-update={update}-rank={rank}.pt"
         with whole_file(path) as partial:
             torch.save(record, partial)
         self.in_a_row += 1
         if self.in_a_row >= self.limit:
-            raise RuntimeError(
+            raise RunStopped(
                 f"rollout step {record['rollout_step']}: {self.in_a_row} updates in a row had "
                 f"numbers that are not finite (loss {record['loss']}, gradient norm "
                 f"{record['grad_norm']}, {record['nonfinite/tokens']:.0f} tokens' log-probs on "

@@ -77,14 +77,34 @@ def test_five_steps_without_a_signal_are_told_once(model_folder, tmp_path):
     assert len(told) == 1 and told[0].startswith("step 5: "), told
 
 
+def counted(callback, steps):
+    """The steps at which it warns, when no step has a signal."""
+    trainer = SimpleNamespace(callback_metrics={"frac_reward_zero_std": 1.0})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for step in steps:
+            module = SimpleNamespace(rollout_step=step)
+            callback.on_train_batch_end(trainer, module, None, None, 0)
+    return [int(str(each.message).split()[1].rstrip(":")) for each in said]
+
+
+def test_a_resumed_run_counts_on_the_steps_without_a_signal():
+    for first, second in (([1, 2, 3], [5]), ([1, 2, 3, 4, 5], [])):
+        before, after = NoSignal(), NoSignal()
+        counted(before, first)
+        after.load_state_dict(before.state_dict())
+        assert counted(after, range(first[-1] + 1, 12)) == second
+    assert NoSignal().state_dict(), "Lightning restores no empty state"
+
+
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
         ({"completions/clipped_ratio": 0.9, "reward/no_answer_frac": 1.0}, "max_new_tokens"),
         ({"reward/no_answer_frac": 0.9}, "model.verifier.reads"),
         ({"reward/timeout_frac": 0.9}, "reward/timeout_frac"),
-        ({"accuracy": 0.99}, "too easy"),
-        ({"accuracy": 0.0}, "too hard"),
+        ({"accuracy": 0.6}, "too easy for this model (accuracy is 0.6)"),
+        ({"accuracy": 0.4}, "too hard for this model (accuracy is 0.4)"),
     ],
 )
 def test_what_to_look_at(metrics, words):

@@ -125,7 +125,7 @@ def test_all_panels_are_in_the_runs_own_file(model_folder, tmp_path):
     assert pixels.shape == (600, 460, 3) and len(np.unique(pixels)) > 50
 
     (text,) = values_of(tmp_path / "run", "completions/text_summary")[-1].tensor.string_val
-    assert "Question: " in text.decode() and "(4 rollouts)" in text.decode()
+    assert "question: " in text.decode() and "rollouts: 4 of 4" in text.decode()
     assert "| completion | correct | reward | advantage | tokens | end |" in text.decode()
 
     run = read_run(tmp_path / "run")
@@ -172,8 +172,8 @@ def test_other_loggers_are_left_alone(model_folder, tmp_path):
 
 
 @pytest.mark.parametrize("panel", [ScalarLayout(), HParams(), FrontierImages(1)])
-def test_what_has_nothing_to_show_or_is_not_first_writes_nothing(panel):
-    logger = TensorBoardLogger("nowhere", name="x")
+def test_what_has_nothing_to_show_or_is_not_first_writes_nothing(panel, tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="x")
     logger._experiment = None
     supervised = SimpleNamespace(rollout_step=1)
     policy = SimpleNamespace(rollout_step=1, kl_coef=0.02)

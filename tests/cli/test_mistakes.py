@@ -1,5 +1,6 @@
 """Mistakes of a new user, told before any heavy import: place, given, what there is."""
 
+import os
 import time
 from pathlib import Path
 
@@ -178,6 +179,65 @@ def test_what_is_right_passes_and_is_quick(tmp_path, monkeypatch):
     check_command("fit", [*TINY[1:], "--model.rewards+=Overlong", "--trainer.callbacks=Timer"])
     check_command("compare", ["a", "b", "--out", "x.png"])
     assert time.process_time() - began < 5
+
+
+PLUG_IN = """
+from dataclasses import dataclass
+from outside_of_it import Mixin, define
+
+from fgexpo.curriculum import Curriculum
+from fgexpo.rewards import Reward
+
+
+class Filled(Reward):
+    def score(self, graded):
+        return graded
+
+
+@dataclass
+class First(Filled):
+    weight: float = 1.0
+
+
+@dataclass
+class Second(First):
+    more: int = 2
+
+
+class Mixed(Mixin, Filled):
+    def __init__(self, own: int = 1, **others) -> None: ...
+
+
+@define
+class Defined(Filled):
+    share: float = 0.5
+"""
+
+
+def test_what_the_source_does_not_tell_is_left_to_the_parser(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("mine_for_mistakes.py").write_text(PLUG_IN)
+    monkeypatch.setenv("FGEXPO_PLUGINS", "mine_for_mistakes")
+
+    def check(kind, setting):
+        reward = f"{{class_path: mine_for_mistakes.{kind}, init_args: {{{setting}: 1}}}}"
+        check_command("fit", [*TINY[1:], f"--model.rewards=[{reward}]"])
+
+    for kind, setting in {"Second": "weight", "Mixed": "mixed", "Defined": "share"}.items():
+        check(kind, setting)
+    with pytest.raises(UserError, match="did you mean weight"):
+        check("Second", "wait")
+
+
+def test_files_that_only_the_parser_can_read_are_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    Path("sub/log.yaml").touch()
+    Path("sub/c.yaml").write_text("trainer: {logger: log.yaml}\n")
+    check_command("fit", [*TINY[1:], "--config=sub/c.yaml"])  # which is beside its configuration
+    os.mkfifo("pipe")
+    check_command("fit", [*TINY[1:], "--config=pipe"])  # reading it would wait, and empty it
 
 
 def test_a_plug_in_that_is_not_there(monkeypatch):

@@ -48,13 +48,12 @@ SETTINGS = [
     ("--data.curriculum.std=0", "data.curriculum.std must be above 0"),
     ("--data.curriculum.mean=.inf", "data.curriculum.mean must be finite"),
     ("--seed_everything=-5", "seed_everything must be between 0 and 4294967295"),
-    ("--trainer.logger=WandbLogger", "wandb", "pip install"),
-    ("--trainer.logger=[MLFlowLogger]", "mlflow", "pip install"),
+    ("--trainer.logger=CometLogger", "comet", "pip install"),
 ]
 
 
 # Each builds the whole parser of `fit`, about half a second; a few stand for the others.
-FEW = ("gradient_clip_val", "=Tan", "data.val", "WandbLogger")
+FEW = ("gradient_clip_val", "=Tan", "data.val", "CometLogger")
 MORE = ("utf16", "list", "folder", "missing")
 SLOW = pytest.mark.slow
 COMMANDS = ("validate", "test", "predict")

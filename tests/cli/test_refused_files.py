@@ -143,7 +143,7 @@ def test_study_refuses_a_bad_table(study, tmp_path, capsys, kind):
         ("rollouts", "many", "rollouts: expected a whole number, got 'many'"),
         ("rollouts", 0, "rollouts must be at least 1"),
         ("bases", {"config": "configs/tiny_base.yaml"}, "bases.seeds"),
-        ("bases", {"config": 3, "seeds": [0]}, "bases.config: expected text, got '3'"),
+        ("bases", {"config": 3, "seeds": [0]}, "bases.config: expected text or null, got '3'"),
         ("seeds", [0, 0], "seeds must be different"),
         ("seeds", [[0]], "seeds: expected a list of whole numbers"),
         ("arms", {}, "arms must not be empty"),

@@ -10,6 +10,7 @@ from refusals import refused
 from fgexpo.cli import main
 from fgexpo.cli.located import located
 from fgexpo.cli.paths import find_paths, searched
+from fgexpo.outside import quiet
 from fgexpo.outside.quiet import hush
 
 OWN = """model:
@@ -65,7 +66,8 @@ def test_what_is_not_found_names_the_folders(project):
     assert searched(said, []) == f"{said}; looked in {Path.cwd()}"
 
 
-def test_a_warning_of_ours_is_one_line():
+def test_a_warning_of_ours_is_one_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", quiet._format)
     hush()
     ours, other = str(Path(main.__code__.co_filename)), "/somewhere/else.py"
     assert warnings.formatwarning("a\n b", UserWarning, ours, 3) == "warning: a b\n"

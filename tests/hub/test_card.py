@@ -1,6 +1,7 @@
 """A card says what was trained, by what, and only scores that are proven to be of its weights."""
 
 import html
+import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from fgexpo.callbacks import EvaluationReport, ExportPolicy, RolloutCheckpoint
 from fgexpo.cli.export import export
 from fgexpo.errors import UserError
 from fgexpo.evaluation import EvaluationSettings
+from fgexpo.hub import proof
 from fgexpo.hub.base import Base, find_base
 from fgexpo.hub.card import Origin, make_card
 from fgexpo.hub.markdown import code, text
@@ -29,6 +31,7 @@ CONFIG = {
         "class_path": "fgexpo.module.GRPOModule",
         "init_args": {
             "name": "BASE",
+            "dtype": "float64",
             "kl_coef": 0.02,
             "group_size": 4,
             "template": {"class_path": "fgexpo.templates.Plain", "init_args": {"answer": None}},
@@ -163,13 +166,63 @@ def test_a_configuration_of_another_run_is_not_used(checkpoint, tmp_path, monkey
     (tmp_path / "config.yaml").write_text(other)
     first, *_ = export("step.ckpt", "with")
     assert "is of another run (model.optimizer.lr is 0.2 there and 0.1 in the ch" in first
-    other = yaml.safe_dump(CONFIG).replace("class_path: fgexpo.templates.Plain", "class_path: X.Y")
+    other = yaml.safe_dump(CONFIG).replace(
+        "class_path: fgexpo.templates.Plain", "class_path: X.Plain"
+    )
     (tmp_path / "config.yaml").write_text(other)
     first, *_ = export("step.ckpt", "plugin")
     assert first.startswith("note: the card has no example of a prompt: ")
-    other = yaml.safe_dump(CONFIG).replace("templates.Plain", "templates.ChatMLBox")
-    (tmp_path / "config.yaml").write_text(other.replace("{answer: null}", "{}"))
+    other = yaml.safe_dump(CONFIG).replace("answer: null", "stop_tokens: ['1']")
+    (tmp_path / "config.yaml").write_text(other)
     assert export("step.ckpt", "template")[0].startswith("note: the card has no example of a pro")
+
+
+def test_no_configuration_that_is_not_the_runs_is_used(
+    checkpoint, model_folder, other_model_folder, tmp_path, monkeypatch
+):
+    """Beside a folder of checkpoints may lie a project's own, or another run's with its base."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    path = shutil.copy(checkpoint, "checkpoints/last.ckpt")
+    mine = yaml.safe_dump(CONFIG).replace("BASE", model_folder)
+    theirs = yaml.safe_dump(CONFIG).replace("BASE", other_model_folder)
+    for number, (written, words) in enumerate(
+        [
+            ("name: my project\n", "is no configuration of a run, so the card names only"),
+            ("model: [\n", "cannot be read as the YAML of a run's configuration"),
+            ("model: {name: me/other}\n", "nothing that the checkpoint holds is set there"),
+            (f"seed_everything: 1\n{mine}", "seed_everything is 1 there and 0 in the checkpoint"),
+            (mine.replace("lr: 0.1", "{momentum: 0.9}"), "momentum is 0.9 there and 0 in the ch"),
+            (mine.replace("templates.Plain", "templates.X"), "template is X there and Plain in"),
+            (theirs, "are not those that the run"),
+        ]
+    ):
+        (tmp_path / "config.yaml").write_text(written)
+        note, *_, scores = export(path, f"out{number}")
+        assert note.startswith("note: ") and words in note
+        assert "--config CONFIG" in scores
+        assert "configuration is not known" in read(tmp_path / f"out{number}")[1]
+    (tmp_path / "config.yaml").write_text(f"seed_everything: 0\n{mine}")
+    assert export(path, "mine")[0] == "wrote mine, with a model card"
+
+
+def test_weights_are_hashed_once_for_all_evaluations(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export(checkpoint, "first")
+    found = evaluate("first", tmp_path / "evaluations" / "mine")
+    for number in range(3):
+        other = json.loads(found.read_text())
+        other["identity"]["weights"] = f"X {number}"
+        (tmp_path / "evaluations" / str(number)).mkdir()
+        (tmp_path / "evaluations" / str(number) / "results.json").write_text(json.dumps(other))
+    hashed = []
+    real = proof.fingerprint_weights
+    monkeypatch.setattr(
+        proof, "fingerprint_weights", lambda *given: hashed.append(1) or real(*given)
+    )
+    monkeypatch.setattr("fgexpo.cli.export.is_other_base", lambda *given: False)
+    assert export(checkpoint, "second")[-1] == "scores: evaluations/mine/results.json"
+    assert len(hashed) == 2  # of the folder's weights and of the checkpoint's
 
 
 def test_training_writes_the_same_card(model_folder, tmp_path, capsys):
@@ -183,6 +236,27 @@ def test_training_writes_the_same_card(model_folder, tmp_path, capsys):
     content = read(tmp_path / "end")[1]
     assert "No score was measured" in content and "| steps | `1` |" in content
     assert "pipeline(\"text-generation\", model='end')" in content
+
+
+def test_a_card_that_cannot_be_made_loses_no_weights(model_folder, tmp_path, capsys):
+    base = shutil.copytree(model_folder, tmp_path / "base")
+    (base / "README.md").write_text("---\nlicense: [\n---\n")
+    saver = RolloutCheckpoint(dirpath=str(tmp_path / "checkpoints"))
+    slots = [saver, ExportPolicy(str(tmp_path / "end"))]
+    fit(str(base), tmp_path, 1, slots, trainer={"enable_checkpointing": True})
+    config = yaml.safe_dump(CONFIG).replace("BASE", str(base))
+    (tmp_path / "config.yaml").write_text(config)
+    note, *_ = export(str(tmp_path / "checkpoints" / "last.ckpt"), str(tmp_path / "by_command"))
+    for words, folder in ((capsys.readouterr().out, "end"), (note, "by_command")):
+        assert "README.md' cannot be read as the model card of the base" in words
+        assert "so the license of the base is not known" in words
+        data, content = read(tmp_path / folder)
+        assert "license" not in data and "The license of the base is not known" in content
+        assert (tmp_path / folder / "model.safetensors").is_file()
+    (tmp_path / "config.yaml").write_text("model: [")
+    fit(model_folder, tmp_path, 1, [ExportPolicy(str(tmp_path / "bare"))])
+    assert "export: no model card is written: " in capsys.readouterr().out
+    assert (tmp_path / "bare" / "model.safetensors").is_file()
 
 
 HOSTILE = "[x](http://evil) <b>|`*_ &amp; $x$\n# head"
@@ -251,5 +325,5 @@ def test_base_and_license_are_those_of_its_card(tmp_path, monkeypatch):
     data = make_card(Origin("m", "m", saved, find_base("base"))).data.to_dict()
     assert data["license"] == "other" and data["base_model"] == "me/first"
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
-    with pytest.raises(UserError, match=r"model\.name: 'base/README\.md' cannot be read as the"):
-        find_base("base")
+    unread = find_base("base")
+    assert unread.license == {} and "model.name: 'base/README.md' cannot be" in str(unread.note)

@@ -32,7 +32,6 @@ def test_the_commands_run_as_they_stand(model_folder, tmp_path):
     assert run(fitted)[0] == 0
     config = tmp_path / "runs" / "tiny" / "version_0" / "config.yaml"
     before = config.read_text()
-    checkpoint = export[export.index("--ckpt_path") + 1]
     # Evaluated in the run's own folder, which keeps the configuration that it was trained by.
     last = ["validate", "--config=tiny", f"--model.name={model_folder}", *SHORT, "--ckpt_path=last"]
     status, out = run(last)
@@ -41,7 +40,7 @@ def test_the_commands_run_as_they_stand(model_folder, tmp_path):
     status, out = run(test)
     assert status == 0 and "results: evaluations/" in out, out
     status, out = run(export)
-    assert status == 0 and "scores: evaluations/" in out and Path(checkpoint).name in checkpoint
+    assert status == 0 and "scores: evaluations/" in out, out
     card = (tmp_path / "my-model" / "README.md").read_text()
     assert "model-index" in card and "| tiny |" in card and "| curriculum | `Gaussian(" in card
     status, out = run(push)

@@ -49,7 +49,9 @@ def test_the_commands_of_the_page_keep_the_place_of_the_run(command, capsys, tmp
 
 def test_the_page_names_extras_and_settings_that_there_are(capsys):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert set(re.findall(r"'fgexpo\[(\w+)\]'", PAGE)) <= set(extras["optional-dependencies"])
+    named = set(re.findall(r"'(?:\.|fgexpo[\w.-]*\.whl)\[(\w+)\]'", PAGE))
+    assert {"wandb", "mlflow"} <= named <= set(extras["optional-dependencies"])
+    assert "'fgexpo[" not in PAGE, "the project is on no index"
     settings = {"project": "p", "entity": "me", "group": "g"}
     flags = [f"--trainer.logger.{name}={value}" for name, value in settings.items()]
     arguments = [*TINY, "--trainer.logger=WandbLogger", *flags, "--trainer.logger.tags=[a]"]
@@ -146,7 +148,7 @@ def test_last_finds_where_runs_of_wandb_were_before(tmp_path, monkeypatch):
 def test_a_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setattr(ids, "find_spec", lambda name: None)
     for kind, package in ((WandbRun, "wandb"), (MLflowRun, "mlflow")):
-        with pytest.raises(UserError, match=rf"^trainer\.logger: .*'fgexpo\[{package}\]'$"):
+        with pytest.raises(UserError, match=rf"^trainer\.logger: .*the extra fgexpo\[{package}\]$"):
             kind()
 
 

@@ -27,6 +27,7 @@ OWN = {
     "fgexpo/robustness/order.py": "a checkpoint's own record; what cannot be read is put last",
     "fgexpo/tasks/cells.py": "a text that may be JSON; if it is not, it is text",
     "fgexpo/tasks/json_rows.py": "the reader of JSON tables, with sentences that name the line",
+    "fgexpo/hub/proof.py": "a base's weights; what cannot be read proves nothing",
     "fgexpo/evaluation/identity.py": "text that it made itself",
     "fgexpo/study/task.py": "a log that is shown as it is, whatever is in it",
     "fgexpo/study/checks.py": "a log that it made itself",

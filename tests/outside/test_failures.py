@@ -15,6 +15,7 @@ from fgexpo.cli.command_line import tell_of_thread
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.outside import in_one_sentence, reading
 from fgexpo.robustness.out_of_memory import OutOfMemory
+from fgexpo.update.mismatch import EngineMismatch, MismatchAlarm
 
 
 def test_what_a_library_says_about_a_file_becomes_one_sentence():
@@ -115,6 +116,14 @@ def test_what_goes_wrong_after_a_sentence_does_not_hide_it():
         finally:
             {}["of a clean-up"]
     assert in_one_sentence(caught.value) == ("steps must be at least 1", 2)
+
+
+def test_a_run_that_stops_itself_says_why_without_a_traceback():
+    alarm = MismatchAlarm()
+    with pytest.raises(EngineMismatch) as caught:
+        alarm.check(0.31, 0.1)
+    told = in_one_sentence(caught.value)
+    assert told is not None and told[0].startswith("sampling/") and told[1] == 1
 
 
 def test_memory_that_runs_out_is_not_the_fault_of_the_file():

@@ -1,6 +1,7 @@
 import pytest
 
 from fgexpo.errors import UserError
+from fgexpo.outside.null_flags import spell_out_nulls
 from fgexpo.outside.parser import making, told
 
 
@@ -53,3 +54,15 @@ def test_an_error_out_of_this_projects_code_is_a_bug():
     with pytest.raises(TypeError) as caught, making("the configuration"):
         pass_at_k("n", "c", "k")
     assert "the configuration" not in str(caught.value)
+
+
+def test_a_null_flag_of_an_inner_class_reaches_it():
+    flags = ["--model.template.answer=null", "--akl.rho.init_args.high=~", "--data.decay=null"]
+    flags += ["--model.loss.kl.x=null", "--data.val.tiny.per_cell=null", "--steps=null"]
+    assert [*spell_out_nulls(flags)] == [
+        '--model.template={"answer": null}',
+        '--akl.rho={"high": null}',
+        "--data.decay=null",
+        '--model.loss={"kl": {"x": null}}',
+        *("--data.val.tiny.per_cell=null", "--steps=null"),
+    ]

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from plants import OneForAll
 from processes import wait
 
-from fgexpo.cli.own_folder import own_folder
+from fgexpo.cli.own_folder import OwnFolder, own_folder
 from fgexpo.files import run_folder
 from fgexpo.robustness.resume import find_last
 
@@ -99,6 +99,19 @@ def test_a_refused_run_leaves_no_folder(tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError), own_folder(configuration(spec), None):
             1 / 0  # noqa: B018
     assert not list(tmp_path.rglob("version_*"))
+
+
+def test_a_folder_with_work_in_it_keeps_its_configuration(tmp_path):
+    run = tmp_path / "x" / "version_0"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    own = OwnFolder(claimed=[run, run.parent])
+    (run / "checkpoints" / "last.ckpt").touch()
+    own.give_back()
+    assert (run / "config.yaml").exists() and (run / "checkpoints" / "last.ckpt").exists()
+    (run / "checkpoints" / "last.ckpt").unlink()
+    own.give_back()
+    assert not run.parent.exists()
 
 
 @pytest.mark.slow  # four runs of the command line

@@ -105,6 +105,14 @@ def test_a_misspelt_key_is_named(written):
             {"bases": Bases("configs/tiny_base.yaml", [0], models=["a"])},
             "bases has both config, which makes models, and models, which exist",
         ),
+        (
+            {"ks": [1, 4], "settings": {"model.init_args": {"evaluation": {"ks": [1, 8]}}}},
+            r"ks is \[1, 4\], but settings.model.evaluation.ks is \[1, 8\]; leave out ks",
+        ),
+        (
+            {"settings": {"model": {"init_args": {"name": "x"}}}},
+            "settings.model.name has no effect: .* see its key bases.models",
+        ),
         ({"settings": {"steps": 5}}, "settings.steps has no effect: .* see its key rollouts"),
         (
             {"arms": {"a": Arm({"model.name": "x"})}, "bases": Bases()},

@@ -99,7 +99,7 @@ def test_help_is_a_screen_and_names_every_option(capsys):
         (["levrs"], "did you mean studies/levers?"),
         (["nothing-like-it"], "there are studies/ablation, "),
         (["ablation", "--job=2"], "there is no option --job; did you mean --jobs?"),
-        (["ablation", "--slurm.minutes=2h"], "--slurm.minutes must be at least 0, got 2h"),
+        (["ablation", "--slurm.minutes=2h"], "--slurm.minutes: expected a whole number, got '2h'"),
         (["ablation", "--slurm.extra=me"], "--slurm.extra must be an option of sbatch"),
         (["ablation", "--jobs=0"], "--jobs must be at least 1, got 0"),
         (["ablation", "--jobs"], "--jobs: expected one argument"),

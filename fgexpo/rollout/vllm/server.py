@@ -14,7 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from ...errors import UserError
+from ...errors import EnvironmentFailure, UserError
 from ...heartbeat import beat
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
@@ -106,7 +106,7 @@ class VLLMServer(RolloutEngine):
         if not dist.is_initialized() or dist.get_rank() == 0:
             answer = self._post("reset_prefix_cache")
             if not answer.get("success"):
-                raise RuntimeError(f"{self.url} did not reset its prefix cache: {answer}")
+                raise EnvironmentFailure(f"{self.url} did not reset its prefix cache: {answer}")
         if dist.is_initialized():
             dist.barrier()  # no process asks before the cache is clear
         self._stale = False
@@ -146,6 +146,8 @@ class VLLMServer(RolloutEngine):
                 return response.read()
         except urllib.error.HTTPError as error:
             detail = error.read().decode(errors="replace")[:500]
-            raise RuntimeError(f"{request.full_url} answered {error.code}: {detail}") from error
+            raise EnvironmentFailure(
+                f"{request.full_url} answered {error.code}: {detail}"
+            ) from error
         except OSError as error:
-            raise RuntimeError(f"{request.full_url} cannot be reached: {error}") from error
+            raise EnvironmentFailure(f"{request.full_url} cannot be reached: {error}") from error
