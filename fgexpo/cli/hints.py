@@ -1,10 +1,11 @@
 """What a mistyped name most likely stands for."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from ..catalogue import Catalogue, Slot, object_setting
+from .plugins import PLUGINS_VARIABLE
 
 # What other trainers call it.
 OTHERS = {
@@ -103,6 +104,34 @@ def there_are(names: Iterable[str], verb: str, near: str | None = None) -> str:
     if near is None:
         return told
     return f"did you mean {near}?" + (f" {told[0].upper()}{told[1:]}" * (len(names) <= MANY))
+
+
+def class_hint(given: str, known: Iterable[str]) -> str:
+    """What to write instead of the name of a class that there is not."""
+    near = nearest(given.rpartition(".")[2], known)
+    own = "" if near else f"; a class of your own needs {PLUGINS_VARIABLE}=its_module"
+    return there_are(known, "there are", near) + own
+
+
+def others_hint(others: Sequence[str], owner: str, known: Iterable[str]) -> str:
+    """Which other classes have a setting that this one does not have."""
+    have = "has" if len(others) == 1 else "have"
+    return f"{', '.join(others)} {have} it; {there_are(known, f'{owner} has')}"
+
+
+def setting_hint(near: str | None, owner: str | None, known: Sequence[str]) -> str:
+    """What to write instead of a setting that there is not.
+
+    Args:
+        near: what was likely meant.
+        owner: the class whose setting it should be; None for one of the command line's.
+        known: names that there are at its place.
+    """
+    if owner is not None and len(known) <= MANY:
+        return there_are(known, f"{owner} has", near)
+    if near:
+        return f"did you mean {near}?"
+    return f"see `fgexpo options{'' if owner is None else f' {owner}'}`"
 
 
 def one_of(names: Iterable[str]) -> str:

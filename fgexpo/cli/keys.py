@@ -12,7 +12,7 @@ from ..catalogue.annotations import alternatives, choices, is_nan, kind, takes, 
 from ..catalogue.foreign import trainer_settings
 from ..catalogue.nodes import items, line_of, text_of
 from .classes import Classes
-from .hints import MANY, meant, nearest, one_of, places, there_are
+from .hints import class_hint, meant, nearest, one_of, others_hint, places, setting_hint
 from .plugins import ALLOWED, PLUGINS_VARIABLE, plugins
 
 # Lightning's own keys, beside the slots, with their types; None for what is left to the parser.
@@ -278,21 +278,14 @@ class Keys:
         known = sorted({*known} - {*WRAPPER})
         owner = what.rpartition(" of ")[2]
         if what == "class":
-            near = nearest(given.rpartition(".")[2], known)
-            own = "" if near else f"; a class of your own needs {PLUGINS_VARIABLE}=its_module"
-            hint = there_are(known, "there are", near) + own
+            hint = class_hint(given, known)
         elif others := list(others):
-            have = "has" if len(others) == 1 else "have"
-            hint = f"{', '.join(others)} {have} it; {there_are(known, f'{owner} has')}"
+            hint = others_hint(others, owner, known)
         else:
-            everywhere = {} if key.count(".") > 1 else self._places()
-            near = meant(given, known, everywhere)
+            near = meant(given, known, {} if key.count(".") > 1 else self._places())
             if near and "." in near and where.startswith("--"):
                 near += "".join(f".{name}" for name, _, _ in items(value)[:1])
-            page = f"see `fgexpo options{f' {owner}' if owner != what else ''}`"
-            short = owner != what and len(known) <= MANY
-            listed = there_are(known, f"{owner} has", near) if short else page
-            hint = listed if short or not near else f"did you mean {near}?"
+            hint = setting_hint(near, None if owner == what else owner, known)
         self._fault(where, key, f"no {what} is named {given!r}; {hint}")
 
     def _places(self) -> dict[str, list[str]]:
