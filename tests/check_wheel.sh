@@ -31,6 +31,8 @@ short="--progress null --model.evaluation.rollouts=1 --model.evaluation.ks=[1]"
 fgexpo fit --config tiny_base --steps=2 --export.low=0 --export.high=1 $short >"$work/base.log" 2>&1 || { cat "$work/base.log"; exit 1; }
 fgexpo fit --config tiny --steps=2 --data.questions_per_step=16 $short >"$work/fit.log" 2>&1 || { cat "$work/fit.log"; exit 1; }
 test -f runs/tiny/version_0/checkpoints/last.ckpt
+fgexpo export --ckpt_path runs/tiny/version_0/checkpoints/last.ckpt --out my-model >"$work/export.log" 2>&1 || { cat "$work/export.log"; exit 1; }
+grep -q "^base_model" my-model/README.md || grep -q "^library_name: transformers" my-model/README.md
 fgexpo study --example >study.yaml
 grep -q "^arms:" study.yaml
 echo "wheel runs"
