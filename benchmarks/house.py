@@ -40,7 +40,7 @@ COLUMNS = {
     "figures": 0.9,
     "hub": 8.6,
     "study": 0.5,
-    "callbacks": 2.0,
+    "callbacks": 2.3,
     "datamodules": 5.5,
     HOOKS: 3.75,
     "plan": 5.5,
