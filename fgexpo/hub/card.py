@@ -125,7 +125,10 @@ def _use(origin: Origin) -> str:
     name = type(origin.encoder.template).__name__
     if shown is None:
         return f"It was trained on prompts of the template {code(name)} of fgexpo."
-    return f"With the prompt that it was trained on, of the template {code(name)}:\n\n{shown}"
+    return (
+        f"With the prompt that it was trained on, of the template {code(name)}; ask a question like "
+        f"those that it was trained on instead of this one:\n\n{shown}"
+    )
 
 
 def _training(origin: Origin) -> str:
