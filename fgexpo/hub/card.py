@@ -126,8 +126,8 @@ def _use(origin: Origin) -> str:
     if shown is None:
         return f"It was trained on prompts of the template {code(name)} of fgexpo."
     return (
-        f"With the prompt that it was trained on, of the template {code(name)}; ask a question like "
-        f"those that it was trained on instead of this one:\n\n{shown}"
+        f"With the prompt that it was trained on, of the template {code(name)}; ask a question "
+        f"like those that it was trained on instead of this one:\n\n{shown}"
     )
 
 
