@@ -1,6 +1,7 @@
 """A walk through settings in the order in which they apply, which keeps what is wrong with them."""
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
@@ -257,12 +258,9 @@ class Keys:
         elif (not package and not plugins()) or top == "fgexpo":
             self._unknown(where, key, name, [*others, *kinds], "class", None)
         elif package and top not in (*ALLOWED, *(each.split(".")[0] for each in plugins())):
-            self._fault(
-                where,
-                key,
-                f"{name!r} is in the package {top!r}, which a configuration may not name; set "
-                f"{PLUGINS_VARIABLE}={package} to let it in",
-            )
+            told = f"{name!r} is in the package {top!r}, which a configuration may not name"
+            way = f"; set {PLUGINS_VARIABLE}={package} to let it in"
+            self._fault(where, key, told + way * (top not in sys.stdlib_module_names))
 
     def _unknown(
         self,

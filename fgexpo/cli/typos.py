@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
 
+import yaml
+
 from ..catalogue import plain, read_catalogue
 from ..catalogue.annotations import takes, wanted
 from ..catalogue.nodes import items, nest, read_nodes, written
@@ -110,7 +112,7 @@ def read_file(keys: Keys, path: str, option: str = "--config") -> bool:
         return False
     for key, line, value in found:
         keys.root(f"{path}:{line}", key, value, path)
-    return node is not None
+    return isinstance(node, yaml.MappingNode)  # what else it is, the parser says
 
 
 def wrong_value(option: str, kind: str, value: str | None) -> list[str]:

@@ -176,9 +176,9 @@ BAD = [
     (["--trainer.barebones=true"], "trainer.barebones = True would log nothing"),
     (["--trainer.accelerator=gpu"], "trainer: "),
     (["--trainer.strategy=nope"], "trainer: "),
-    (["--trainer.logger=WandbLogger"], "pip install"),
+    (["--trainer.logger=CometLogger"], "pip install"),
     (["--model.dtype=bfloat16"], "model.dtype = bfloat16 cannot be trained"),
-    (["--model.kl_coef=.nan"], "model.kl_coef must be a number, got nan"),
+    (["--model.kl_coef=.nan"], "--model.kl_coef: a number is wanted, got nan"),
     (["--model.optimizer.lr=-1"], "model.optimizer cannot be made"),
 ]
 
