@@ -9,8 +9,18 @@ ROOT = Path(__file__).parents[1]
 # From the ground up: a wing may import those on its own floor's line and on the floors below.
 FLOORS = (
     ("errors", "groups", "heartbeat", "questions", "seeding"),
-    ("catalogue", "files", "kl", "metrics", "outside", "schedules", "templates", "types"),
-    ("advantages", "allocation", "curriculum", "losses"),
+    (
+        "catalogue",
+        "files",
+        "isolated",
+        "kl",
+        "metrics",
+        "outside",
+        "schedules",
+        "templates",
+        "types",
+    ),
+    ("advantages", "allocation", "curriculum", "gym", "losses"),
     ("model",),
     ("parallel",),
     ("robustness", "rewards"),

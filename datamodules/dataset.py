@@ -205,7 +205,7 @@ def _check(name: str, questions: list[Question]) -> None:
                 raise UserError(
                     f"data: {name}, question {question.id!r} has half a character in its {field}"
                 )
-        if not question.answer.strip():
+        if not question.answer.strip() and not question.details:
             raise UserError(f"data: {name}, question {question.id!r} has no answer")
         if question.id in seen:
             raise UserError(f"data: {name} has two questions with the id {question.id!r}")

@@ -14,12 +14,13 @@ class Question:
     Attributes:
         id: unique and stable in its dataset; seeds the question's rollouts.
         prompt: the bare question, before any template.
-        answer: the gold answer, without a box.
+        answer: the gold answer, without a box; may be empty for a question with ``details``.
         tags: properties to break results down by, for example ``{"level": "2"}``.
         relative_error: how far a numeric answer may be off, as a share of the gold one.
         absolute_error: the same, in the answer's own unit; either is enough.
         file: where it was read, for messages; empty if it was made.
         row: its row there; None if it was made or is one of several.
+        details: what a scorer of its own needs beside the answer, as text; empty if it has none.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Question:
     absolute_error: float = 0.0
     file: str = field(default="", compare=False, repr=False)
     row: int | None = field(default=None, compare=False, repr=False)
+    details: str = field(default="", compare=False, repr=False)
 
     @property
     def place(self) -> str:

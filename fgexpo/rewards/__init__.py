@@ -3,6 +3,8 @@
 from functools import cache
 
 from ..questions import Question, Verdict
+from .exact_match import ExactMatch
+from .gym_scorer import ReasoningGymScorer
 from .maths.extract import last_boxed
 from .maths.math_verifier import MathVerifier
 from .overlong import Overlong
@@ -12,9 +14,11 @@ from .verifier import Verifier
 
 __all__ = [
     "Accuracy",
+    "ExactMatch",
     "Graded",
     "MathVerifier",
     "Overlong",
+    "ReasoningGymScorer",
     "Reward",
     "Unlikeliness",
     "Verdict",

@@ -1,7 +1,8 @@
-"""Where questions come from: the embedded arithmetic world, and readers of files and of the hub."""
+"""Where questions come from: the embedded arithmetic world, files, the hub and reasoning-gym."""
 
 from .benchmarks import Benchmark
 from .dapo import DapoMath17k
+from .reasoning_gym import ReasoningGym
 from .sources import Mixture, QuestionFile, QuestionSource, TinyArithmetic, look_in
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Mixture",
     "QuestionFile",
     "QuestionSource",
+    "ReasoningGym",
     "TinyArithmetic",
     "look_in",
 ]

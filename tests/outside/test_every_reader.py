@@ -19,8 +19,10 @@ BLOCKS = {"reading", "_readable"}
 OWN = {
     "fgexpo/model/hf_folder.py": "text of transformers' own writer, and a checkpoint's copy",
     "fgexpo/rollout/vllm/server.py": "replies of a server that this process started",
-    "fgexpo/rewards/maths/worker.py": "lines of the process that started it",
-    "fgexpo/rewards/maths/process.py": "lines of a process that it started",
+    "fgexpo/gym/datasets.py": "settings that the source wrote",
+    "fgexpo/gym/details.py": "a text that the source wrote",
+    "fgexpo/isolated/worker.py": "lines of the process that started it",
+    "fgexpo/isolated/process.py": "lines of a process that it started",
     "fgexpo/robustness/watchdog/store.py": "values of the run's own store",
     "fgexpo/robustness/watchdog/thread.py": "the system's /proc",
     "fgexpo/plan/shape.py": "text that it made itself",

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from processes import OUTER_LIMIT
 
+from fgexpo.isolated.process import WorkerProcess
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier, grade, last_boxed
 from fgexpo.rewards.maths.compare import Pair, fast_equal
 from fgexpo.rewards.maths.extract import answer_line, joined_boxes
 from fgexpo.rewards.maths.guards import is_hostile
 from fgexpo.rewards.maths.normalise import key
-from fgexpo.rewards.maths.process import GraderProcess
 
 # Where no limit is meant none is met, however busy the machine is; one set of workers for all.
 PATIENT = MathVerifier(timeout=OUTER_LIMIT)
@@ -269,7 +269,7 @@ def test_a_worker_that_is_killed_is_replaced():
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    monkeypatch.setattr("fgexpo.rewards.maths.process.sys.executable", "/bin/false")
+    monkeypatch.setattr("fgexpo.isolated.process.sys.executable", "/bin/false")
     with pytest.raises(RuntimeError, match="died or hung while starting"):
         MathVerifier().verify(asked("x+1"), [r"\boxed{1+x}"])
 
@@ -278,13 +278,12 @@ def test_the_workers_die_with_their_parent():
     code = (
         "from fgexpo.questions import Question\n"
         "from fgexpo.rewards import MathVerifier\n"
-        "from fgexpo.rewards.maths.compare import Pair\n"
         "import os\n"
         "v = MathVerifier(workers=2)\n"
         "q = [Question('', '', f'x+{i}') for i in range(20)]\n"
         "v.verify(q, [r'\\boxed{y}'] * 20)\n"
         "for worker in v._pool.workers:\n"
-        f"    worker.submit(0, Pair('7', {HANGS % 2!r}), 60.0)\n"
+        f"    worker.submit(0, ['7', {HANGS % 2!r}], 60.0)\n"
         "print(*[worker.pid for worker in v._pool.workers], flush=True)\n"
         "os.kill(os.getpid(), 9)"
     )
@@ -324,8 +323,8 @@ def test_an_interruption_leaves_no_job_behind(monkeypatch):
         submit(worker, *arguments)
         raise KeyboardInterrupt
 
-    submit = GraderProcess.submit
-    monkeypatch.setattr(GraderProcess, "submit", strike)
+    submit = WorkerProcess.submit
+    monkeypatch.setattr(WorkerProcess, "submit", strike)
     with pytest.raises(KeyboardInterrupt):
         verifier.verify(asked(*["7x"] * 9), [rf"\boxed{{{HANGS % n}}}" for n in range(2, 11)])
     monkeypatch.undo()

@@ -17,7 +17,7 @@ def start_by(monkeypatch, folder, script):
     path = folder / "python"
     path.write_text(f"#!/bin/sh\n{script}\n".replace("PYTHON", sys.executable))
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr("fgexpo.rewards.maths.process.sys.executable", str(path))
+    monkeypatch.setattr("fgexpo.isolated.process.sys.executable", str(path))
 
 
 def test_a_worker_that_dies_while_starting_is_started_again(monkeypatch, tmp_path, capfd):
@@ -33,8 +33,8 @@ def test_a_worker_that_dies_while_starting_is_started_again(monkeypatch, tmp_pat
 
 
 def test_a_slow_start_is_said_and_waited_for(monkeypatch, tmp_path, capfd):
-    monkeypatch.setattr("fgexpo.rewards.maths.pool.SLOW_SECONDS", 0.1)
-    monkeypatch.setattr("fgexpo.rewards.maths.pool.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("fgexpo.isolated.pool.SLOW_SECONDS", 0.1)
+    monkeypatch.setattr("fgexpo.isolated.pool.POLL_SECONDS", 0.05)
     start_by(monkeypatch, tmp_path, 'sleep 0.5\nexec PYTHON "$@"')
     verifier = MathVerifier(timeout=60.0, workers=1)
     assert verifier.verify(ASKED, TEXTS)[0].correct

@@ -2,10 +2,13 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from typing import Literal, get_args
 
 from ...errors import UserError
 from ...heartbeat import beat
+from ...isolated.pool import WorkerPool
+from ...isolated.process import START_SECONDS
 from ...questions import Question, Verdict
 from ..verifier import Verifier
 from .characters import plain
@@ -16,12 +19,11 @@ from .golds import why_ungradable
 from .guards import MAX_CHARACTERS
 from .last_number import last_number
 from .lists import is_list
-from .pool import GraderPool
-from .process import START_SECONDS
 
 Reads = Literal[
     "box", "line", "last_number", "box_or_line", "box_or_last_number", "line_or_last_number"
 ]
+GRADES = "fgexpo.rewards.maths.grade_pair"
 # An answer that no gold answer has, to try out whether comparing with that one ends.
 ANY = r"\frac{7919}{7907}"
 READERS: dict[str, Callable[[str], str | None]] = {
@@ -60,7 +62,7 @@ class MathVerifier(Verifier):
             raise UserError(f"model.verifier.start_timeout must be above 0 s, got {start_timeout}")
         self.timeout = timeout
         self.reads: Reads = reads
-        self._pool = GraderPool(timeout, workers, start_timeout)
+        self._pool = WorkerPool(GRADES, timeout, workers, start_timeout)
         # Gold answers that hang, and those that have been tried.
         self._hangs: set[str] = set()
         self._cleared: set[str] = set()
@@ -80,7 +82,7 @@ class MathVerifier(Verifier):
         hard = [
             pair for pair, equal in known.items() if equal is None and pair.gold not in self._hangs
         ]
-        known |= dict(zip(hard, self._pool.equal(hard), strict=True))
+        known |= dict(zip(hard, self._pool.run([astuple(pair) for pair in hard]), strict=True))
         self._blame_golds(questions, pairs, {pair for pair in hard if known[pair] is None})
         return [
             Verdict(False, None)
@@ -99,7 +101,7 @@ class MathVerifier(Verifier):
     ) -> None:
         """Find out whether it was the gold answer that hung; say so, and wait for it only once."""
         golds = list(dict.fromkeys(pair.gold for pair in lost if pair.gold not in self._cleared))
-        found = self._pool.equal([Pair(gold, ANY) for gold in golds], patience=5.0)
+        found = self._pool.run([astuple(Pair(gold, ANY)) for gold in golds], patience=5.0)
         for gold, equal in zip(golds, found, strict=True):
             self._cleared.add(gold)
             if equal is not None:

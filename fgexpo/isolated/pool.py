@@ -1,4 +1,4 @@
-"""Several grading processes for one batch; losing any of them does no harm."""
+"""Several worker processes for one batch of jobs; losing any of them does no harm."""
 
 import os
 import select
@@ -8,71 +8,76 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import EnvironmentFailure
-from ...heartbeat import beat
-from .compare import Pair
-from .process import START_SECONDS, GraderProcess
+from ..errors import EnvironmentFailure
+from ..heartbeat import beat
+from .process import START_SECONDS, WORKER, WorkerProcess
 
-PAIRS_A_WORKER = 8
+JOBS_A_WORKER = 8
 MAX_WORKERS = 8
 POLL_SECONDS = 1.0
 # A start that takes longer is said; one that fails is tried again, so many times in a row.
 SLOW_SECONDS, START_TRIES = 30.0, 3
 
 
-class GraderPool:
+class WorkerPool:
     """Persistent workers, started when needed and replaced when lost.
 
     Args:
-        timeout: seconds that one pair may take.
+        module: does the work, dotted; see :mod:`.worker`.
+        timeout: seconds that one job may take.
         workers: most workers; null for this process's share of the processor cores.
         start_timeout: seconds that a worker may take to start.
     """
 
     def __init__(
-        self, timeout: float, workers: int | None = None, start_timeout: float = START_SECONDS
+        self,
+        module: str,
+        timeout: float,
+        workers: int | None = None,
+        start_timeout: float = START_SECONDS,
     ) -> None:
+        self.module = module
         self.timeout = timeout
         self.limit = workers or _own_cores()
         self.start_timeout = start_timeout
-        self.workers: list[GraderProcess] = []
+        self.workers: list[WorkerProcess] = []
         self._failed_starts = 0
         self._said_slow = False
 
-    def equal(self, pairs: Sequence[Pair], patience: float = 1.0) -> list[bool | None]:
-        """Grade every pair; None for a pair that hung or crashed its worker.
+    def run(self, jobs: Sequence[Sequence[Any]], patience: float = 1.0) -> list[Any]:
+        """The answer to every job; None for a job that hung or crashed its worker.
 
         Args:
-            pairs: what to compare.
-            patience: multiplies the time that one pair may take.
+            jobs: the fields of each.
+            patience: multiplies the time that one job may take.
 
         Raises:
             EnvironmentFailure: when workers cannot be started.
         """
         try:
-            return self._grade(pairs, self.timeout * patience)
+            return self._run(jobs, self.timeout * patience)
         except BaseException:
-            # The workers are still grading pairs whose verdicts are no longer needed.
+            # The workers are still busy with jobs whose answers are no longer needed.
             self.close()
             raise
 
-    def _grade(self, pairs: Sequence[Pair], timeout: float) -> list[bool | None]:
-        found: list[bool | None] = [None] * len(pairs)
-        waiting = deque(range(len(pairs)))
+    def _run(self, jobs: Sequence[Sequence[Any]], timeout: float) -> list[Any]:
+        found: list[Any] = [None] * len(jobs)
+        waiting = deque(range(len(jobs)))
         while waiting or any(worker.job is not None for worker in self.workers):
             beat()
             self._hire(len(waiting))
             for worker in self.workers:
                 if waiting and worker.idle:
                     job = waiting.popleft()
-                    worker.submit(job, pairs[job], timeout)
+                    worker.submit(job, jobs[job], timeout)
             for worker in self._answering():
                 job = worker.job
-                verdict = worker.read()
-                if verdict is None:
+                reply = worker.read()
+                if reply is None:
                     self._dismiss(worker)
                 elif job is not None:
-                    found[job] = verdict
+                    found[job] = reply
                 else:
                     self._failed_starts = 0
             for worker in [w for w in self.workers if not w.idle]:
@@ -96,19 +101,19 @@ class GraderPool:
         self.close()
 
     def _hire(self, waiting: int) -> None:
-        # Starting a worker costs as much as grading about a hundred pairs; a hung pair costs more.
+        # Starting a worker costs as much as about a hundred jobs; a hung job costs more.
         idle = sum(worker.job is None for worker in self.workers)
-        wanted = min(self.limit, len(self.workers) + max(0, -(-waiting // PAIRS_A_WORKER) - idle))
+        wanted = min(self.limit, len(self.workers) + max(0, -(-waiting // JOBS_A_WORKER) - idle))
         while len(self.workers) < wanted:
-            self.workers.append(GraderProcess(self.start_timeout))
+            self.workers.append(WorkerProcess(self.module, self.start_timeout))
 
-    def _answering(self) -> list[GraderProcess]:
+    def _answering(self) -> list[WorkerProcess]:
         busy = [worker for worker in self.workers if not worker.idle]
         next_deadline = min((worker.deadline for worker in busy), default=0.0)
         patience = min(POLL_SECONDS, max(0.0, next_deadline - time.monotonic()))
         return select.select(busy, [], [], patience)[0] if busy else []
 
-    def _dismiss(self, worker: GraderProcess) -> None:
+    def _dismiss(self, worker: WorkerProcess) -> None:
         worker.close()
         self.workers.remove(worker)
         if worker.ready:
@@ -122,7 +127,7 @@ class GraderPool:
         raise EnvironmentFailure(
             f"{what}, {START_TRIES} times in a row; free some memory or processor time, or raise "
             f"model.verifier.start_timeout (now {self.start_timeout:g} s); "
-            f"`{sys.executable} -m fgexpo.rewards.maths.worker` shows why"
+            f"`{sys.executable} -m {WORKER} {self.module}` shows why"
         )
 
     def _say_slow(self) -> None:
