@@ -35,6 +35,8 @@ class EvaluationReport(Callback):
             ``test``, and the run's folder otherwise.
     """
 
+    ROOT = "evaluations"  # of the folders of ``test``
+
     def __init__(self, folder: str | None = None) -> None:
         self.folder = folder
         self._store: EvaluationStore | None = None
@@ -59,7 +61,7 @@ class EvaluationReport(Callback):
         signal.signal(signal.SIGTERM, self._take_note)
         self._received = False
         found = self._identity = identity(trainer, pl_module, _datasets(trainer))
-        folder = Path(self.folder or Path("evaluations") / folder_name(trainer, pl_module, found))
+        folder = Path(self.folder or Path(self.ROOT) / folder_name(trainer, pl_module, found))
         self._file = folder / RESULTS
         lock = self._lock = Lock(folder / ".lock", f"report.folder: the folder {str(folder)!r}")
         on_first(trainer, lock.take)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -11,6 +12,7 @@ from fgexpo.curriculum.base import Curriculum
 from fgexpo.curriculum.gaussian import Gaussian, effective_sample_size
 from fgexpo.curriculum.pass_rates import PassRateTable, frontier_share
 from fgexpo.errors import UserError
+from fgexpo.evaluation.warm_start import warm_up
 from fgexpo.files import run_folder, write_json
 from fgexpo.robustness.same_run import Fact, check_same_run
 from fgexpo.tasks import QuestionSource, look_in
@@ -18,7 +20,6 @@ from fgexpo.types import QuestionBatch
 
 from .dataset import QuestionDataset, check_golds, check_names, encoder_of, evaluation_loaders
 from .sampler import CurriculumSampler
-from .warm_start import read_pass_rates
 
 Refresh = Literal["epoch", "step"]
 
@@ -36,7 +37,8 @@ class CurriculumDataModule(LightningDataModule):
         refresh: recompute the weights every ``epoch`` or every ``step`` (the paper's Algorithm 1).
         steps_per_epoch: null for floor(pool / questions_per_step).
         questions_per_eval_batch: questions that each process asks at once in evaluation.
-        warm_start: file of pass-rates by question id, as :meth:`save_pass_rates` writes it.
+        warm_start: file of pass-rates by question id: ``pass_rates.json`` of a run, or what
+            ``fgexpo profile`` writes.
         seed: seed of all draws.
         root: folder where the sources first look for their files, or for copies of the hub's.
 
@@ -109,7 +111,10 @@ class CurriculumDataModule(LightningDataModule):
         self.table = PassRateTable(len(self.pool), self.decay, debias=self.debias)
         self.curriculum.prepare(self.pool.questions)
         if self.warm_start is not None:
-            self._load_pass_rates(self.warm_start)
+            size = getattr(self.trainer.lightning_module, "group_size", 1)
+            told = warm_up(self.table, self.pool.questions, self.warm_start, size)
+            if told is not None:
+                rank_zero_info(told)
         self.sampler = CurriculumSampler(
             self.curriculum.weights(self.table),
             self.questions_per_step,
@@ -218,17 +223,6 @@ class CurriculumDataModule(LightningDataModule):
         )
         seen = {q.id: [rate, visits] for q, rate, visits in rows if visits}
         write_json(path, seen)
-
-    def _load_pass_rates(self, path: str) -> None:
-        assert self.pool is not None
-        known = read_pass_rates(path)
-        rows = [row for row, question in enumerate(self.pool.questions) if question.id in known]
-        if not rows:
-            raise UserError(f"data.warm_start: {path!r} has no question of this pool")
-        for row in rows:
-            rate, visits = known[self.pool.questions[row].id]
-            self.table.averages[row], self.table.visits[row] = rate, visits
-        self.table.check(self.table.averages, self.table.visits)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that later draws depend on; empty outside training."""

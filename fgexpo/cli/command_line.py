@@ -22,10 +22,11 @@ from ..outside import TRACEBACK, in_one_sentence
 from ..outside.quiet import HARMLESS_BUT_IN_FIT, hush
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
-from . import compare, export, plan, study
+from . import compare, export, plan, profile, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
 from .located import located
+from .mistakes import WITH_FLAGS
 from .paths import searched
 
 # Exit status of a study's run that saved and stopped before its end.
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         if told is None or os.environ.get(TRACEBACK):
             raise
         sentence, status = told
-        if command not in COMMANDS or command == "plan":
+        if command not in COMMANDS or command in WITH_FLAGS:
             sentence = searched(located(sentence, rest), rest)
         let_the_first_speak()
         print(f"error: {sentence}", file=sys.stderr)
@@ -113,5 +114,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "export": export.main,
     "plan": plan.main,
+    "profile": profile.main,
     "study": partial(study.main, command=run_to_the_end),
 }

@@ -12,6 +12,10 @@ from ..parallel.launched import is_first
 # What each command does, and an example.
 COMMANDS = {
     "fit": ("train a policy", "fit --config configs/tiny.yaml"),
+    "profile": (
+        "ask a model a pool's questions before training",
+        "profile --config configs/tiny.yaml --questions 200",
+    ),
     "test": ("score a model on benchmarks", "test --config configs/eval/tiny.yaml"),
     "validate": (
         "score it on the training run's questions",
@@ -86,7 +90,7 @@ def answer(arguments: list[str]) -> int | None:
         from .mistakes import check_command
 
         check_command(command, rest)
-        loads = command in LIGHTNINGS or command == "study"
+        loads = command in (*LIGHTNINGS, "study", "profile")
         if loads and not any(each.startswith("--print_config") for each in rest) and is_first():
             _say_loading(command)
     return None

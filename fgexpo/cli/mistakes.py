@@ -13,7 +13,9 @@ from .study_keys import check_study
 from .typos import check_keys, flag_pairs, tell, wrong_value
 
 # Commands that take what a run takes.
-OF_A_RUN = ("fit", "validate", "test", "predict", "plan")
+OF_A_RUN = ("fit", "validate", "test", "predict", "plan", "profile")
+# Those of them that have flags of their own too.
+WITH_FLAGS = ("plan", "profile")
 
 
 def check_command(command: str, arguments: Sequence[str]) -> None:
@@ -27,7 +29,7 @@ def check_command(command: str, arguments: Sequence[str]) -> None:
         check_study(read_arguments([*arguments]).study)
         return
     if command in OF_A_RUN:
-        own = own_flags(command)[0] if command == "plan" else {}
+        own = own_flags(command)[0] if command in WITH_FLAGS else {}
         check_keys(arguments, own, command)
         return
     flags, places = own_flags(command)

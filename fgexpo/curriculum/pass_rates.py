@@ -88,6 +88,21 @@ class PassRateTable:
         other.averages, other.debias = rates_M, False
         return other
 
+    def start(self, row: int, rate: float, visits: int) -> None:
+        """Begin a question at a pass-rate that was measured, not averaged.
+
+        Its pass-rate is then ``rate``, also where the averages are corrected for their start: its
+        average is what so many visits with this outcome lead to.
+
+        Args:
+            row: of the question.
+            rate: share of right rollouts, in [0, 1].
+            visits: that the measurement is worth, at least 1.
+        """
+        left = self.decay**visits if self.debias else 0.0
+        self.averages[row] = left * self.initial + (1 - left) * rate
+        self.visits[row] = visits
+
     def update(self, index: Tensor, pass_rate: Tensor) -> None:
         """Move the averages of the questions just sampled; the others stay.
 

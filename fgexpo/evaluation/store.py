@@ -1,7 +1,7 @@
 """Every graded completion on disk, so that a killed evaluation can resume."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,15 @@ class EvaluationStore:
         asked = hash_seed(*(question.id for question in batch.source.questions))
         name = f"question={int(batch.source.index_Q[0]):05d}-{asked:016x}-rank={rank}.parquet"
         write_rollouts(batch, self.folder / "completions" / batch.source.dataset / name)
+
+    def completions(self, dataset: str) -> Iterator[dict[str, Any]]:
+        """Every rollout saved, as :func:`.table_columns` names its columns."""
+        from pyarrow import parquet
+
+        for path in sorted((self.folder / "completions" / dataset).glob("*.parquet")):
+            with reading(path, "a Parquet file of completions"):
+                rows = parquet.read_table(path).to_pylist()
+            yield from rows
 
     def load(self, dataset: str, n: int) -> dict[str, Tensor]:
         """Samples of the questions that are finished, [5, n] each, by id.

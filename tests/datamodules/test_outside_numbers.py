@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from fgexpo.datamodules.warm_start import read_pass_rates
 from helpers import make_data
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from fgexpo.curriculum.shared import Shared
 from fgexpo.datamodules import EvaluationDataModule, SupervisedDataModule
 from fgexpo.errors import UserError
 from fgexpo.evaluation.results import results_table
+from fgexpo.evaluation.warm_start import read_pass_rates
 from fgexpo.tasks import TinyArithmetic
 
 
