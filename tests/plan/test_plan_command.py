@@ -1,19 +1,27 @@
 """The `plan` command: what it reads, prints and refuses."""
 
+import re
 import socket
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from plans import small
 
 from fgexpo.cli import main
-from fgexpo.cli.plan import parse_fit
+from fgexpo.cli.plan import parse_fit, read_request
+from fgexpo.errors import UserError
 from fgexpo.plan.adapters import Adapters
-from fgexpo.plan.from_config import read_job
+from fgexpo.plan.from_config import check_classes, read_job
+from fgexpo.plan.generation import GIB
 from fgexpo.plan.job import Call, Engine, Job
+from fgexpo.plan.known_models import find_config
+from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
+from fgexpo.plan.timing import gpu_named
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["--trainer.strategy=ddp", "--model.activation_checkpointing=false"]
@@ -22,8 +30,14 @@ QWEN = ["plan", "--config", str(ROOT / "configs/qwen3_8b.yaml"), *PLAIN]
 NODE = ["--gpus=8", "--gpu-memory=80"]
 
 
+@cache
+def parsed(*arguments):
+    """A parsed command line; reading one takes seconds."""
+    return parse_fit(list(arguments))
+
+
 def read(arguments, shape, gpus=None):
-    return read_job(parse_fit(arguments[1:]), shape, gpus)
+    return read_job(parsed(*arguments[1:]), shape, gpus)
 
 
 def test_every_setting_is_read():
@@ -136,8 +150,9 @@ def test_a_run_that_does_not_fit_names_flags_with_which_it_does(capsys, no_netwo
     assert flags == ["--model.reference_offload=true", "--model.activation_checkpointing=true"]
     status, text = plan([*R1, *NODE, *flags], capsys)
     assert status == 0 and "it fits" in text
-    for one in flags:
-        assert plan([*R1, *NODE, one], capsys)[0] == 1
+    job = read(R1, find_config("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B")[0], 8)
+    for one in (job.change(offload=True), job.change(checkpointing=True)):
+        assert not plan_memory(one, 80 * GIB).fits
 
 
 SPARSE = [
@@ -184,37 +199,52 @@ def test_settings_reach_the_plan(capsys):
     assert "reference" not in text  # it is the policy without adapters
 
 
+LORA = Namespace(rank=8, targets="all-linear")
 MISTAKES = [
-    (["--gpu=v100"], "--gpu must be one of a100, h100"),
-    (["--gpus=0"], "--gpus must be positive, got 0"),
-    (["--gpu-memory=-1"], "--gpu-memory must be positive, got -1.0"),
-    (["--mean-length=0"], "--mean-length must be positive, got 0.0"),
-    (["--trainer.precision=64-true"], "trainer.precision: plan knows 32-true"),
-    (["--trainer.precision=bf16-true"], "trainer.precision: plan knows 32-true"),
-    (["--model.lora.rank=8", "--model.dtype=bfloat16"], "model.lora needs model.dtype = float32"),
-    (["--trainer.strategy=deepspeed"], "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
-    (["--gpus=6"], "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
-    (["--gpus=1"], "model.engine.tensor_parallel = 2 must divide the 1 processes"),
-    (["--model.dtype=int64"], "model.dtype must name a floating torch dtype, got 'int64'"),
-    (["--model.name=runs/none"], "model.name: folder 'runs/none' does not exist"),
+    ({"trainer.precision": "64-true"}, 8, "trainer.precision: plan knows 32-true"),
+    ({"trainer.precision": "bf16-true"}, 8, "trainer.precision: plan knows 32-true"),
     (
-        ["--model.lora.rank=8", "--model.reference_offload=true"],
+        {"model.init_args.lora": LORA, "model.init_args.dtype": "bfloat16"},
+        8,
+        "model.lora needs model.dtype = float32",
+    ),
+    ({"trainer.strategy": "deepspeed"}, 8, "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
+    ({}, 6, "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
+    ({}, 1, "model.engine.tensor_parallel = 2 must divide the 1 processes"),
+    ({"model.init_args.dtype": "int64"}, 8, "model.dtype must name a floating torch dtype, got"),
+    (
+        {"model.init_args.lora": LORA, "model.init_args.reference_offload": True},
+        8,
         "model.reference_offload has nothing to move",
     ),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: value[0])
-def test_mistakes_are_named(arguments, message, capsys):
-    status, text = plan([*R1, *arguments], capsys)
-    assert status == 2
-    assert message in " ".join(text.split())
+def test_mistakes_in_settings_are_named():
+    for settings, gpus, message in MISTAKES:
+        config = parsed(*R1[1:]).clone()
+        for key, value in settings.items():
+            config[key] = value
+        with pytest.raises(UserError, match=re.escape(message)):
+            read_job(config, small(), gpus)
+    with pytest.raises(UserError, match=r"model\.name: folder 'runs/none' does not exist"):
+        find_config("runs/none")
+
+
+def test_mistakes_in_the_plans_own_options_are_named(capsys):
+    for name, value in (("gpus", "0"), ("gpu-memory", "-1.0"), ("mean-length", "0.0")):
+        with pytest.raises(UserError, match=f"--{name} must be positive, got {value}"):
+            read_request([f"--{name}={value}"])
+    with pytest.raises(UserError, match="--gpu must be one of a100, h100"):
+        gpu_named("v100")
+    status, text = plan([*R1, "--gpus=6"], capsys)
+    assert status == 2 and "model.mini_batch_questions = 32 is not" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("name", ["tiny_base", "eval/tiny"])
-def test_what_is_no_grpo_run_cannot_be_planned(name, capsys):
-    status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
-    assert status == 2 and ": plan expects a " in text
+def test_what_is_no_grpo_run_cannot_be_planned(name):
+    with pytest.raises(UserError, match=": plan expects a "):
+        check_classes(parsed("--config", str(ROOT / f"configs/{name}.yaml")))
 
 
 def test_a_plan_knows_where_the_kl_is():

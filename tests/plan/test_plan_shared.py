@@ -1,0 +1,158 @@
+"""A prompt that several rollouts share is counted once, as it is computed once."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from near import same
+from plans import full_size, job
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.packing import enable_packing
+from fgexpo.plan.activations import Work, count, prepare, run
+from fgexpo.plan.count_bytes import StorageCounter
+from fgexpo.plan.generation import GIB
+from fgexpo.plan.memory import plan_memory, work_of
+from fgexpo.plan.prompts import Prompts, is_here
+from fgexpo.plan.rows import Largest, Shared, largest
+from fgexpo.tasks.benchmarks import Benchmark
+from fgexpo.tasks.sources import Mixture, QuestionFile, TinyArithmetic
+
+
+def llama(**changes):
+    """SmolLM2's kind: tied head, three query heads to a key head, a large vocabulary."""
+    defaults = {
+        "vocab_size": 3000,
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    }
+    return LlamaConfig(**{**defaults, **changes})
+
+
+def short(**changes):
+    """8 x 8 rollouts of few tokens, four questions an update."""
+    defaults = {
+        "config": llama(),
+        "cpu": True,
+        "questions": 8,
+        "group": 8,
+        "mini_batch": 4,
+        "max_prompt": 64,
+        "max_new": 5,
+        "micro_batch_tokens": 1024,
+    }
+    return job(**{**defaults, **changes})
+
+
+CASES = {
+    "at the limits": {},
+    "prompts of 25": {"max_prompt": 25, "shortest_prompt": 24},
+    "few-shot": {"max_prompt": 250, "shortest_prompt": 150, "max_new": 8},
+    "few-shot, 4096": {
+        "max_prompt": 250,
+        "shortest_prompt": 150,
+        "max_new": 8,
+        "micro_batch_tokens": 4096,
+    },
+    "chat": {"max_prompt": 62, "shortest_prompt": 55, "max_new": 64, "micro_batch_tokens": 2048},
+}
+
+
+def measured(planned, work):
+    """Peak bytes of a real pass over the rows of a plan's micro-batch, by the real log-probs."""
+    model = prepare(LlamaForCausalLM(planned.config), work)
+    rows = work.shared.sequences()
+    counter = StorageCounter(
+        [*model.parameters(), *model.buffers()]
+        + [weight.grad for weight in model.parameters() if weight.grad is not None]
+    )
+    with counter, torch.set_grad_enabled(work.backward):
+        logp_NT, _ = completion_logprobs(model, rows, entropy=work.entropy)
+        if work.backward:
+            logp_NT.sum().backward()
+    return counter.peak
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_plan_counts_what_a_pass_over_shared_prompts_takes(case):
+    planned = short(**CASES[case])
+    for phase in ("score", "update"):
+        work = work_of(planned, phase)
+        assert work.shared is not None
+        counted = count(planned.config, work)
+        assert counted == run(prepare(LlamaForCausalLM(planned.config), work), work)
+        assert counted.peak == pytest.approx(measured(planned, work), rel=0.02)
+
+
+def test_tokens_of_the_largest_micro_batch():
+    # 14 or more rows share four prompts of 64; a completion's last token is not computed.
+    at_limits = largest(short())
+    assert at_limits.shared is not None
+    assert (at_limits.shared.questions, at_limits.shared.prompt) == (4, 64)
+    assert at_limits.shared.tokens <= 1024
+    assert at_limits.tokens == at_limits.shared.computed < 0.35 * 1024
+    # All 32 rows of an update, were their prompts short: 4 x 25 + 32 x 4.
+    known = largest(short(max_prompt=25, shortest_prompt=25))
+    assert known.shared == Shared(4, 25, (5,) * 32) and known.tokens == 228
+    # Nothing is saved where every row has a prompt of its own, or where completions are long.
+    assert largest(short(mini_batch=8, group=1)) == Largest(8 * 69, None)
+    assert largest(short(max_new=600)) == Largest(1024, None)
+    assert largest(full_size()) == Largest(16384, None)
+
+
+def test_lengths_that_may_be_shorter_are_not_taken_to_be_long():
+    """Long prompts would share much; short ones leave room for more rows of long completions."""
+    wide = {"max_new": 64, "micro_batch_tokens": 1024}
+    assert largest(short(**wide)).tokens == 1024
+    assert largest(short(**wide, shortest_prompt=60)).tokens < 850
+
+
+def test_a_single_pass_makes_its_gradients_while_activations_go():
+    """Those of the last update are freed before, so they are not there at its start."""
+    small_ones = short(max_prompt=25, shortest_prompt=24)
+    assert small_ones.one_pass and not short().one_pass
+    work = work_of(small_ones, "update")
+    assert work.first and not work_of(small_ones, "score").first
+    model = LlamaForCausalLM(small_ones.config)
+    assert count(small_ones.config, work).peak == pytest.approx(
+        measured(small_ones, work), rel=0.02
+    )
+    gradients = sum(weight.nbytes for weight in model.parameters())
+    later = count(small_ones.config, replace(work, first=False)).peak + gradients
+    assert count(small_ones.config, work).peak < later
+    phases = plan_memory(small_ones, 8 * GIB).phases
+    peak = count(small_ones.config, work).peak
+    stays = sum(phases["step"].values()) - phases["step"]["optimizer temporaries"] - gradients
+    assert sum(phases["update"].values()) == stays + peak
+
+
+def test_a_model_of_padded_rows_is_counted_padded():
+    sliding = llama(num_hidden_layers=1)
+    work = Work(100, 30, device="cpu", backward=False)
+    shared = replace(work, tokens=42, shared=Shared(2, 10, (20,) * 2))
+    model = LlamaForCausalLM(sliding)
+    assert enable_packing(model)
+    model.set_attn_implementation("eager")
+    padded = run(model.eval(), replace(work, tokens=60))
+    assert padded.peak > run(prepare(LlamaForCausalLM(sliding), shared), shared).peak
+
+
+def test_prompts_of_the_data_take_the_limits_place():
+    found = Prompts(13, 14.5, 21).put_into(short())
+    assert (found.shortest_prompt, found.mean_prompt, found.max_prompt) == (13, 14.5, 21)
+    same(torch.tensor(float(found.longest)).double(), 26.0)
+
+
+def test_only_questions_that_are_here_are_read(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps({"prompt": "1 + 1", "answer": "2"}))
+    here = QuestionFile(str(path))
+    assert is_here(here) and is_here(TinyArithmetic()) and is_here(Mixture([here]))
+    assert not is_here(QuestionFile("owner/name")) and not is_here(Benchmark("amc23"))
+    assert not is_here(Mixture([here, QuestionFile("owner/name")]))
