@@ -118,9 +118,10 @@ def _hidden(model: Any, work: Work, packed: Packed | None) -> Tensor:
     """Hidden states of all tokens, or of shared prompts' completions, the input of log-probs."""
     decoder = model.get_decoder()
     if packed is None:
-        longest = spread(work.tokens, work.longest)[0]
-        tokens_NL = torch.zeros(ceil(work.tokens / longest), longest, dtype=torch.int64)
-        return decoder(input_ids=tokens_NL, use_cache=False)[0].flatten(0, 1)[: work.tokens]
+        tokens = work.tokens if work.shared is None else work.shared.tokens
+        longest = spread(tokens, work.longest)[0]
+        tokens_NL = torch.zeros(ceil(tokens / longest), longest, dtype=torch.int64)
+        return decoder(input_ids=tokens_NL, use_cache=False)[0].flatten(0, 1)[:tokens]
     wanted = work.tokens if work.shared is None else sum(work.shared.completions)
     hidden_MH = packed_hidden(decoder, packed)
     return hidden_MH[torch.arange(wanted) % len(hidden_MH)]

@@ -66,7 +66,7 @@ def _measure(job: Job, lengths: tuple[float, float], at_once: int, threads: int)
     depth = _between(1, int(PRODUCTS / (each * usual.tokens)), min(layers, 4))
     model = _model(job, depth)
     rows = _fewer(usual.rows, PRODUCTS / (each * depth * usual.tokens))
-    work = rows.computed if rows.pays() and is_packed(model) else rows.tokens
+    work = rows.computed if rows.pays() else rows.tokens  # as the usual rows are counted
     run = _pass_through(model.get_decoder(), rows)
     model.eval()
     forward_s = _seconds(lambda: run(False)) / (depth * work)

@@ -84,8 +84,10 @@ def largest(job: Job) -> Largest:
 
 def _at(job: Job, prompt: int) -> Largest:
     rows = job.mini_rows
-    tokens = job.tokens_of(prompt)
-    number = min(rows, ceil(tokens / (prompt + 0.75 * job.max_new)))
+    tokens = job.tokens_of(prompt)  # none is cut to fill a micro-batch, if all are so long
+    whole = max(1, min(rows, tokens // (prompt + 1))) * (prompt + job.max_new)
+    usual = ceil(tokens / (prompt + 0.75 * job.max_new))
+    number = max(1, min(rows, usual, tokens // (prompt + 1)))
     shared = Shared(
         min(number, job.mini_questions),
         prompt,
@@ -93,7 +95,7 @@ def _at(job: Job, prompt: int) -> Largest:
     )
     if shared.pays():
         return Largest(shared.computed, shared)
-    return Largest(tokens, None)
+    return Largest(min(tokens, whole), None)
 
 
 def _falling(number: int, longest: int, total: int) -> tuple[int, ...]:
