@@ -1,6 +1,6 @@
 """What ``fgexpo plan`` says of a run on a CPU, and what the same run takes, phase by phase.
 
-    python benchmarks/plan_measured.py --config configs/tiny.yaml --steps=3 [any option of fit]
+    python benchmarks/plan_measured.py --config configs/tiny.yaml [options of plan and of fit]
 
 It plans, then fits in this process, and prints both: the peak of resident memory (which Linux can
 start anew) and the median seconds of a step. Take it on a machine that does nothing else.
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
 
     from fgexpo import module
     from fgexpo.cli import main as run
+    from fgexpo.cli.plan import read_request
     from fgexpo.rollout.native import Native
     from fgexpo.update.step import Updates
 
@@ -76,7 +77,7 @@ def main(arguments: list[str]) -> None:
         return made[-1]
 
     module.prepare = noted
-    run(["fit", *arguments])
+    run(["fit", *read_request(arguments)[1]])
     lengths = made[-1].sequences
     cuts = [len(rows) for cut in made[-1].cuts for rows in cut]
     print(

@@ -54,7 +54,11 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
     )
     parser.add_argument("--gpus", type=int, help="in total; default trainer.devices, else 8")
     parser.add_argument("--gpu", default="h100", help="GPU whose data sheet the time is based on")
-    parser.add_argument("--gpu-memory", type=float, help="GiB per GPU; default: that GPU's")
+    parser.add_argument(
+        "--gpu-memory",
+        type=float,
+        help="GiB per GPU (on a CPU per process); default: what is there",
+    )
     parser.add_argument("--mean-length", type=float, help="mean tokens per completion")
     own, rest = parser.parse_known_args(arguments)
     for name in ("gpus", "gpu_memory", "mean_length"):

@@ -13,6 +13,7 @@ from plans import small
 from fgexpo.cli import main
 from fgexpo.cli.plan import parse_fit, read_request
 from fgexpo.errors import UserError
+from fgexpo.plan import cpu_rates
 from fgexpo.plan.adapters import Adapters
 from fgexpo.plan.from_config import check_classes, read_job
 from fgexpo.plan.generation import GIB
@@ -128,8 +129,12 @@ def test_a_run_that_fits(capsys, no_network, tmp_path, monkeypatch):
     # Where the base has not been made yet.
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    status, text = plan(["plan", "--config", "configs/tiny.yaml"], capsys)
+    monkeypatch.setattr(cpu_rates, "SECONDS", 0.0)
+    status, text = plan(["plan", "--config", "configs/tiny.yaml", "--mean-length=9"], capsys)
     assert status == 0
+    for part in ("seconds per step", "mean completion 9 tokens (given", "no questions were read"):
+        assert part in " ".join(text.split())
+    assert "GFLOP/s" in text and "--gpus and --gpu are not used" in text
     assert "309,408 parameters (shape: configs/tiny_base.yaml)" in text
     assert "it fits" in text
 

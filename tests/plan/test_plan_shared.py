@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from plans import full_size, job, small
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -13,7 +14,7 @@ from fgexpo.plan.activations import Work, count, prepare, run
 from fgexpo.plan.count_bytes import StorageCounter
 from fgexpo.plan.generation import GIB
 from fgexpo.plan.memory import plan_memory, work_of
-from fgexpo.plan.prompts import Prompts, is_here
+from fgexpo.plan.prompts import Prompts, is_here, read_prompts
 from fgexpo.plan.rows import Largest, Shared, largest
 from fgexpo.tasks.benchmarks import Benchmark
 from fgexpo.tasks.sources import Mixture, QuestionFile, TinyArithmetic
@@ -153,3 +154,33 @@ def test_only_questions_that_are_here_are_read(tmp_path):
     assert is_here(here) and is_here(TinyArithmetic()) and is_here(Mixture([here]))
     assert not is_here(QuestionFile("owner/name")) and not is_here(Benchmark("amc23"))
     assert not is_here(Mixture([here, QuestionFile("owner/name")]))
+
+
+def test_a_plan_reads_how_long_the_prompts_are(model_folder, tokenizer, tmp_path):
+    """Of the questions that are used; the longest may be one of validation."""
+
+    def source(name, *questions):
+        rows = [json.dumps({"prompt": text, "answer": "2"}) for text in questions]
+        (tmp_path / name).write_text("\n".join(rows))
+        return Namespace(class_path="fgexpo.tasks.QuestionFile", init_args=Namespace(path=name))
+
+    template = Namespace(text="{question} =", stop_tokens=["\n"])
+    model = Namespace(
+        name=str(model_folder),
+        max_prompt_tokens=20,
+        template=Namespace(class_path="fgexpo.templates.Custom", init_args=template),
+    )
+    data = Namespace(
+        root=str(tmp_path),
+        train=source("own.jsonl", "1 + 1", "2 + 2 + 2", "3 + " * 50 + "3"),
+        val={"held": source("held.jsonl", "4 + 4 + 4 + 4")},
+    )
+    config = Namespace(model=Namespace(init_args=model), data=Namespace(init_args=data))
+    short_, middle, long = (
+        len(tokenizer(f"{text} =", add_special_tokens=False).input_ids)
+        for text in ("1 + 1", "2 + 2 + 2", "4 + 4 + 4 + 4")
+    )
+    found = read_prompts(config)
+    assert found == Prompts(short_, (short_ + middle) / 2, long)
+    model.name = "owner/name"
+    assert read_prompts(config) is None
