@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
+from ..errors import UserError
 from ..model.loading import load_tokenizer
 from ..tasks.sources import Mixture, QuestionSource, look_in
 from ..tasks.tables import find_local
@@ -44,7 +45,7 @@ def read_prompts(config: Any) -> Prompts | None:
     """Measure a parsed ``fit`` configuration's; None where something is not on this machine.
 
     Raises:
-        UserError: for a question file that cannot be used.
+        UserError: for a question file that cannot be used, or if no prompt is within the limit.
     """
     model, data = config.model.init_args, config.data.init_args
     if not Path(model.name).expanduser().is_dir():
@@ -56,11 +57,17 @@ def read_prompts(config: Any) -> Prompts | None:
         return None
     limit = model.max_prompt_tokens
     encoder = PromptEncoder(load_tokenizer(model.name), _made(Template, model.template), limit)
-    own = _lengths(encoder, training)
+    written = _lengths(encoder, training)
+    own = [length for length in written if length <= limit]
     asked = [length for source in validation for length in _lengths(encoder, source)]
     if not own:
-        return None
-    return Prompts(min(own), sum(own) / len(own), max(own + asked))
+        raise UserError(
+            f"data: train has no question that fits model.max_prompt_tokens = {limit}; the "
+            f"shortest prompt has {min(written, default=0)} tokens"
+        )
+    return Prompts(
+        min(own), sum(own) / len(own), max(length for length in own + asked if length <= limit)
+    )
 
 
 def is_here(source: QuestionSource) -> bool:
@@ -75,15 +82,15 @@ def is_here(source: QuestionSource) -> bool:
 
 
 def _lengths(encoder: PromptEncoder, source: QuestionSource) -> list[int]:
-    """Of prompts spread over the source, the longest question among them."""
+    """Of prompts of any length spread over the source, the longest question among them."""
     texts = [question.prompt for question in source.questions()]
     some = [*texts[:: max(1, len(texts) // MOST)], max(texts, key=len, default="")]
-    tokens = (encoder.encode(text) for text in some if text)
-    return [len(one) for one in tokens if one is not None]
+    return [len(encoder.tokens(text)) for text in some if text]
 
 
 def _made(kind: type, settings: Any) -> Any:
     """The object that ``class_path`` and ``init_args`` describe."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--it", type=kind)
-    return parser.instantiate_classes(Namespace(it=settings)).it
+    made: Any = parser.instantiate_classes(Namespace(it=settings))
+    return made.it

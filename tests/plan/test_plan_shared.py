@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from plans import full_size, job, small
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from fgexpo.errors import UserError
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.plan.activations import Work, count, prepare, run
 from fgexpo.plan.count_bytes import StorageCounter
@@ -164,7 +165,7 @@ def test_a_plan_reads_how_long_the_prompts_are(model_folder, tokenizer, tmp_path
         (tmp_path / name).write_text("\n".join(rows))
         return Namespace(class_path="fgexpo.tasks.QuestionFile", init_args=Namespace(path=name))
 
-    template = Namespace(text="{question} =", stop_tokens=["\n"])
+    template = Namespace(text="{question} =", stop_tokens=[])
     model = Namespace(
         name=str(model_folder),
         max_prompt_tokens=20,
@@ -182,5 +183,8 @@ def test_a_plan_reads_how_long_the_prompts_are(model_folder, tokenizer, tmp_path
     )
     found = read_prompts(config)
     assert found == Prompts(short_, (short_ + middle) / 2, long)
+    model.max_prompt_tokens = short_ - 1
+    with pytest.raises(UserError, match=f"no question that fits .* has {short_} tokens"):
+        read_prompts(config)
     model.name = "owner/name"
     assert read_prompts(config) is None
