@@ -28,12 +28,15 @@ def main(arguments: list[str]) -> None:
         UserError: for settings that cannot be planned.
     """
     from ..plan.from_config import check_classes, read_job
+    from ..plan.prompts import read_prompts
 
     request, rest = read_request(arguments)
     config = parse_fit(rest)
     check_classes(config)
     shape, source = model_shape(config)
     job = read_job(config, shape, request.gpus)
+    prompts = read_prompts(config)
+    job = job if prompts is None else prompts.put_into(job)
     if not report(job, request, config.model.init_args.name, source):
         raise SystemExit(1)
 
@@ -51,7 +54,11 @@ def read_request(arguments: list[str]) -> tuple[Request, list[str]]:
     )
     parser.add_argument("--gpus", type=int, help="in total; default trainer.devices, else 8")
     parser.add_argument("--gpu", default="h100", help="GPU whose data sheet the time is based on")
-    parser.add_argument("--gpu-memory", type=float, help="GiB per GPU; default: that GPU's")
+    parser.add_argument(
+        "--gpu-memory",
+        type=float,
+        help="GiB per GPU (on a CPU per process); default: what is there",
+    )
     parser.add_argument("--mean-length", type=float, help="mean tokens per completion")
     own, rest = parser.parse_known_args(arguments)
     for name in ("gpus", "gpu_memory", "mean_length"):
@@ -107,7 +114,7 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
     from ..plan import tables
     from ..plan.memory import plan_memory
     from ..plan.shape import shape_of
-    from ..plan.timing import assumptions, gpu_named, memory_named, plan_timing
+    from ..plan.timing import gpu_named, memory_named
 
     gpu = gpu_named(request.gpu)
     capacity = memory_named(gpu)
@@ -128,26 +135,42 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
     if memory.host:
         tables.show(console, tables.host_table(memory, job.nodes))
     lines = tables.memory_assumptions(job, memory)
+    timing, said = estimate(job, memory, request)
+    console.print(tables.time_table(timing, job.steps))
+    lines += said
     if job.cpu:
-        lines.append("time is not estimated on a CPU, where Python's overhead dominates")
         lines.append("trainer.accelerator is cpu, so --gpus and --gpu are not used")
-    else:
-        timing = plan_timing(job, memory.state, memory.engine, gpu, request.mean_length)
-        console.print(tables.time_table(timing, job.steps))
-        lines += assumptions(job, timing, request.gpu, gpu, request.mean_length is not None)
     console.print("assumed:", *(f"\n- {line}" for line in lines), sep="")
     if memory.fits:
         console.print(f"it fits: {tables.gib(memory.spare)} GiB are left at the peak")
     else:
-        recommend(console, job, memory, gpu, request.mean_length)
+        recommend(console, job, memory, request)
     return memory.fits
 
 
-def recommend(console: Any, job: Any, memory: Any, gpu: Any, mean_length: float | None) -> None:
+def estimate(job: Any, memory: Any, request: Request) -> tuple[Any, list[str]]:
+    """Seconds of a step and what they rest on: a data sheet, or on a CPU a measurement."""
+    from ..plan.timing import assumptions, gpu_named, plan_timing
+
+    given = request.mean_length is not None
+    if not job.cpu:
+        gpu = gpu_named(request.gpu)
+        timing = plan_timing(job, memory.state, memory.engine, gpu, request.mean_length)
+        return timing, assumptions(job, timing, request.gpu, gpu, given)
+    from ..plan.cpu_rates import measure
+    from ..plan.cpu_timing import cpu_assumptions, cpu_timing, mean_lengths
+
+    lengths = mean_lengths(job, request.mean_length)
+    at_once = min(memory.engine.at_once, job.own_rollouts) if job.engine.kind == "Native" else 0
+    rates = measure(job, lengths, at_once)
+    timing = cpu_timing(job, memory.state, rates, at_once, lengths)
+    return timing, cpu_assumptions(job, timing, rates, given)
+
+
+def recommend(console: Any, job: Any, memory: Any, request: Request) -> None:
     """Print the changes that would make it fit."""
     from ..plan import tables
     from ..plan.advice import advise
-    from ..plan.timing import plan_timing
 
     advice = advise(job, memory.capacity)
     short = {
@@ -161,14 +184,13 @@ def recommend(console: Any, job: Any, memory: Any, gpu: Any, mean_length: float 
     console.print(f"it does not fit; missing GiB: {named}")
     console.print(tables.advice_table(advice, memory))
     if advice.job is None or advice.memory is None:
-        console.print("even with all of these changes it does not fit: use more or larger GPUs")
+        more = "a machine with more memory" if job.cpu else "more or larger GPUs"
+        console.print(f"even with all of these changes it does not fit: use {more}")
         return
     console.print(
         f"the fewest changes that fit, with {tables.gib(advice.memory.spare)} GiB left:",
         *(f"\n  {flag}" for flag in advice.flags),
         sep="",
     )
-    if not job.cpu:
-        made = advice.memory
-        timing = plan_timing(advice.job, made.state, made.engine, gpu, mean_length)
-        console.print(f"a step then takes {timing.step:.0f} s")
+    timing, _ = estimate(advice.job, advice.memory, request)
+    console.print(f"a step then takes {timing.step:.0f} s")

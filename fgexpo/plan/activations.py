@@ -2,8 +2,8 @@
 
 Parameters and their gradients exist before and are not counted; a second, transient gradient that
 is added to the first one is counted. The operations are a CPU's, whose attention keeps what a
-GPU's fused kernels keep. Rows are planned whole: rows that share prompts
-(:mod:`fgexpo.model.shared_prompts`) have at most seven eighths of the tokens, plus masks.
+GPU's fused kernels keep. Rows that share prompts are laid out as in a real pass; the indices and
+the one mask of that layout itself are not counted, what every layer makes of them is.
 """
 
 from collections.abc import Iterator
@@ -21,6 +21,7 @@ from ..model import lm_head
 from ..model.packing import Packed, Segments, enable_packing, is_packed, packed_hidden
 from .adapters import Adapters, fake_model
 from .count_bytes import Bytes, StorageCounter, at_depth
+from .rows import Shared, held
 from .shape import to_text
 
 
@@ -29,12 +30,15 @@ class Work:
     """One forward pass of a micro-batch, and optionally its backward pass.
 
     Attributes:
-        tokens: T, of all sequences together; all of them reach the LM head.
+        tokens: T, of all sequences together. Where rows are whole, all of them reach the LM head.
         longest: tokens of the longest sequence.
+        shared: rows that share prompts, whose completions alone reach the LM head; null for whole
+            rows. A model that needs padded rows has them whole anyway.
         weights: dtype of the weights that the layers see.
         autocast: bf16 matrix products; without autocast's cache, as Lightning runs it, so that
             every layer keeps a bf16 copy of its weights until its backward pass.
         backward: true for an update, false for scoring.
+        first: no gradient exists before this backward pass, so those that it makes are counted.
         entropy: also computed, as in scoring and in a step's first update.
         checkpointing: a layer's activations are recomputed in the backward pass.
         adapters: LoRA's; null where all weights are trained.
@@ -43,9 +47,11 @@ class Work:
 
     tokens: int
     longest: int
+    shared: Shared | None = None
     weights: torch.dtype = torch.float32
     autocast: bool = False
     backward: bool = True
+    first: bool = False
     entropy: bool = False
     checkpointing: bool = False
     adapters: Adapters | None = None
@@ -72,22 +78,23 @@ def prepare(model: Any, work: Work) -> Any:
     if work.checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for parameter in model.parameters():
-        if work.backward and parameter.requires_grad:
+        if work.backward and parameter.requires_grad and not work.first:
             parameter.grad = torch.zeros_like(parameter)
     return model
 
 
 def run(model: Any, work: Work) -> Bytes:
     """Run and count a model from :func:`prepare`, whose tensors may be fake or real."""
+    packed = _layout(model, work)
     counter = StorageCounter(
-        [*model.parameters(), *model.buffers()]
+        [*model.parameters(), *model.buffers(), *([] if packed is None else held(packed))]
         + [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     )
     precision = torch.autocast("cpu", torch.bfloat16, enabled=work.autocast, cache_enabled=False)
     with counter, torch.set_grad_enabled(work.backward), precision:
-        hidden_TH = _hidden(model, spread(work.tokens, work.longest))
+        hidden_TH = _hidden(model, work, packed)
         kept = counter.now
-        target_T = torch.zeros(work.tokens, dtype=torch.int64)
+        target_T = torch.zeros(len(hidden_TH), dtype=torch.int64)
         head = model.get_output_embeddings()
         logp_T, _ = lm_head.head_logprobs(head, hidden_TH, target_T, entropy=work.entropy)
         if work.backward:
@@ -95,16 +102,29 @@ def run(model: Any, work: Work) -> Bytes:
     return Bytes(kept, counter.peak)
 
 
-def _hidden(model: Any, lengths: list[int]) -> Tensor:
-    """Hidden states of sequences of these lengths, [T, H], the input of log-probs."""
-    decoder, total = model.get_decoder(), sum(lengths)
+def _layout(model: Any, work: Work) -> Packed | None:
+    """The row of a packed model; None for padded rows."""
     if not is_packed(model):
-        tokens_NL = torch.zeros(ceil(total / lengths[0]), lengths[0], dtype=torch.int64)
-        return decoder(input_ids=tokens_NL, use_cache=False)[0].flatten(0, 1)[:total]
-    row_1M = torch.zeros(1, total, dtype=torch.int64)
+        return None
+    if work.shared is not None:
+        return work.shared.laid_out()
+    row_1M = torch.zeros(1, work.tokens, dtype=torch.int64)
+    lengths = spread(work.tokens, work.longest)
     offset_N = torch.zeros(len(lengths), dtype=torch.int64)
-    packed = Packed(row_1M, row_1M, offset_N, Segments(lengths, row_1M.device))
-    return packed_hidden(decoder, packed)[torch.arange(total)]
+    return Packed(row_1M, row_1M, offset_N, Segments(lengths, row_1M.device))
+
+
+def _hidden(model: Any, work: Work, packed: Packed | None) -> Tensor:
+    """Hidden states of all tokens, or of shared prompts' completions, the input of log-probs."""
+    decoder = model.get_decoder()
+    if packed is None:
+        tokens = work.tokens if work.shared is None else work.shared.tokens
+        longest = spread(tokens, work.longest)[0]
+        tokens_NL = torch.zeros(ceil(tokens / longest), longest, dtype=torch.int64)
+        return decoder(input_ids=tokens_NL, use_cache=False)[0].flatten(0, 1)[:tokens]
+    wanted = work.tokens if work.shared is None else sum(work.shared.completions)
+    hidden_MH = packed_hidden(decoder, packed)
+    return hidden_MH[torch.arange(wanted) % len(hidden_MH)]
 
 
 def spread(tokens: int, longest: int) -> list[int]:

@@ -85,6 +85,8 @@ class Job:
         inner_epochs: passes over each rollout batch.
         micro_batch_tokens: limit on the tokens of a forward pass.
         max_prompt: most tokens of a prompt.
+        shortest_prompt: fewest tokens of one.
+        mean_prompt: mean tokens of one; null where it is not known.
         max_new: most tokens of a completion in training.
         filtered: training samples by top-p or top-k.
         waves: most waves of Q questions that a step asks, to train on Q of them.
@@ -114,6 +116,8 @@ class Job:
     inner_epochs: int = 1
     micro_batch_tokens: int = 16384
     max_prompt: int = 1024
+    shortest_prompt: int = 1
+    mean_prompt: float | None = None
     max_new: int = 1024
     filtered: bool = False
     waves: int = 1
@@ -153,10 +157,29 @@ class Job:
         return self.questions * self.group // self.processes
 
     @property
+    def mini_questions(self) -> int:
+        """Questions of an optimizer step on one process."""
+        return max(1, self.mini_batch // self.processes)
+
+    @property
+    def mini_rows(self) -> int:
+        """Rollouts of an optimizer step on one process."""
+        return max(1, self.mini_batch * self.group // self.processes)
+
+    @property
     def micro_tokens(self) -> int:
-        """Tokens of the largest micro-batch: a sequence over the limit gets its own."""
-        rows = self.mini_batch * self.group // self.processes
-        return max(min(self.micro_batch_tokens, rows * self.longest), self.longest)
+        """Tokens of the largest micro-batch, prompts counted row by row."""
+        return self.tokens_of(self.max_prompt)
+
+    def tokens_of(self, prompt: int) -> int:
+        """The same with prompts of this length: a sequence over the limit gets its own."""
+        longest = prompt + self.max_new
+        return max(min(self.micro_batch_tokens, self.mini_rows * longest), longest)
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether every optimizer step is certainly made in a single micro-batch."""
+        return self.mini_rows * self.longest <= max(self.micro_batch_tokens, self.longest)
 
     @property
     def vllm(self) -> bool:

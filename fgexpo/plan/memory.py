@@ -6,6 +6,7 @@ from .activations import Work, count
 from .gathered import gathered_to_decode, gathered_to_run
 from .generation import GIB, PROCESS_CPU, EngineBytes, engine_bytes
 from .job import Job
+from .rows import largest
 from .shape import Shape, shape_of
 from .state import State, state_of
 
@@ -104,28 +105,44 @@ def plan_memory(job: Job, capacity: int) -> Memory:
 
 
 def _passes(job: Job, engine: EngineBytes, phase: str) -> Kinds:
-    work, shape = count(job.config, work_of(job, phase)), shape_of(job.config)
-    return {
+    wanted, shape = work_of(job, phase), shape_of(job.config)
+    work = count(job.config, wanted)
+    kinds = {
         "engine: asleep": engine.asleep,
         "gathered weights": gathered_to_run(job, shape, work.peak, phase == "update"),
         "activations": work.kept,
         "LM head, transients": work.peak - work.kept,
     }
+    if wanted.first:  # at the peak some gradients are there, and some activations no longer
+        made = min(work.peak - work.kept, state_of(job, shape).gradients)
+        kinds |= {"gradients": made, "LM head, transients": work.peak - work.kept - made}
+    return kinds
 
 
 def work_of(job: Job, phase: str) -> Work:
     """The largest micro-batch of scoring or updating."""
+    rows, update = largest(job), phase == "update"
     return Work(
-        tokens=job.micro_tokens,
+        tokens=rows.tokens,
         longest=job.longest,
+        shared=rows.shared,
         weights=job.seen,
         autocast=job.autocast,
-        backward=phase == "update",
+        backward=update,
+        first=update and makes_gradients(job),
         entropy=True,  # the first update of a step computes it too
-        checkpointing=job.checkpointing and phase == "update",
+        checkpointing=job.checkpointing and update,
         adapters=job.adapters,
         device="cpu" if job.cpu else "cuda",
     )
+
+
+def makes_gradients(job: Job) -> bool:
+    """Whether an update's only backward pass makes its gradients, as earlier ones are freed.
+
+    FSDP2's, in shards, are counted as if they were there before.
+    """
+    return job.one_pass and job.strategy != "fsdp2"
 
 
 def host_memory(job: Job, shape: Shape, state: State) -> Kinds:

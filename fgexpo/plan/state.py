@@ -102,7 +102,7 @@ def optimizer_state(
     Raises:
         UserError: when there is no such class.
     """
-    kind = _optimizer_class(optimizer.class_path)
+    kind = optimizer_class(optimizer.class_path)
     # A fused step exists only for real devices; its state is the same, all on the device.
     wanted = {key: value for key, value in optimizer.arguments.items() if key != "fused"}
     on_device = on_host = 0
@@ -123,7 +123,12 @@ def optimizer_state(
     return on_device, on_host, False
 
 
-def _optimizer_class(class_path: str) -> type[torch.optim.Optimizer]:
+def optimizer_class(class_path: str) -> type[torch.optim.Optimizer]:
+    """The class of a path.
+
+    Raises:
+        UserError: when there is none.
+    """
     module, _, name = class_path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

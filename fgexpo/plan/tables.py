@@ -7,6 +7,7 @@ from .advice import Advice
 from .generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
 from .job import Job
 from .memory import PROCESS_HOST, Memory
+from .rows import largest
 from .timing import Timing
 
 MIB = 2**20
@@ -62,12 +63,21 @@ def time_table(timing: Timing, steps: int | None) -> Table:
     made.add_column("seconds per step", justify="right")
     made.add_column("share", justify="right")
     for phase, seconds in timing.seconds.items():
-        made.add_row(phase, f"{seconds:.1f}", f"{seconds / timing.step:.0%}")
+        made.add_row(phase, _seconds(seconds), f"{seconds / timing.step:.0%}")
     made.add_section()
-    made.add_row("step", f"{timing.step:.1f}", "")
+    made.add_row("step", _seconds(timing.step), "")
     if steps is not None:
-        made.add_row(f"{steps} steps", f"{steps * timing.step / 3600:.1f} h", "")
+        made.add_row(f"{steps} steps", duration(steps * timing.step), "")
     return made
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """In hours, or in minutes under two of them."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 2 * 3600 else f"{seconds / 60:.1f} min"
 
 
 def advice_table(advice: Advice, memory: Memory) -> Table:
@@ -108,8 +118,8 @@ def engine_lines(job: Job, memory: Memory) -> list[str]:
 def memory_assumptions(job: Job, memory: Memory) -> list[str]:
     """The assumptions behind the byte counts."""
     lines = [
-        f"the largest micro-batch: {job.micro_tokens:,} tokens, sequences of {job.longest:,} "
-        "tokens down to half of that, attention fused and bucket by bucket",
+        _prompts(job),
+        _micro_batch(job),
         "gradients stay in memory until the next update, also during generation and scoring",
     ]
     if job.cpu:
@@ -135,6 +145,29 @@ def memory_assumptions(job: Job, memory: Memory) -> list[str]:
             "weights are assumed for its state"
         )
     return lines
+
+
+def _prompts(job: Job) -> str:
+    if job.mean_prompt is None:
+        return f"prompts of up to {job.max_prompt:,} tokens, the limit: no questions were read"
+    return (
+        f"prompts of {job.shortest_prompt:,} to {job.max_prompt:,} tokens, {job.mean_prompt:.0f} "
+        "on average, read from the questions"
+    )
+
+
+def _micro_batch(job: Job) -> str:
+    rows = largest(job)
+    if rows.shared is None:
+        return (
+            f"the largest micro-batch: {rows.tokens:,} tokens, sequences of {job.longest:,} "
+            "tokens down to half of that, attention fused and bucket by bucket"
+        )
+    return (
+        f"the largest micro-batch: {len(rows.shared.completions):,} rollouts, which share "
+        f"{rows.shared.questions:,} prompts of {rows.shared.prompt:,} tokens, each counted once: "
+        f"{rows.tokens:,} tokens"
+    )
 
 
 def show(console: Console, *parts: Table | str) -> None:

@@ -84,7 +84,7 @@ def plan_timing(
 ) -> Timing:
     """Estimate a step of ``job`` whose completions have ``mean_length`` tokens on average."""
     shape = shape_of(job.config)
-    prompt = PROMPT_SHARE * job.max_prompt
+    prompt = PROMPT_SHARE * job.max_prompt if job.mean_prompt is None else job.mean_prompt
     completion = COMPLETION_SHARE * job.max_new if mean_length is None else mean_length
     speed = gpu.flops if job.compute.itemsize < 4 else gpu.flops / FP32_SLOWER
     generate, at_once = generation(job, shape, engine, gpu, prompt, completion)

@@ -1,19 +1,28 @@
 """The `plan` command: what it reads, prints and refuses."""
 
+import re
 import socket
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from jsonargparse import Namespace
 from plans import small
 
 from fgexpo.cli import main
-from fgexpo.cli.plan import parse_fit
+from fgexpo.cli.plan import parse_fit, read_request
+from fgexpo.errors import UserError
+from fgexpo.plan import cpu_rates
 from fgexpo.plan.adapters import Adapters
-from fgexpo.plan.from_config import read_job
+from fgexpo.plan.from_config import check_classes, read_job
+from fgexpo.plan.generation import GIB
 from fgexpo.plan.job import Call, Engine, Job
+from fgexpo.plan.known_models import find_config
+from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
+from fgexpo.plan.timing import gpu_named
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["--trainer.strategy=ddp", "--model.activation_checkpointing=false"]
@@ -22,8 +31,14 @@ QWEN = ["plan", "--config", str(ROOT / "configs/qwen3_8b.yaml"), *PLAIN]
 NODE = ["--gpus=8", "--gpu-memory=80"]
 
 
+@cache
+def parsed(*arguments):
+    """A parsed command line; reading one takes seconds."""
+    return parse_fit(list(arguments))
+
+
 def read(arguments, shape, gpus=None):
-    return read_job(parse_fit(arguments[1:]), shape, gpus)
+    return read_job(parsed(*arguments[1:]), shape, gpus)
 
 
 def test_every_setting_is_read():
@@ -72,24 +87,31 @@ def test_every_setting_is_read():
     )
 
 
+def changed(arguments, gpus=None, **settings):
+    """The job of a parsed command line with some settings changed, ``__`` for a dot."""
+    config = parsed(*arguments[1:]).clone()
+    for key, value in settings.items():
+        config[key.replace("__", ".")] = value
+    return read_job(config, small(), gpus)
+
+
 def test_settings_that_mean_something_else_than_they_say():
-    half = read([*R1, "--model.dtype=bfloat16", "--trainer.precision=32-true"], small())
+    half = changed(R1, model__init_args__dtype="bfloat16", trainer__precision="32-true")
     assert half.dtype == half.compute == torch.bfloat16 and not half.autocast
-    bare = read([*R1, "--model.kl_coef=0", "--akl=null", "--model.reference_offload=true"], small())
+    bare = changed(R1, model__init_args__kl_coef=0.0, model__init_args__reference_offload=True)
     assert bare.offload and not bare.reference
     assert state_of(bare, shape_of(bare.config)).reference == 0
     tiny = ["plan", "--config", str(ROOT / "configs/tiny.yaml")]
-    found = read([*tiny, "--data.val=null", "--trainer.devices=2"], small(), gpus=5)
+    found = changed(tiny, gpus=5, data__init_args__val=None, trainer__devices=2)
     assert (found.processes, found.strategy, found.cpu) == (2, "ddp", True)
     assert found.evaluation is None and found.engine == Engine(rows=1024)
-    assert read([*R1, "--trainer.strategy=auto"], small(), gpus=8).strategy == "ddp"
-    alone = [*R1, "--trainer.strategy=auto", "--model.engine.tensor_parallel=1"]
-    assert read(alone, small(), gpus=1).strategy == "one process"
-    views = [*tiny, "--trainer.strategy=DDPStrategy", "--trainer.devices=2"]
-    views += ["--trainer.strategy.gradient_as_bucket_view=true"]
-    assert read(views, small()).bucket_view
-    server = [*R1, "--model.engine=VLLMServer", "--model.engine.url=http://node7:8000"]
-    assert read(server, small(), gpus=8).engine.kind == "VLLMServer"
+    assert changed(R1, 8, trainer__strategy="auto").strategy == "ddp"
+    one = {"trainer__strategy": "auto", "model__init_args__engine__init_args__tensor_parallel": 1}
+    assert changed(R1, 1, **one).strategy == "one process"
+    view = {"class_path": "DDPStrategy", "init_args": Namespace(gradient_as_bucket_view=True)}
+    assert changed(tiny, trainer__devices=2, trainer__strategy=Namespace(**view)).bucket_view
+    server = Namespace(class_path="fgexpo.rollout.VLLMServer", init_args=Namespace(url="x"))
+    assert changed(R1, 8, model__init_args__engine=server).engine.kind == "VLLMServer"
 
 
 @pytest.fixture
@@ -114,8 +136,13 @@ def test_a_run_that_fits(capsys, no_network, tmp_path, monkeypatch):
     # Where the base has not been made yet.
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
-    status, text = plan(["plan", "--config", "configs/tiny.yaml"], capsys)
+    monkeypatch.setattr(cpu_rates, "SECONDS", 0.0)
+    monkeypatch.setattr(cpu_rates, "PRODUCTS", 1e7)
+    status, text = plan(["plan", "--config", "configs/tiny.yaml", "--mean-length=9"], capsys)
     assert status == 0
+    for part in ("seconds per step", "mean completion 9 tokens (given", "no questions were read"):
+        assert part in " ".join(text.split())
+    assert "GFLOP/s" in text and "--gpus and --gpu are not used" in text
     assert "309,408 parameters (shape: configs/tiny_base.yaml)" in text
     assert "it fits" in text
 
@@ -134,10 +161,11 @@ def test_a_run_that_does_not_fit_names_flags_with_which_it_does(capsys, no_netwo
     assert "it does not fit" in text
     flags = advised(text)
     assert flags == ["--model.reference_offload=true", "--model.activation_checkpointing=true"]
-    status, text = plan([*R1, *NODE, *flags], capsys)
-    assert status == 0 and "it fits" in text
-    for one in flags:
-        assert plan([*R1, *NODE, one], capsys)[0] == 1
+    job = read(R1, find_config("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B")[0], 8)
+    both = job.change(offload=True, checkpointing=True)
+    assert plan_memory(both, 80 * GIB).fits
+    for one in (job.change(offload=True), job.change(checkpointing=True)):
+        assert not plan_memory(one, 80 * GIB).fits
 
 
 SPARSE = [
@@ -169,8 +197,9 @@ def test_full_size_configs_fit_the_node_that_they_are_made_for(name, capsys, no_
     assert status == 0 and "8 x h100 of 80.00 GiB" in text
 
 
-def test_settings_reach_the_plan(capsys):
+def test_settings_reach_the_plan(capsys, model_folder):
     flags = [
+        f"--model.name={model_folder}",  # smaller, and so quicker, than what the file names
         "--model.lora.rank=8",
         "--model.activation_checkpointing=true",
         "--trainer.strategy=fsdp2",
@@ -184,37 +213,52 @@ def test_settings_reach_the_plan(capsys):
     assert "reference" not in text  # it is the policy without adapters
 
 
+LORA = Namespace(rank=8, targets="all-linear")
 MISTAKES = [
-    (["--gpu=v100"], "--gpu must be one of a100, h100"),
-    (["--gpus=0"], "--gpus must be positive, got 0"),
-    (["--gpu-memory=-1"], "--gpu-memory must be positive, got -1.0"),
-    (["--mean-length=0"], "--mean-length must be positive, got 0.0"),
-    (["--trainer.precision=64-true"], "trainer.precision: plan knows 32-true"),
-    (["--trainer.precision=bf16-true"], "trainer.precision: plan knows 32-true"),
-    (["--model.lora.rank=8", "--model.dtype=bfloat16"], "model.lora needs model.dtype = float32"),
-    (["--trainer.strategy=deepspeed"], "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
-    (["--gpus=6"], "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
-    (["--gpus=1"], "model.engine.tensor_parallel = 2 must divide the 1 processes"),
-    (["--model.dtype=int64"], "model.dtype must name a floating torch dtype, got 'int64'"),
-    (["--model.name=runs/none"], "model.name: folder 'runs/none' does not exist"),
+    ({"trainer.precision": "64-true"}, 8, "trainer.precision: plan knows 32-true"),
+    ({"trainer.precision": "bf16-true"}, 8, "trainer.precision: plan knows 32-true"),
     (
-        ["--model.lora.rank=8", "--model.reference_offload=true"],
+        {"model.init_args.lora": LORA, "model.init_args.dtype": "bfloat16"},
+        8,
+        "model.lora needs model.dtype = float32",
+    ),
+    ({"trainer.strategy": "deepspeed"}, 8, "trainer.strategy: plan knows auto, ddp and fsdp2, got"),
+    ({}, 6, "model.mini_batch_questions = 32 is not divisible by the 6 processes"),
+    ({}, 1, "model.engine.tensor_parallel = 2 must divide the 1 processes"),
+    ({"model.init_args.dtype": "int64"}, 8, "model.dtype must name a floating torch dtype, got"),
+    (
+        {"model.init_args.lora": LORA, "model.init_args.reference_offload": True},
+        8,
         "model.reference_offload has nothing to move",
     ),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: value[0])
-def test_mistakes_are_named(arguments, message, capsys):
-    status, text = plan([*R1, *arguments], capsys)
-    assert status == 2
-    assert message in " ".join(text.split())
+def test_mistakes_in_settings_are_named():
+    for settings, gpus, message in MISTAKES:
+        with pytest.raises(UserError, match=re.escape(message)):
+            changed(R1, gpus, **settings)
+    with pytest.raises(UserError, match=r"model\.name: folder 'runs/none' does not exist"):
+        find_config("runs/none")
 
 
-@pytest.mark.parametrize("name", ["tiny_base", "eval/tiny"])
-def test_what_is_no_grpo_run_cannot_be_planned(name, capsys):
-    status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
-    assert status == 2 and ": plan expects a " in text
+def test_mistakes_in_the_plans_own_options_are_named(capsys):
+    for name, value in (("gpus", "0"), ("gpu-memory", "-1.0"), ("mean-length", "0.0")):
+        with pytest.raises(UserError, match=f"--{name} must be positive, got {value}"):
+            read_request([f"--{name}={value}"])
+    with pytest.raises(UserError, match="--gpu must be one of a100, h100"):
+        gpu_named("v100")
+    status, text = plan([*R1, "--gpus=6"], capsys)
+    assert status == 2 and "model.mini_batch_questions = 32 is not" in " ".join(text.split())
+
+
+def test_what_is_no_grpo_run_cannot_be_planned():
+    with pytest.raises(UserError, match=r"model: plan expects a GRPOModule, got .*Supervised"):
+        check_classes(parsed("--config", str(ROOT / "configs/tiny_base.yaml")))
+    config = parsed(*R1[1:]).clone()
+    config["data.class_path"] = "datamodules.EvaluationDataModule"
+    with pytest.raises(UserError, match="data: plan expects a CurriculumDataModule"):
+        check_classes(config)
 
 
 def test_a_plan_knows_where_the_kl_is():
