@@ -1,4 +1,4 @@
-"""`profile` on a tiny untrained model: what it prints and leaves, its resumption, its warm start."""
+"""`profile` on a tiny untrained model: what it prints and leaves, and the run after it."""
 
 import csv
 import json
@@ -11,7 +11,12 @@ from fgexpo.evaluation.printed import say
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
-    *("--config", str(ROOT / "configs/tiny.yaml"), "--prepare=null", "--model.verifier=EvenIsRight"),
+    *(
+        "--config",
+        str(ROOT / "configs/tiny.yaml"),
+        "--prepare=null",
+        "--model.verifier=EvenIsRight",
+    ),
     *("--data.questions_per_step=4", "--model.mini_batch_questions=2", "--model.group_size=2"),
     *("--data.train.per_cell=1", "--model.sampling.max_new_tokens=8", "--steps=10"),
     # Of a run that is to come: its file is not there yet.
@@ -28,6 +33,7 @@ def commands(model_folder, folder):
     Path("mine.json").write_text('{"question": "1 + 1"}')
     own = ["--trainer.devices=2", "--trainer.strategy=ddp"]
     logged = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=.", "--steps=1"]
+    logged += ["--trainer.logger.name=runs"]
     statuses = []
     for number, arguments in enumerate(
         (
@@ -51,9 +57,7 @@ def test_profile_then_fit(model_folder, tmp_path):
     assert wait([process]) == [0], log.read_text()
     said = log.read_text()
     assert json.loads((tmp_path / "statuses.json").read_text()) == [0, 0, 2, 2, 0], said
-    first, again, refused, other, _ = (
-        part.partition("\n")[2] for part in said.split("=== ")[1:]
-    )
+    first, again, refused, other, _ = (part.partition("\n")[2] for part in said.split("=== ")[1:])
     for words in (
         "train: asked 24 of 24 questions",
         "4 rollouts of each question",
@@ -81,10 +85,10 @@ def test_profile_then_fit(model_folder, tmp_path):
     assert len(found["seconds"]["steps"]) == 2
 
     # The run starts where the profile has ended.
-    (metrics,) = tmp_path.glob("lightning_logs/version_*/metrics.csv")
+    (metrics,) = tmp_path.glob("runs/version_*/metrics.csv")
     (row,) = [row for row in csv.DictReader(metrics.open()) if row["curriculum/frac_seen"]]
     assert float(row["curriculum/frac_seen"]) == 1
     size = float(row["curriculum/effective_sample_size"])
     assert size < 24 and abs(size - found["seconds"]["effective_sample_size"]) < 1e-9
     left = {path.name for path in tmp_path.iterdir()} - {"log"}
-    assert left == {"lightning_logs", "mine.json", "profiles", "rates.json", "statuses.json"}
+    assert left == {"runs", "mine.json", "profiles", "rates.json", "statuses.json"}
