@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from near import same
 from processes import command_line, start, wait
 
 from fgexpo.evaluation.printed import say
@@ -80,7 +81,7 @@ def test_profile_then_fit(model_folder, tmp_path):
     shares = [found["right"] / 4 for found in rates.values()]
     (path,) = tmp_path.glob("profiles/*/profile.json")
     found = json.loads(path.read_text())
-    assert abs(found["overall"]["pass@1"]["mean"] - sum(shares) / 24) < 1e-12
+    same(found["overall"]["pass@1"]["mean"], sum(shares) / 24)
     assert 0 < found["overall"]["frontier"]["mean"] < 1
     assert len(found["seconds"]["steps"]) == 2
 
@@ -89,6 +90,7 @@ def test_profile_then_fit(model_folder, tmp_path):
     (row,) = [row for row in csv.DictReader(metrics.open()) if row["curriculum/frac_seen"]]
     assert float(row["curriculum/frac_seen"]) == 1
     size = float(row["curriculum/effective_sample_size"])
-    assert size < 24 and abs(size - found["seconds"]["effective_sample_size"]) < 1e-9
+    same(size, found["seconds"]["effective_sample_size"])
+    assert size < 24
     left = {path.name for path in tmp_path.iterdir()} - {"log"}
     assert left == {"runs", "mine.json", "profiles", "rates.json", "statuses.json"}
