@@ -14,11 +14,10 @@ import yaml
 from doc_blocks import PAGES, ROOT, blocks, commands, named_files, page_id, unnamed_yaml
 
 from fgexpo.catalogue.shipped import find_config
-from fgexpo.cli import front, options, study
+from fgexpo.cli import front, options, plan, profile, study
 from fgexpo.cli.command_line import COMMANDS
 from fgexpo.cli.fit import FGExpoCLI
 from fgexpo.cli.imports import restrict_imports
-from fgexpo.cli.plan import read_request
 from fgexpo.errors import UserError
 from fgexpo.outside.parser import Parser, making
 
@@ -44,6 +43,10 @@ class ParseOnly(FGExpoCLI):
 
     def _set_seed(self):
         """Nothing."""
+
+
+# Commands that take all options of `fit` beside their own.
+WITH_FLAGS = {"plan": plan.read_request, "profile": profile.read_request}
 
 
 class Parsed(Exception):
@@ -141,8 +144,8 @@ def read(words, files, place):
 def read_own(words, place):
     """The same for the arguments of ``fgexpo``."""
     command, *rest = words
-    if command == "plan":
-        command, rest = "fit", read_request(rest)[1]
+    if command in WITH_FLAGS:
+        command, rest = "fit", WITH_FLAGS[command](rest)[1]
     if command in front.LIGHTNINGS:
         return job_of(command, rest, place)
     if command == "options":

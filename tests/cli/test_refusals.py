@@ -22,6 +22,10 @@ ARGUMENTS = [
     (["study", "x.yaml", "--jobs=0"], "--jobs must be at least 1"),
     (["plan", "--gpus=many"], "--gpus", "many"),
     (["plan", "--config=tiny", "--gpu-memory=0"], "--gpu-memory must be positive"),
+    (["profile", "--config=tiny", "--rollouts=-1"], "--rollouts must be at least 1, got -1"),
+    (["profile", "--config=tiny", "--questions=0"], "--questions must be at least 1, got 0"),
+    (["profile", "--config=tiny", "--out=rates.txt"], "--out: expected a .json file"),
+    (["profile", "--config=tiny", f"--out={__file__}/r.json"], "--out: ", "is a file"),
 ]
 
 
