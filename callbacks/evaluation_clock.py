@@ -58,8 +58,9 @@ def command_of(trainer: Trainer) -> str:
 
 
 def loaders_of(trainer: Trainer) -> list[Any]:
-    """The loaders of what ``validate``, ``test`` or ``predict`` is evaluating."""
+    """The loaders of what the command is evaluating; training evaluates on ``val``."""
     found: Any = {
+        "fit": trainer.val_dataloaders,
         "validate": trainer.val_dataloaders,
         "test": trainer.test_dataloaders,
         "predict": trainer.predict_dataloaders,

@@ -9,13 +9,14 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from fgexpo.errors import UserError
+from fgexpo.evaluation.change import ByQuestion, change_intervals
 from fgexpo.files import run_folder
 from fgexpo.types import RolloutBatch
 
+from .comparison import comparison, questions_of
 from .evaluation_clock import EvaluationClock, clock
 from .evaluation_report import EvaluationReport
 from .header import header
@@ -54,6 +55,9 @@ class RolloutProgress(ProgressBar):
         self._base: dict[str, float] = {}
         self._latest: dict[str, float] = {}
         self._latest_step = 0
+        # By evaluation set.
+        self._base_questions: dict[str, ByQuestion] = {}
+        self._latest_questions: dict[str, ByQuestion] = {}
         self._clock = EvaluationClock()
         self._folder: Path | None = None
 
@@ -116,8 +120,10 @@ class RolloutProgress(ProgressBar):
         }
         self._latest_step = pl_module.rollout_step
         self._latest = found
+        if trainer.state.fn == "fit":
+            self._latest_questions = questions_of(trainer, pl_module)
         if self._latest_step == 0:
-            self._base = found
+            self._base, self._base_questions = found, self._latest_questions
         shown = "  ".join(f"{tag} {x:.3f}" for tag, x in found.items() if tag.count("/") == 2)
         if not _reported(trainer):
             self._say(f"step {self._latest_step}: {shown}")
@@ -173,7 +179,8 @@ class RolloutProgress(ProgressBar):
             self._bar.stop()
             self._bar = None
         if self._base and self._latest_step > 0:
-            self.console.print(comparison(self._base, self._latest, self._latest_step))
+            table = comparison(self._base, self._latest, self._latest_step, self._intervals())
+            self.console.print(table)
         if self._folder is not None:
             self._say(f"logs: {self._folder}")
 
@@ -185,11 +192,24 @@ class RolloutProgress(ProgressBar):
 
     def state_dict(self) -> dict[str, Any]:
         """The base's scores, so that a resumed run can still compare with them."""
-        return {"base": self._base}
+        questions = {name: each.state_dict() for name, each in self._base_questions.items()}
+        return {"base": self._base, "base_questions": questions}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the base's scores."""
         self._base = state_dict["base"]
+        questions = state_dict.get("base_questions", {})  # older runs kept the means alone
+        self._base_questions = {name: ByQuestion(**each) for name, each in questions.items()}
+
+    def _intervals(self) -> dict[str, tuple[float, float]]:
+        if self.console.quiet:
+            return {}
+        return {
+            f"val/{name}/{tag}": ends
+            for name, base in self._base_questions.items()
+            if name in self._latest_questions
+            for tag, ends in change_intervals(name, base, self._latest_questions[name]).items()
+        }
 
     def _is_time(self, step: int) -> bool:
         if self.every_steps is not None and step % self.every_steps == 0:
@@ -247,15 +267,3 @@ def step_values(trainer: Trainer, pl_module: Any, batch: Any) -> dict[str, float
     if "step_time" in values:
         values["tokens_per_second"] = batch.asked.tokens / values["step_time"]
     return values
-
-
-def comparison(base: dict[str, float], final: dict[str, float], step: int) -> Table:
-    """A table of every validation score: base, final, difference."""
-    table = Table(title=f"base against step {step}")
-    for column in ("score", "base", "final", "change"):
-        table.add_column(column, justify="left" if column == "score" else "right")
-    for tag in sorted(final, key=lambda tag: (tag.count("/"), tag.split("@")[0], len(tag), tag)):
-        if tag in base:
-            change = final[tag] - base[tag]
-            table.add_row(Text(tag), f"{base[tag]:.3f}", f"{final[tag]:.3f}", f"{change:+.3f}")
-    return table

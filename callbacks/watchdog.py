@@ -21,7 +21,8 @@ class Watchdog(Callback):
 
     Args:
         timeout: seconds that a phase of a step may last without progress; ten times as long
-            between phases, when other callbacks work.
+            between phases, when other callbacks work, and while a model's pass on a CPU uses the
+            processor.
     """
 
     def __init__(self, timeout: float = 45.0) -> None:

@@ -24,12 +24,15 @@ class Pulse:
             wait for the process with the smallest one.
         beats: grows with progress.
         patience: multiple of the usual limit that this phase may last without a beat.
+        computes: this phase passes through a model on the CPU, where the use of the processor is
+            progress too.
     """
 
     phase: str = "set-up"
     position: int = 0
     beats: int = 0
     patience: float = PATIENT
+    computes: bool = False
 
 
 _pulse = Pulse()
@@ -47,15 +50,21 @@ def read() -> Pulse:
 
 def enter(name: str, patience: float = 1.0) -> None:
     """Start another phase."""
-    _pulse.phase, _pulse.patience = name, patience
+    _pulse.phase, _pulse.patience, _pulse.computes = name, patience, False
     _pulse.position += 1
     beat()
+
+
+def compute(on_cpu: bool) -> None:
+    """Say that a model's pass begins in this phase."""
+    _pulse.computes = on_cpu
 
 
 @contextmanager
 def phase(name: str, patience: float = 1.0) -> Iterator[None]:
     """Run the block as a phase of this name; after an error the name stays, to tell what failed."""
-    outer = (_pulse.phase, _pulse.patience)
+    outer = read()
     enter(name, patience)
     yield
-    enter(*outer)
+    enter(outer.phase, outer.patience)
+    compute(outer.computes)

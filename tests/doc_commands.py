@@ -17,6 +17,7 @@ from fgexpo.catalogue.shipped import find_config
 from fgexpo.cli import front, options, plan, profile, study
 from fgexpo.cli.command_line import COMMANDS
 from fgexpo.cli.fit import FGExpoCLI
+from fgexpo.cli.gguf_source import MAGIC
 from fgexpo.cli.imports import restrict_imports
 from fgexpo.errors import UserError
 from fgexpo.outside.parser import Parser, making
@@ -144,6 +145,9 @@ def read(words, files, place):
 def read_own(words, place):
     """The same for the arguments of ``fgexpo``."""
     command, *rest = words
+    if command == "from_gguf":  # the file or package is the reader's
+        Path("stand-in.gguf").write_bytes(MAGIC)
+        words[1] = rest[0] = "stand-in.gguf"
     if command in WITH_FLAGS:
         command, rest = "fit", WITH_FLAGS[command](rest)[1]
     if command in front.LIGHTNINGS:

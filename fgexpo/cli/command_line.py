@@ -22,7 +22,7 @@ from ..outside import TRACEBACK, in_one_sentence
 from ..outside.quiet import HARMLESS_BUT_IN_FIT, hush
 from ..rewards.reward import Reward  # noqa: F401
 from ..supervised import SupervisedModule  # noqa: F401
-from . import compare, export, plan, profile, study
+from . import compare, export, from_gguf, plan, profile, study
 from .fit import FGExpoCLI
 from .imports import restrict_imports
 from .located import located
@@ -113,6 +113,7 @@ def run_to_the_end(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare.main,
     "export": export.main,
+    "from_gguf": from_gguf.main,
     "plan": plan.main,
     "profile": profile.main,
     "study": partial(study.main, command=run_to_the_end),

@@ -32,6 +32,7 @@ COMMANDS = {
     "compare": ("compare two models question by question", "compare A/results.json B/results.json"),
     "study": ("train arms x seeds and report on them", "study studies/ablation"),
     "plan": ("memory and time of a run, and advice", "plan --config configs/r1_1p5b.yaml"),
+    "from_gguf": ("make a model folder of a GGUF file", "from_gguf model.gguf --out my-model"),
     "options": ("what can stand in each slot", "options model.loss"),
 }
 LIGHTNINGS = ("fit", "validate", "test", "predict")

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UserError
+from .gguf_source import find_gguf
 from .hints import nearest
 from .own_flags import own_flags
 from .plugins import PLUGINS_VARIABLE, plugins
@@ -49,6 +50,8 @@ def check_command(command: str, arguments: Sequence[str]) -> None:
         wants = " and ".join(places) or "flags alone"
         faults.append(f"{command} takes {wants}; there is no place for {given[len(places)]!r}")
     tell(faults)
+    if command == "from_gguf" and given:
+        find_gguf(given[0])
 
 
 def check_plugins() -> None:

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ..heartbeat import beat
+from ..heartbeat import beat, compute
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -14,9 +14,12 @@ def beat_by_layer(model: Model) -> Model:
     """Count every layer that a pass gets through as progress, and return the model.
 
     On a slow machine one pass over many long rows may take longer than the watchdog's limit. A pass
-    that hangs, as in a collective, gets through no further layer. The hooks change no number.
+    that hangs, as in a collective, gets through no further layer. Within a layer on a CPU, the use
+    of the processor is progress; see :mod:`fgexpo.robustness.watchdog.working`. The hooks change no
+    number.
     """
     for layer in _layers(model):
+        layer.register_forward_pre_hook(_before_forward)
         layer.register_forward_hook(_after_forward)
     return model
 
@@ -25,6 +28,10 @@ def _layers(model: nn.Module) -> Iterator[nn.Module]:
     """Items of the outermost lists of modules: layers, but not the experts inside them."""
     for part in model.children():
         yield from part if isinstance(part, nn.ModuleList) else _layers(part)
+
+
+def _before_forward(layer: nn.Module, inputs: Any) -> None:
+    compute(bool(inputs) and isinstance(inputs[0], Tensor) and inputs[0].is_cpu)
 
 
 def _after_forward(layer: nn.Module, inputs: Any, output: Any) -> None:

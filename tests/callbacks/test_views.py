@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from fgexpo.callbacks.comparison import comparison
 from fgexpo.callbacks.group_table import group_table, with_signal
 from fgexpo.callbacks.panels import TensorBoardPanels
-from fgexpo.callbacks.progress import RolloutProgress, comparison
+from fgexpo.callbacks.progress import RolloutProgress
 from rich.console import Console
 
 from fgexpo.advantages import GroupNormalised

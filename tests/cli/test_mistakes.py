@@ -119,6 +119,8 @@ COMMANDS = [
     (["export", "--ckpt_path=x", "--ouut=y"], "--ouut: export has no such flag; did you mean --ou"),
     (["export", "--out"], "--out: a value is missing"),
     (["compare", "a", "b", "c"], "compare takes a and b; there is no place for 'c'"),
+    (["from_gguf", "a.gguf"], "SOURCE: there is no file or folder 'a.gguf'"),
+    (["from_gguf", "a", "--asks=x"], "--asks: from_gguf has no such flag; did you mean --ask?"),
     (["study", "x.yaml", "--jobs=many"], "--jobs: expected a whole number, got 'many'"),
     (["study", str(ROOT / "configs/tiny.yaml")], "is a configuration of a run; use `fgexpo fit"),
 ]

@@ -17,6 +17,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from ... import heartbeat
 from .culprit import SILENT, STALLED, TIED, Report, Watcher, find_culprit
 from .store import TICK_SECONDS, Exchange
+from .working import Working
 
 # Longer than the others need to read the verdict; a launcher may kill this process after five.
 LINGER_SECONDS = 3.0
@@ -55,6 +56,7 @@ class Monitor(threading.Thread):
         self._error: str | None = None
         self._secondary = False
         self._tick = 0
+        self._working, self._worked = Working((heartbeat.PATIENT - 1) * timeout), 0
         # A process that never reports counts as silent from now on.
         for other in range(world_size):
             self._watcher.see(other, Report("unknown host", 0, 0, "set-up", 0, 0), time.monotonic())
@@ -121,7 +123,7 @@ class Monitor(threading.Thread):
             tick=self._tick,
             phase=pulse.phase,
             position=pulse.position,
-            beats=pulse.beats,
+            beats=pulse.beats + self._worked,
             patience=pulse.patience,
             error=self._error,
             secondary=self._secondary,
@@ -129,6 +131,8 @@ class Monitor(threading.Thread):
         )
 
     def _look(self, now: float) -> tuple[int, str] | None:
+        pulse = heartbeat.read()
+        self._worked = self._working.look(pulse.beats, pulse.computes, time.process_time(), now)
         self._watcher.see(self.rank, self._report(), now)
         if self._exchange is not None:
             if self._exchange.verdict is not None:
