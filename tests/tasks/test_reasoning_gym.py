@@ -1,4 +1,4 @@
-"""Questions of reasoning-gym: splits that never share one, the same ones anywhere, plain refusals."""
+"""Questions of reasoning-gym: splits that share none, the same ones anywhere, plain refusals."""
 
 import os
 import subprocess
@@ -159,9 +159,8 @@ def test_data_sets_that_make_all_their_items_at_once_or_rate_them_by_a_number(na
 
 @real
 def test_an_error_of_the_package_is_a_sentence():
-    source = ReasoningGym("count_primes", count=1, settings={"max_n": 10**12})
-    with pytest.raises(UserError, match=r"count_primes: .* could not make a question: MemoryError"):
-        source.questions()
+    with pytest.raises(UserError, match="count_primes: reasoning-gym could not make a question"):
+        ReasoningGym("count_primes", settings={"max_n": 10**12})
     # The worker is none the worse for it.
     assert len(ReasoningGym("chain_sum", count=3).questions()) == 3
 
