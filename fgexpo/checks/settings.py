@@ -22,7 +22,9 @@ from .allocation import check_allocation, check_allocation_data
 # A verifier that reads this needs no form of answer.
 LAST_NUMBER = "last_number"
 # What a prompt that asks for a form of answer has in it, in lower case.
-_FORMS = ("boxed", "answer:")
+_FORMS = ("boxed", "answer:", "<answer>")
+# These find an answer in any completion.
+_READ_ANY = ("first_line", "text")
 _PROBE = "1 + 1"
 
 
@@ -51,7 +53,7 @@ def check_answer_form(template: Template, verifier: Verifier) -> None:
     reads = getattr(verifier, "reads", None)
     if reads is None or template.answer is None or LAST_NUMBER in reads:
         return
-    if template.answer not in reads:
+    if template.answer not in reads.split("_or_"):
         raise UserError(
             f"model.template {type(template).__name__} asks for an answer in the form "
             f"{template.answer!r}, but model.verifier.reads = {reads!r}; "
@@ -65,7 +67,7 @@ def missing_answer_form(prompts: PromptEncoder, verifier: Verifier) -> str | Non
     Not an error: a model may give that form unasked, or the questions may ask for it themselves.
     """
     template, reads = prompts.template, getattr(verifier, "reads", None)
-    if reads is None or LAST_NUMBER in reads or template.answer is not None:
+    if reads is None or LAST_NUMBER in reads or template.answer is not None or reads in _READ_ANY:
         return None
     text = template.render(_PROBE, prompts.tokenizer).lower()
     if any(form in text for form in _FORMS):

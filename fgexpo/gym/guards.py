@@ -27,6 +27,8 @@ _FORBIDDEN = (
 )
 _HARMLESS = ("os.listdir", "os.scandir", "os.walk")  # an import looks for its file
 _WRITES = 0o3 | 0o100 | 0o1000 | 0o2000  # O_WRONLY | O_RDWR, O_CREAT, O_TRUNC, O_APPEND
+# Longer texts and higher powers take a parser or an evaluation beyond any deadline.
+_LONGEST, _HIGHEST = 2_000, 1_000
 _scoring = False
 
 
@@ -40,7 +42,7 @@ def check_plain(source: str) -> None:
     Raises:
         Refused: for anything else.
     """
-    for node in ast.walk(ast.parse(source.strip(), mode="eval")):
+    for node in _nodes(source):
         if not isinstance(node, _PLAIN):
             raise Refused(f"an answer holds code ({type(node).__name__})")
 
@@ -57,7 +59,7 @@ def check_sympy(source: str, known: Mapping[str, Any]) -> None:
     """
     from sympy import Basic
 
-    for node in ast.walk(ast.parse(source.strip(), mode="eval")):
+    for node in _nodes(source):
         if isinstance(node, ast.Name):
             value = known.get(node.id)
             is_class = isinstance(value, type) and issubclass(value, Basic)
@@ -72,6 +74,26 @@ def check_sympy(source: str, known: Mapping[str, Any]) -> None:
             raise Refused(f"an answer holds code ({type(node).__name__})")
 
 
+def _nodes(source: str) -> Iterator[ast.AST]:
+    """What the text is made of; without powers and factorials that cannot be computed."""
+    for node in ast.walk(ast.parse(source.strip(), mode="eval")):
+        power = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
+        factorial = isinstance(node, ast.Call) and "factorial" in ast.dump(node.func)
+        if power or factorial:
+            for inner in ast.walk(node.right if power else node):
+                if inner is not node and isinstance(getattr(inner, "op", None), ast.Pow):
+                    raise Refused("an answer holds a tower of powers")
+                if isinstance(inner, ast.Constant) and _is_high(inner.value):
+                    raise Refused("an answer holds a power or factorial that is too high")
+        yield node
+
+
+def _is_high(value: Any) -> bool:
+    if isinstance(value, str):  # as sympy writes numbers that are no integers
+        return len(value) > 20
+    return isinstance(value, int | float) and abs(value) > _HIGHEST
+
+
 def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
 
@@ -80,7 +102,12 @@ def guard_evaluation() -> None:
     """Give sympy and the loaded modules of reasoning-gym an ``eval`` that runs no code."""
     from sympy.parsing import sympy_parser
 
-    evaluate = sympy_parser.eval_expr
+    evaluate, stringify = sympy_parser.eval_expr, sympy_parser.stringify_expr
+
+    def text(source: Any, *others: Any) -> str:
+        if _scoring and len(source) > _LONGEST:
+            raise Refused(f"an answer has more than {_LONGEST} characters")
+        return stringify(source, *others)
 
     def expression(code: Any, local_dict: Any, global_dict: Any) -> Any:
         if _scoring:
@@ -92,6 +119,7 @@ def guard_evaluation() -> None:
             check_plain(source)
         return builtins.eval(source, *scopes)
 
+    sympy_parser.stringify_expr = text
     sympy_parser.eval_expr = expression
     for name, module in list(sys.modules.items()):
         if name.startswith("reasoning_gym"):

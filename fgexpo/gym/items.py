@@ -97,8 +97,11 @@ class Draw:
 def _tags(name: str, metadata: dict[str, Any]) -> dict[str, str]:
     """The data set, and how difficult the item is, as far as a number or a word says it."""
     tags = {"task": name}
-    for key in metadata.get("difficulty") or {}:
-        value = metadata.get(key, metadata["difficulty"][key])
+    difficulty = metadata.get("difficulty")
+    if not isinstance(difficulty, dict):
+        difficulty = {} if difficulty is None else {"difficulty": difficulty}
+    for key, given in difficulty.items():
+        value = metadata.get(key, given)
         if isinstance(value, str | int | float) and str(value).strip():
             tags.setdefault(key, str(value)[:40])
     return tags
@@ -138,5 +141,12 @@ def answer(what: str, *fields: Any) -> dict[str, Any]:
         return {"found": found, "done": not _draw.missing, "used_up": used_up}
     except UserError as error:
         return {"refused": str(error)}
+    except (Exception, MemoryError, RecursionError) as error:
+        # Of the package's own code, with settings that it took; the parent ends with the sentence.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        name = fields[0] if fields or _draw is None else _draw.name
+        return {
+            "refused": f"ReasoningGym {name}: reasoning-gym could not make a question: {reason}"
+        }
     finally:
         signal.alarm(IDLE_SECONDS)

@@ -12,8 +12,10 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..errors import UserError
+from .carried import carry_only_choices
 from .failures import causes, first_line
 
+carry_only_choices()
 _LIMIT = 300
 _KEY = re.compile(r'Parser key "(?P<key>[^"]*)":?\s*(?P<rest>.*)')
 _VALUE = "Given value: "

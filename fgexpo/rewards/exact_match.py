@@ -2,11 +2,9 @@
 
 import string
 from collections.abc import Sequence
-from typing import get_args
 
-from ..errors import UserError
 from ..questions import Question, Verdict
-from .reads import READERS, Reads, why_unread
+from .reads import READERS, Reads, check_reads, why_unread
 from .verifier import Verifier
 
 
@@ -17,19 +15,22 @@ class ExactMatch(Verifier):
     :class:`MathVerifier` with ``reads: last_number``.
 
     Args:
-        reads: what counts as the answer: the first line that is not empty (``line``), the last
-            ``<answer>...</answer>`` (``answer_tag``), the last box (``box``), the last number
-            (``last_number``) or all of the completion (``text``).
+        reads: what counts as the answer: the first line that is not empty (``first_line``), the
+            last line ``Answer: ...`` (``line``), the last ``<answer>...</answer>``
+            (``answer_tag``), the last box (``box``), the last number (``last_number``) or all of
+            the completion (``text``).
         ignore_case: large and small letters are the same.
         ignore_punctuation: punctuation around an answer does not count, as the full stop of
             ``Paris.``
     """
 
     def __init__(
-        self, reads: Reads = "line", ignore_case: bool = False, ignore_punctuation: bool = False
+        self,
+        reads: Reads = "first_line",
+        ignore_case: bool = False,
+        ignore_punctuation: bool = False,
     ) -> None:
-        if reads not in get_args(Reads):
-            raise UserError(f"model.verifier.reads must be one of {get_args(Reads)}, got {reads!r}")
+        check_reads(reads)
         self.reads: Reads = reads
         self.ignore_case = ignore_case
         self.ignore_punctuation = ignore_punctuation

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from typing import get_args
 
 from ..errors import UserError
 from ..gym.details import name_of
@@ -10,10 +9,12 @@ from ..heartbeat import beat
 from ..isolated.pool import WorkerPool
 from ..isolated.process import START_SECONDS
 from ..questions import Question, Verdict
-from .reads import READERS, Reads, why_unread
+from .reads import READERS, Reads, check_reads, why_unread
 from .verifier import Verifier
 
 SCORES = "fgexpo.gym.score"
+# No data set has this as an answer.
+NONSENSE = "?xyzzy?"
 
 
 class ReasoningGymScorer(Verifier):
@@ -23,9 +24,10 @@ class ReasoningGymScorer(Verifier):
     code that an answer holds.
 
     Args:
-        reads: what counts as the answer: the first line that is not empty (``line``), the last
-            ``<answer>...</answer>`` (``answer_tag``), the last box (``box``), the last number
-            (``last_number``) or all of the completion (``text``).
+        reads: what counts as the answer: the first line that is not empty (``first_line``), the
+            last line ``Answer: ...`` (``line``), the last ``<answer>...</answer>``
+            (``answer_tag``), the last box (``box``), the last number (``last_number``) or all of
+            the completion (``text``).
         right_from: score from which an answer is right, in (0, 1]. Scorers give some of it to wrong
             answers of the right form.
         timeout: seconds that scoring one answer may take; after that it counts as wrong.
@@ -35,14 +37,13 @@ class ReasoningGymScorer(Verifier):
 
     def __init__(
         self,
-        reads: Reads = "line",
+        reads: Reads = "first_line",
         right_from: float = 1.0,
         timeout: float = 5.0,
         workers: int | None = None,
         start_timeout: float = START_SECONDS,
     ) -> None:
-        if reads not in get_args(Reads):
-            raise UserError(f"model.verifier.reads must be one of {get_args(Reads)}, got {reads!r}")
+        check_reads(reads)
         if not 0 < right_from <= 1:
             raise UserError(f"model.verifier.right_from must be in (0, 1], got {right_from}")
         if not timeout > 0:
@@ -71,18 +72,40 @@ class ReasoningGymScorer(Verifier):
         return [self._verdict(pair, None if pair is None else scored[pair]) for pair in pairs]
 
     def ungradable(self, questions: Sequence[Question]) -> list[tuple[Question, str]]:
-        """Questions of another source, and those whose gold answer is not read in this form."""
+        """Questions of another source, gold answers that are not read in this form, bad scorers."""
+        names = [name_of(question.details) for question in questions]
+        bad = self._bad_scorers(questions, names)
         found: list[tuple[Question, str]] = []
-        for question in questions:
-            foreign = name_of(question.details) is None
-            reason = (
-                "the question is not of a ReasoningGym source, so there is no scorer for it"
-                if foreign
-                else why_unread(self.reads, question.answer)
-            )
+        for question, name in zip(questions, names, strict=True):
+            if name is None:
+                reason = (
+                    "the question is not of a ReasoningGym source, so there is no scorer for it"
+                )
+            else:
+                reason = bad.get(name) or why_unread(self.reads, question.answer)
             if reason is not None:
                 found.append((question, reason))
         return found
+
+    def _bad_scorers(
+        self, questions: Sequence[Question], names: Sequence[str | None]
+    ) -> dict[str, str]:
+        """Data sets whose scorer cannot tell right from wrong, by the first question of each."""
+        first: dict[str, Question] = {}
+        for question, name in zip(questions, names, strict=True):
+            if name is not None:
+                first.setdefault(name, question)
+        asked = [(question.details, NONSENSE) for question in first.values()]
+        asked += [(question.details, question.answer) for question in first.values()]
+        replies = self._pool.run(asked, patience=5.0)
+        bad: dict[str, str] = {}
+        for place, (name, question) in enumerate(first.items()):
+            nonsense, gold = replies[place], replies[len(first) + place]
+            if nonsense is not None and nonsense[0] >= self.right_from:
+                bad[name] = f"the scorer of {name} takes {NONSENSE!r} as right too"
+            elif question.answer and (gold is None or gold[0] < self.right_from):
+                bad[name] = f"the scorer of {name} does not take it as right"
+        return bad
 
     def _verdict(self, pair: tuple[str, str] | None, reply: list | None) -> Verdict:
         if pair is None:

@@ -1,12 +1,13 @@
 """What counts as the answer of a completion, for verifiers that compare texts."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
-from .maths.extract import last_boxed
+from ..errors import UserError
+from .maths.extract import answer_line, last_boxed
 from .maths.last_number import last_number
 
-Reads = Literal["line", "answer_tag", "box", "last_number", "text"]
+Reads = Literal["first_line", "line", "answer_tag", "box", "last_number", "text"]
 
 
 def first_line(text: str) -> str | None:
@@ -27,12 +28,23 @@ def whole_text(text: str) -> str | None:
 
 
 READERS: dict[Reads, Callable[[str], str | None]] = {
-    "line": first_line,
+    "first_line": first_line,
+    "line": answer_line,
     "answer_tag": last_answer_tag,
     "box": last_boxed,
     "last_number": last_number,
     "text": whole_text,
 }
+
+
+def check_reads(reads: str) -> None:
+    """Check that a verifier can read like this.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if reads not in READERS:
+        raise UserError(f"model.verifier.reads must be one of {get_args(Reads)}, got {reads!r}")
 
 
 def why_unread(reads: Reads, gold: str) -> str | None:
@@ -43,6 +55,12 @@ def why_unread(reads: Reads, gold: str) -> str | None:
         gold: the gold answer; may be empty where only a scorer knows.
     """
     gold = gold.strip()
-    if reads in ("line", "last_number") and gold and READERS[reads](gold) != gold:
-        return f"model.verifier.reads = {reads} reads only {READERS[reads](gold)!r} of it"
-    return None
+    if reads == "last_number":
+        read = last_number(gold)
+    elif reads in ("first_line", "line"):
+        read = first_line(gold)
+    else:
+        return None
+    if read == gold or not gold:
+        return None
+    return f"model.verifier.reads = {reads} would read {'nothing' if read is None else repr(read)}"

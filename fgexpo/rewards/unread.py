@@ -10,6 +10,7 @@ from .maths.normalise import as_number
 # Shares of all completions below which nothing is said; a completion may end in the right number by
 # accident, and a policy learns the form of answer as long as it is read now and then.
 LEAST_UNREAD, LEAST_RIGHT = 0.05, 0.25
+_FORMS = {"box": "box", "line": "line `Answer: ...`", "answer_tag": "<answer> tag"}
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 
@@ -44,7 +45,7 @@ def unread_warning(reads: str, counts: Sequence[float]) -> str | None:
     total, right, missing, unread_right = counts
     if unread_right < max(LEAST_UNREAD * total, LEAST_RIGHT * right, 1):
         return None
-    form = {"box": "box", "line": "line `Answer: ...`"}.get(reads, f"answer that {reads!r} finds")
+    form = _FORMS.get(reads, f"answer that {reads!r} finds")
     return (
         f"warning: {missing / total:.0%} of completions have no {form}; "
         f"{unread_right / total:.0%} end in the right number without one and count as wrong; "

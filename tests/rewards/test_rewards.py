@@ -247,7 +247,7 @@ def test_hostile_answers_cost_little_and_harm_nobody_else(monkeypatch):
     verifier = MathVerifier(timeout=1.0, workers=2)
     clock = StandsStill(verifier, easy=4)
     for module in ("pool", "process"):
-        monkeypatch.setattr(f"fgexpo.rewards.maths.{module}.time", clock)
+        monkeypatch.setattr(f"fgexpo.isolated.{module}.time", clock)
     texts = [r"\boxed{1+x}"] * 4 + [rf"\boxed{{{HANGS % n}}}" for n in range(2, 6)]
     golds = ["x+1", "x+2", r"\frac{2+2x}{2}", "x+5"] + ["7x"] * 4
     assert all(fast_equal(Pair(gold, "1+x")) is None for gold in golds[:4]), "work for a parser"
