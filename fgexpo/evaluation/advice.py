@@ -5,6 +5,7 @@ from typing import Any
 
 # Shares of completions, of questions and of groups from which on a line is worth reading.
 MOST, MANY, FEW = 0.5, 0.25, 0.1
+ENOUGH = 10  # questions of a kind; of fewer, one answer is soon the most common
 
 
 def advise(
@@ -44,6 +45,7 @@ def advise(
             f"the pool is too {what}: {share['hopeless']:.0%} of the questions are hopeless, "
             f"{share['mastered']:.0%} mastered, and {share['signal']:.0%} of groups have a signal"
         )
+    said += _guessable(found)
     if share["frontier"] and share["frontier"] < 1:
         said.append(
             f"start with these rates: --data.warm_start={rates}"
@@ -51,3 +53,24 @@ def advise(
             else f"--data.curriculum=Gaussian --data.warm_start={rates} asks the frontier most"
         )
     return said or ["nothing stands out: train"]
+
+
+def _guessable(found: Mapping[str, Any]) -> list[str]:
+    """A line if always giving one answer scores more than the model, for the worst such kind."""
+    whole = {**found["overall"], "questions": found["questions"], "constant": found["constant"]}
+    worst = max(
+        (
+            (each["constant"]["share"], kind, each["constant"]["answer"])
+            for kind, each in {"the whole pool": whole, **found["by_tag"]}.items()
+            if each["questions"] >= ENOUGH
+            and each["constant"]["share"] >= max(MANY, each["pass@1"]["mean"])
+        ),
+        default=None,
+    )
+    if worst is None:
+        return []
+    share, kind, answer = worst
+    return [
+        f"always answering {answer[:40]!r} is right for {share:.0%} of {kind}, more often than the "
+        "model is: a policy learns that before anything else; take questions with more answers"
+    ]

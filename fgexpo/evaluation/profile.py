@@ -1,5 +1,6 @@
 """What a pool of questions is to a model before any training: pure functions of graded samples."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import comb
 from typing import Any
@@ -92,6 +93,16 @@ def kinds(questions: Sequence[Question]) -> dict[str, list[int]]:
     }
 
 
+def constant_answer(questions: Sequence[Question]) -> dict[str, Any]:
+    """What a policy that always says the same thing would score.
+
+    Returns:
+        ``answer``, the most common gold answer, and ``share``, of the questions that have it.
+    """
+    ((answer, count),) = Counter(question.answer for question in questions).most_common(1)
+    return {"answer": answer, "share": count / len(questions)}
+
+
 def profile(
     questions: Sequence[Question],
     prompts: Sequence[Sequence[int]],
@@ -109,8 +120,9 @@ def profile(
     Returns:
         ``questions``, ``rollouts`` (of each); ``overall``: mean, low and high (95 % over questions)
         of each of :func:`question_facts`; ``by_tag``: the same for each of :func:`kinds`, with
-        its ``questions``; ``tokens``: of prompts and completions; ``unread_untruncated``: share of
-        the completions that ended by themselves in which no answer was found.
+        its ``questions``; ``constant``, overall and by tag: see :func:`constant_answer`;
+        ``tokens``: of prompts and completions; ``unread_untruncated``: share of the completions
+        that ended by themselves in which no answer was found.
     """
     facts = {questions[row].id: question_facts(found, chances) for row, found in samples.items()}
     fields_5N = torch.cat([*samples.values()], 1)
@@ -121,9 +133,11 @@ def profile(
         "questions": len(facts),
         "rollouts": next(iter(samples.values())).shape[1],
         "overall": summarise([facts], "profile"),
+        "constant": constant_answer([questions[row] for row in samples]),
         "by_tag": {
             kind: {
                 "questions": len(rows),
+                "constant": constant_answer([questions[row] for row in rows]),
                 **summarise([{questions[row].id: facts[questions[row].id] for row in rows}], kind),
             }
             for kind, rows in kinds(questions).items()

@@ -25,26 +25,34 @@ def kinds_table(found: Mapping[str, Any]) -> Table:
         "means, [95 % intervals over questions]",
         caption=f"hopeless: none of {n} right; frontier: some; mastered: all. "
         f"signal: groups of {found['group_size']} that teach something, by right and wrong alone. "
-        "no answer, cut off: shares of completions",
+        "no answer, cut off: shares of completions. constant: what the most common gold answer, "
+        "always given, would score",
     )
     table.add_column("", no_wrap=True)
     best = f"pass@{n}"
     names = ["pass@1", *([best] if n > 1 else ())]
     shares = ("hopeless", "frontier", "mastered", "signal", "unread", "truncated")
     headings = {"unread": "no answer", "truncated": "cut off"}
-    columns = ["asked", *names, *(headings.get(name, name) for name in shares), "tokens"]
+    columns = [
+        "asked",
+        *names,
+        *(headings.get(name, name) for name in shares),
+        "tokens",
+        "constant",
+    ]
     for heading in columns:
         table.add_column(heading, justify="right")
 
-    def row(name: str, count: int, scores: Mapping[str, Any]) -> None:
+    def row(name: str, count: int, scores: Mapping[str, Any], constant: float) -> None:
         cells = [_with_interval(scores[each]) for each in names]
         cells += [f"{scores[each]['mean']:.0%}" for each in shares]
-        table.add_row(escape(name), f"{count:,}", *cells, f"{scores['tokens']['mean']:.1f}")
+        cells += [f"{scores['tokens']['mean']:.1f}", f"{constant:.0%}"]
+        table.add_row(escape(name), f"{count:,}", *cells)
 
-    row("all", found["questions"], found["overall"])
+    row("all", found["questions"], found["overall"], found["constant"]["share"])
     table.add_section()
     for kind, scores in found["by_tag"].items():
-        row(kind, scores["questions"], scores)
+        row(kind, scores["questions"], scores, scores["constant"]["share"])
     return table
 
 

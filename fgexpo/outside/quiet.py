@@ -12,9 +12,11 @@ from transformers.utils.logging import disable_progress_bar
 from .failures import TRACEBACK
 
 # Log records by their beginnings. Lightning has no switch for them: advertisements, accelerators
-# that were not requested, and a seed that every run has and its configuration tells.
+# and what the configuration tells: device, precision and seed. The advice about Tensor Cores is
+# about products in float32, whose precision is the user's choice.
 NOISE = (
-    *("💡 Tip", "TPU available: False", "GPU available: False", "Seed set to"),
+    *("💡 Tip", "TPU available: False", "GPU available: ", "Seed set to", "LOCAL_RANK: "),
+    *("Using bfloat16 Automatic Mixed", "You are using a CUDA device"),
     # What ended the run is what the configuration asked for.
     "`Trainer.fit` stopped: `max_steps=",
 )
@@ -36,6 +38,8 @@ HARMLESS = (
     r"`isinstance\(treespec, LeafSpec\)`",
     # A run without evaluation sets (data.val: null) has no validation loader.
     "Total length of `list` across ranks is zero",
+    # A loader hands over questions that are in memory already: workers would only copy them.
+    "The '.*dataloader' does not have many workers",
     # The sampler draws by step, so a loader has no state of its own (test_resume.py).
     "You're resuming from a checkpoint that ended before the epoch ended",
 )

@@ -53,8 +53,8 @@ def test_one_question_by_hand():
     }
 
 
-def question(name, **tags):
-    return Question(name, "?", "1", tags)
+def question(name, answer="1", **tags):
+    return Question(name, "?", answer, tags)
 
 
 def test_tags_that_name_kinds_are_told_from_those_that_name_questions():
@@ -66,7 +66,7 @@ def test_tags_that_name_kinds_are_told_from_those_that_name_questions():
 
 
 def test_a_pool_by_hand():
-    asked = [question("a", level="1"), question("b", level="1"), question("c", level="2")]
+    asked = [question("a", level="1"), question("b", level="1"), question("c", "2", level="2")]
     graded = {
         0: samples([0, 0], [NO_VOTE, NO_VOTE], [8, 8], [1, 1]),
         1: samples([1, 0]),
@@ -81,9 +81,20 @@ def test_a_pool_by_hand():
     low = found["by_tag"]["level=1"]
     assert (low["questions"], low["pass@1"]["mean"]) == (2, 0.25)
     assert low["pass@1"]["low"] <= 0.25 <= low["pass@1"]["high"]
+    assert found["constant"] == {"answer": "1", "share": 2 / 3}
+    assert low["constant"] == {"answer": "1", "share": 1.0}
     lengths = {"prompt_mean": 2.0, "prompt_max": 3, "completion_mean": 32 / 6, "completion_max": 8}
     same(list(found["tokens"].values()), list(lengths.values()))
     assert list(found["tokens"]) == list(lengths)
+
+
+def pool(overall, unread=0.0, **by_tag):
+    overall = {"pass@1": {"mean": 0.3}, **overall}
+    constant = {"answer": "7", "share": 0.2}
+    return {
+        **{"overall": overall, "unread_untruncated": unread, "questions": 40},
+        **{"constant": constant, "by_tag": by_tag},
+    }
 
 
 CASES = [
@@ -100,12 +111,26 @@ CASES = [
 def test_advice_where_it_is_clear(shares, unread, words):
     names = ("hopeless", "frontier", "mastered", "signal", "truncated")
     overall = {name: {"mean": shares.get(name, 0.0)} for name in names}
-    said = advise({"overall": overall, "unread_untruncated": unread}, 9, "r.json", True)
+    said = advise(pool(overall, unread), 9, "r.json", True)
     assert words in said[0]
+    assert not [line for line in said if "always answering" in line]
 
 
 def test_rates_are_not_advised_on_before_answers_are_read():
     overall = {name: {"mean": 1.0} for name in ("hopeless", "truncated")}
     overall |= {name: {"mean": 0.0} for name in ("frontier", "mastered", "signal")}
-    said = advise({"overall": overall, "unread_untruncated": 0.0}, 9, "r.json", True)
+    said = advise(pool(overall), 9, "r.json", True)
     assert len(said) == 1 and "cut off" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "score", "told"),
+    [(60, 0.83, 0.47, True), (60, 0.83, 0.9, False), (60, 0.2, 0.1, False), (9, 1.0, 0.1, False)],
+)
+def test_a_kind_that_one_answer_solves_is_told(count, share, score, told):
+    names = ("hopeless", "frontier", "mastered", "signal", "truncated")
+    overall = {name: {"mean": 0.5 * (name in ("frontier", "signal"))} for name in names}
+    kind = {"questions": count, "constant": {"answer": "1", "share": share}}
+    found = pool(overall, **{"task=letters": kind | {"pass@1": {"mean": score}}})
+    line = "always answering '1' is right for 83% of task=letters, more often than the model is"
+    assert any(said.startswith(line) for said in advise(found, 9, "r.json", True)) == told
