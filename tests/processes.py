@@ -13,6 +13,7 @@ from fgexpo.files import Lock
 from fgexpo.study.processes import start
 
 __all__ = [
+    "NOISE",
     "OUTER_LIMIT",
     "command_line",
     "free_port",
@@ -24,6 +25,8 @@ __all__ = [
     "wait",
 ]
 
+# What libraries would say of themselves, if they were let: no run shows it.
+NOISE = "Tip:|TPU|Loading weights"
 # Seconds after which a test has failed for certain; no test is to end by it on a busy machine.
 OUTER_LIMIT = 300
 

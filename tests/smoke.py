@@ -32,7 +32,7 @@ SIX = {
 }
 MOST = {"r1_1p5b": None, "qwen3_8b": 8}
 # Its first command is typed, and starts its second process itself; the other one's steps are a
-# quarter as large.
+# quarter as large, and in the tests both are.
 COLD = "r1_1p5b"
 FEWER = ["--data.questions_per_step=64"]
 FILES = {"minerva": "minerva_math"}
@@ -127,14 +127,14 @@ def remove_leftovers():
         path.unlink()
 
 
-def smoke(name, folder, data):
+def smoke(name, folder, data, fewer=False):
     """One config from its first step to its results on the six benchmarks."""
     config, overlay = ROOT / f"configs/{name}.yaml", ROOT / f"configs/smoke/{name}.yaml"
     make_model(CONFIGS[name], folder / "checkpoints" / "smoke" / CONFIGS[name].model_type)
     fit = ["fit", f"--config={config}", f"--config={overlay}", f"--data.root={data}"]
     # Validation comes after the second step instead of the 67th.
     short = ["--trainer.val_check_interval=2", "--checkpoint.every_steps=1"]
-    short += [] if name == COLD else FEWER
+    short += FEWER if fewer or name != COLD else []
     run(folder, *fit, *short, "--steps=2", cold=name == COLD)
     log = run(folder, *fit, *short, "--steps=3", "--ckpt_path=last")
     assert "resuming from" in log and "step=000002.ckpt" in log, log

@@ -1,4 +1,3 @@
-import os
 import re
 import subprocess
 import sys
@@ -32,31 +31,20 @@ def test_the_python_example_runs_in_fifteen_lines(model_folder, tmp_path):
     assert "step 2: val/tiny/pass@1" in done.stdout
 
 
-@pytest.mark.slow
 def test_the_example_rules_plug_in(model_folder, tmp_path):
     (block,) = re.findall(r"```python\n# my_pkg.py\n(.*?)```", README, re.DOTALL)
     (tmp_path / "my_pkg.py").write_text(block)
     config = str(ROOT / "configs/tiny.yaml")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "fgexpo",
-            "fit",
-            "--config",
-            config,
-            "--akl.rho=Cautious",
-            "--model.loss=MyCISPO",
-            "--print_config",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "FGEXPO_PLUGINS": "my_pkg"},
-        capture_output=True,
-        text=True,
-        check=False,
+    arguments = ["fit", "--config", config, "--akl.rho=Cautious", "--model.loss=MyCISPO"]
+    process = start(
+        in_folder,
+        tmp_path,
+        [*arguments, "--print_config"],
+        log=tmp_path / "log",
+        environment={"FGEXPO_PLUGINS": "my_pkg"},
     )
-    assert "my_pkg.Cautious" in done.stdout, done.stderr
-    assert "my_pkg.MyCISPO" in done.stdout
+    said = (wait([process]), (tmp_path / "log").read_text())
+    assert said[0] == [0] and "my_pkg.Cautious" in said[1] and "my_pkg.MyCISPO" in said[1], said
 
 
 def test_what_algorithms_md_says_of_ones_own_rules_holds(model_folder, tmp_path):

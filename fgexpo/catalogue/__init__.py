@@ -3,8 +3,9 @@
 Nothing is imported, so that help and a typing mistake cost no second of importing torch.
 """
 
+from .installed import read_catalogue
 from .slots import Slot, find_slots, object_setting
-from .source import Catalogue, ClassSource, Setting, plain, read_catalogue
+from .source import Catalogue, ClassSource, Setting, plain
 
 __all__ = [
     "Catalogue",

@@ -4,13 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from docstring_parser import parse
-
-PACKAGES = ("fgexpo", "fgexpo.callbacks", "fgexpo.datamodules")
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,12 @@ class Catalogue:
 
     Args:
         files: the file of each module.
+        rest: what is known of all other modules.
     """
 
-    def __init__(self, files: dict[str, Path]) -> None:
-        self._names: dict[str, dict[str, str]] = {}
-        self._aliases: dict[str, ast.expr] = {}
+    def __init__(self, files: dict[str, Path], rest: "Catalogue | None" = None) -> None:
+        self._names: dict[str, dict[str, str]] = dict(rest._names) if rest else {}
+        self._aliases: dict[str, ast.expr] = dict(rest._aliases) if rest else {}
         self.classes: dict[str, ClassSource] = {}
         self._settings: dict[str, list[Setting]] = {}
         self._kinds: dict[str, list[ClassSource]] = {}
@@ -93,6 +90,8 @@ class Catalogue:
             for node in tree.body:
                 if isinstance(node, ast.ClassDef):
                     self.classes[f"{module}.{node.name}"] = self._class(module, node)
+        if rest:
+            self.classes |= rest.classes
 
     def _class(self, module: str, node: ast.ClassDef) -> ClassSource:
         bases = [
@@ -210,29 +209,6 @@ class Catalogue:
             path = self.resolve(module, last)
             return [] if path is None else [self.classes[path]]
         return [each for each in self.classes.values() if each.name == name]
-
-
-@cache
-def read_catalogue(plugins: tuple[str, ...] = ()) -> Catalogue:
-    """The catalogue of this installation.
-
-    Args:
-        plugins: modules of others that are read too, where they are found.
-    """
-    files: dict[str, Path] = {}
-    for name in plugins:
-        spec = None if "." in name else find_spec(name)  # a parent package would be imported
-        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-            files[name] = Path(spec.origin)
-    for package in PACKAGES:
-        spec = find_spec(package)
-        assert spec is not None and spec.submodule_search_locations is not None
-        for folder in map(Path, spec.submodule_search_locations):
-            for path in sorted(folder.rglob("*.py")):
-                parts = path.relative_to(folder).with_suffix("").parts
-                parts = parts[:-1] if parts[-1] == "__init__" else parts
-                files.setdefault(".".join((package, *parts)), path)
-    return Catalogue(files)
 
 
 def _names(module: str, package: bool, tree: ast.Module) -> Iterator[tuple[str, str]]:

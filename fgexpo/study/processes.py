@@ -1,4 +1,7 @@
-"""Runs functions in processes that start fast: forked from a server with all imports done."""
+"""Runs functions in processes that start fast: forked from a server with all imports done.
+
+The server has read the catalogue too.
+"""
 
 import multiprocessing
 import os
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-PRELOAD = ["fgexpo.cli.command_line"]
+PRELOAD = ["fgexpo.cli.ready"]
 
 
 def start(

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from processes import in_folder, start, wait
+from processes import NOISE, in_folder, start, wait
 
 ROOT = Path(__file__).parents[2]
 SHORT = [
@@ -37,16 +37,6 @@ def there(arguments, folder):
     return in_folder(folder, arguments)
 
 
-def run_program(arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "fgexpo", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def tiny(model_folder, *more):
     return [
         "--config",
@@ -72,11 +62,11 @@ def read_losses(folder):
 
 def test_fit_end_to_end(model_folder, tmp_path):
     """fit, then validate, predict and export its checkpoint; every product is there."""
-    done = run_program(
+    done = run(
         ["fit", *tiny(model_folder, "--rollouts.save=true", "--panels.every_steps=1")], tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert not re.search("Tip:|TPU|Loading weights", done.stdout + done.stderr)
+    assert not re.search(NOISE, done.stdout + done.stderr)
     assert "base against step 2" in done.stdout and "val/tiny/pass@1" in done.stdout
     version = tmp_path / "runs" / "tiny" / "version_0"
     assert "logs: runs/tiny/version_0" in done.stdout
@@ -135,20 +125,6 @@ def check_export(last, tmp_path, model_folder):
     assert torch.equal(model(tokens).logits, trained(tokens).logits)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "exported")
     assert tokenizer.decode(tokenizer(r"12\boxed{3}").input_ids) == r"12\boxed{3}"
-    again = run(["export", f"--ckpt_path={last}", "--out=exported"], tmp_path)
-    assert again.returncode == 2 and "not empty" in again.stderr
-
-
-def test_the_grpo_overlay_and_the_flags_give_the_same_losses(model_folder, tmp_path):
-    overlay = ["--config", str(ROOT / "configs/ablations/grpo.yaml")]
-    base = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
-    rest = [f"--model.name={model_folder}", *SHORT]
-    for name, choice in (("one", overlay), ("two", ["--akl=null", "--data.curriculum=Uniform"])):
-        done = run([*base, *choice, *rest, *csv_logger(name)], tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert "Unable" not in done.stderr
-    one, two = (read_losses(tmp_path / name) for name in ("one", "two"))
-    assert len(one) == 2 and one == two
 
 
 BAD = [
@@ -210,6 +186,7 @@ def test_a_run_without_bar_and_checkpoints(model_folder, tmp_path):
     flags = ["--trainer.enable_progress_bar=false", "--trainer.enable_checkpointing=false"]
     done = run(["fit", *tiny(model_folder, *flags, *csv_logger("quiet"))], tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "Unable" not in done.stderr
     assert done.stdout == "" and len(read_losses(tmp_path / "quiet")) == 2
     assert not list(tmp_path.rglob("*.ckpt"))
 

@@ -1,3 +1,6 @@
+import io
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,20 +27,27 @@ DAPO_LOSS = {
 }
 
 
-def parsed(arguments, capsys):
+def parsed(arguments):
     """The configuration that the command line prints for these arguments."""
-    with pytest.raises(SystemExit) as end:
+    return yaml.safe_load(printed(tuple(arguments)))
+
+
+@cache
+def printed(arguments):
+    """Parsed once, whichever tests ask for it."""
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as end, redirect_stdout(out):
         main([*arguments, "--print_config"])
     assert end.value.code == 0
-    return yaml.safe_load(capsys.readouterr().out)
+    return out.getvalue()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
-def test_every_config_parses_and_survives_a_round_trip(path, capsys, tmp_path):
-    config = parsed(["fit", "--config", str(ROOT / path)], capsys)
+def test_every_config_parses_and_survives_a_round_trip(path, tmp_path):
+    config = parsed(["fit", "--config", str(ROOT / path)])
     copy = tmp_path / "copy.yaml"
     copy.write_text(yaml.safe_dump(config))
-    assert parsed(["fit", "--config", str(copy)], capsys) == config
+    assert parsed(["fit", "--config", str(copy)]) == config
 
 
 def test_a_warm_up_is_not_among_the_runs_to_look_at():
@@ -51,9 +61,9 @@ def test_a_warm_up_is_not_among_the_runs_to_look_at():
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
-def test_every_ablation_is_a_small_overlay(path, capsys):
+def test_every_ablation_is_a_small_overlay(path):
     arguments = ["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(path)]
-    config = parsed(arguments, capsys)
+    config = parsed(arguments)
     assert len(path.read_text().splitlines()) <= 5
     curriculum = config["data"]["init_args"]["curriculum"]["class_path"].split(".")[-1]
     found = (config["akl"] is not None, curriculum)
@@ -68,15 +78,15 @@ def test_every_ablation_is_a_small_overlay(path, capsys):
 
 
 @pytest.mark.parametrize("base", ["tiny", "r1_1p5b"])
-def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
+def test_recipes_change_what_they_name_and_nothing_else(base):
     plain = ["fit", "--config", str(ROOT / f"configs/{base}.yaml")]
-    before = parsed(plain, capsys)
-    gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")], capsys)
+    before = parsed(plain)
+    gspo = parsed([*plain, "--config", str(ROOT / "configs/recipes/gspo.yaml")])
     assert gspo["model"]["init_args"]["loss"]["init_args"].items() >= GSPO_LOSS.items()
     before["model"]["init_args"]["loss"]["init_args"] |= GSPO_LOSS
     assert gspo == before
 
-    dapo = parsed([*plain, "--config", str(ROOT / "configs/recipes/dapo.yaml")], capsys)
+    dapo = parsed([*plain, "--config", str(ROOT / "configs/recipes/dapo.yaml")])
     found, model = dapo["model"]["init_args"], before["model"]["init_args"]
     accuracy, overlong = found["rewards"]
     assert accuracy["class_path"].endswith(".Accuracy")
@@ -93,32 +103,30 @@ def test_recipes_change_what_they_name_and_nothing_else(base, capsys):
     assert dapo["data"]["init_args"]["curriculum"]["class_path"].endswith(".Uniform")
     assert dapo == before
 
-    waves = parsed(
-        [*plain, "--config", str(ROOT / "configs/recipes/dynamic_sampling.yaml")], capsys
-    )
+    waves = parsed([*plain, "--config", str(ROOT / "configs/recipes/dynamic_sampling.yaml")])
     flags = ["--akl=null", "--data.curriculum=Uniform", "--model.refill=Refill"]
-    assert waves == parsed([*plain, *flags], capsys)
+    assert waves == parsed([*plain, *flags])
     assert waves["model"]["init_args"]["refill"] == refill
 
 
-def test_evaluation_configs_and_their_overlays(capsys):
+def test_evaluation_configs_and_their_overlays():
     six = ["test", "--config", str(ROOT / "configs/eval/six.yaml")]
-    settings = parsed(six, capsys)["model"]["init_args"]["evaluation"]
+    settings = parsed(six)["model"]["init_args"]["evaluation"]
     assert (settings["rollouts"], settings["ks"], settings["maj_ks"]) == (32, [1, 8, 32], [8, 32])
     for name, changed in {
         "greedy": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 32768},
         "qwen3_base": {"temperature": 0.6, "top_k": 20, "max_new_tokens": 8192},
     }.items():
-        config = parsed([*six, "--config", str(ROOT / f"configs/eval/{name}.yaml")], capsys)
+        config = parsed([*six, "--config", str(ROOT / f"configs/eval/{name}.yaml")])
         assert len(config["data"]["init_args"]["sets"]) == 6
         assert changed.items() <= config["model"]["init_args"]["evaluation"]["sampling"].items()
-    tiny = parsed(["test", "--config", str(ROOT / "configs/eval/tiny.yaml")], capsys)
+    tiny = parsed(["test", "--config", str(ROOT / "configs/eval/tiny.yaml")])
     assert list(tiny["data"]["init_args"]["sets"]) == ["tiny"]
 
 
-def test_full_size_configs_hold_the_papers_values(capsys):
+def test_full_size_configs_hold_the_papers_values():
     for name in ("r1_1p5b", "qwen3_8b"):
-        config = parsed(["fit", "--config", str(ROOT / f"configs/{name}.yaml")], capsys)
+        config = parsed(["fit", "--config", str(ROOT / f"configs/{name}.yaml")])
         model, data = config["model"]["init_args"], config["data"]["init_args"]
         assert (model["kl_coef"], data["decay"]) == (0.02, 0.9)
         assert data["curriculum"]["init_args"] == {"mean": 0.5, "std": 0.35}
@@ -129,23 +137,21 @@ def test_full_size_configs_hold_the_papers_values(capsys):
         assert config["akl"]["init_args"]["rho"]["class_path"].endswith("Tanh")
 
 
-def test_flags_are_as_good_as_overlays(capsys):
+def test_flags_are_as_good_as_overlays():
     tiny = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
-    overlay = parsed([*tiny, "--config", str(ROOT / "configs/ablations/grpo.yaml")], capsys)
-    flags = parsed([*tiny, "--akl=null", "--data.curriculum=Uniform"], capsys)
+    overlay = parsed([*tiny, "--config", str(ROOT / "configs/ablations/grpo.yaml")])
+    flags = parsed([*tiny, "--akl=null", "--data.curriculum=Uniform"])
     assert overlay == flags
-    changed = parsed(
-        [*tiny, "--akl.rho=Linear", "--akl.rho.high=2", "--data.curriculum.std=.2"], capsys
-    )
+    changed = parsed([*tiny, "--akl.rho=Linear", "--akl.rho.high=2", "--data.curriculum.std=.2"])
     assert changed["akl"]["init_args"]["rho"]["init_args"] == {"low": 0.5, "high": 2.0}
     assert changed["data"]["init_args"]["curriculum"]["init_args"] == {"mean": 0.5, "std": 0.2}
 
 
-def test_a_loss_named_alone_has_its_own_settings(capsys):
+def test_a_loss_named_alone_has_its_own_settings():
     """What the file below gives Clipped is not GSPO's clip range, nor its aggregation."""
     tiny = ["fit", "--config", str(ROOT / "configs/tiny.yaml")]
     flags = ["--model.loss=GSPO", "--model.loss.kl=InReward", "--model.loss.correction=Masked"]
-    loss = parsed([*tiny, *flags], capsys)["model"]["init_args"]["loss"]
+    loss = parsed([*tiny, *flags])["model"]["init_args"]["loss"]
     assert loss["class_path"] == "fgexpo.losses.GSPO"
     settings = loss["init_args"]
     assert (settings["low"], settings["high"]) == (3e-4, 4e-4)
@@ -164,7 +170,7 @@ def test_one_seed_reaches_model_and_data(model_folder):
     assert cli.model.seed == cli.datamodule.seed == 7
 
 
-def test_what_earlier_runs_saved_is_still_read(capsys, tmp_path):
+def test_what_earlier_runs_saved_is_still_read(tmp_path):
     """A flat loss, and classes by the names of the modules that they were in."""
     old = tmp_path / "config.yaml"
     old.write_text("""
@@ -176,9 +182,7 @@ model:
 data:
   curriculum: {class_path: fgexpo.sharing.Shared, init_args: {key: cell, inner: {class_path: fgexpo.curricula.HardFilter}}}
 """)  # noqa: E501
-    config = parsed(
-        ["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(old)], capsys
-    )
+    config = parsed(["fit", "--config", str(ROOT / "configs/tiny.yaml"), "--config", str(old)])
     model = config["model"]["init_args"]
     assert model["loss"]["class_path"] == "fgexpo.losses.Clipped"
     assert model["loss"]["init_args"] == {

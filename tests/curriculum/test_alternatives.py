@@ -161,15 +161,13 @@ def test_bad_settings(make, words):
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--akl=QuestionAKL", "--akl.rho=Linear"],
-        ["--akl=TargetKL", "--akl.target=0.01"],
-        ["--data.curriculum=Shared", "--data.curriculum.key=level"],
-        ["--data.curriculum=Thompson", "--data.curriculum.keep=0.8"],
-        ["--data.curriculum=HardFilter", "--akl.rho=Constant", "--akl.rho.value=0.69"],
+        "--akl=QuestionAKL --akl.rho=Linear --data.curriculum=Shared --data.curriculum.key=level",
+        "--akl=TargetKL --akl.target=0.01 --data.curriculum=Thompson --data.curriculum.keep=0.8",
+        "--data.curriculum=HardFilter --akl.rho=Constant --akl.rho.value=0.69",
     ],
-    ids=" ".join,
 )
 def test_each_is_named_on_the_command_line(flags, capsys):
+    flags = flags.split()
     with pytest.raises(SystemExit) as end:
         main(["fit", "--config", str(CONFIG), *flags, "--print_config"])
     assert end.value.code == 0

@@ -17,7 +17,7 @@ trainer:
     - {{class_path: MLflowRun, init_args: {{save_dir: {runs}, name: mine}}}}
     - {{class_path: CSVLogger, init_args: {{save_dir: {runs}, name: mine}}}}
 """
-STEPS = 24
+STEPS = 16
 
 
 @pytest.mark.slow  # two starts of the command line on two processes

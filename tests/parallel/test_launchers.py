@@ -1,13 +1,14 @@
 """Two nodes under torchrun, and under SLURM, make the run of one node of two processes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from lab import Lab, differences, state
-from processes import OUTER_LIMIT, command_line, free_port, start, wait
+from processes import NOISE, OUTER_LIMIT, command_line, free_port, start, wait
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,7 @@ def test_torchrun(lab, expected):
     nodes = [under_torchrun(lab, rank, port) for rank in range(2)]
     said = [node.communicate(timeout=OUTER_LIMIT)[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said
+    assert not re.search(NOISE, "".join(said)), said
     assert differences(expected, state(lab.checkpoints("torchrun")[-1])) == []
 
 

@@ -41,7 +41,8 @@ def test_nothing_is_lost(lab, experiment, options):
 
 
 @pytest.mark.slow
-def test_a_different_final_state_is_seen(lab):
+def test_a_different_final_state_is_seen(tmp_path):
+    lab = Lab(tmp_path, steps=3)
     assert wait(lab.run("other", more=["--model.kl_coef=0.5"])) == [0]
     fault = lab.compare("other")
     assert "/state_dict/policy." in fault and "/optimizer_states/" in fault

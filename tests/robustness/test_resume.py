@@ -56,19 +56,26 @@ def saved(tmp_path, step):
     return str(tmp_path / "checkpoints" / f"step={step:06d}.ckpt")
 
 
-def check_every_cut(folder, tmp_path, refresh, devices=1, **options):
-    """Epochs are six steps long: resume in the middle, on the last batch, at the start of one."""
-    whole, table, rows = run(folder, tmp_path, 11, refresh, devices=devices, **options)
-    for cut in (3, 6, 7):
+# Epochs are six steps long: resumed in the middle, on the last batch, at the start of one.
+CUTS = (3, 6, 7)
+# In the middle and on the last batch, for what else a run may keep; the rest is as above.
+FEWER = (3, 6)
+
+
+def check_every_cut(folder, tmp_path, refresh, devices=1, cuts=CUTS, **options):
+    """A run resumed after any of these steps goes on as one that was left alone."""
+    steps = max(cuts) + 2
+    whole, table, rows = run(folder, tmp_path, steps, refresh, devices=devices, **options)
+    for cut in cuts:
         path = saved(tmp_path, cut)
         module, data, rest = run(
-            folder, tmp_path / "again", 11, refresh, path, devices=devices, seed=9, **options
+            folder, tmp_path / "again", steps, refresh, path, devices=devices, seed=9, **options
         )
         assert rest == rows[cut:], f"resumed after step {cut}"
         assert torch.equal(weights(module), weights(whole))
         assert torch.equal(data.table.pass_rates, table.table.pass_rates)
         assert torch.equal(data.table.visits, table.table.visits)
-        assert (module.rollout_step, data.step) == (11, 11)
+        assert (module.rollout_step, data.step) == (steps, steps)
         assert module.counts.tokens == whole.counts.tokens
         assert module.counts.rollouts == whole.counts.rollouts
     return whole
@@ -79,13 +86,15 @@ def test_a_resumed_run_equals_an_undisturbed_one(model_folder, tmp_path, refresh
     check_every_cut(model_folder, tmp_path, refresh)
 
 
-def check_two(folder, tmp_path, refresh):
-    check_every_cut(folder, Path(tmp_path), refresh, devices=2)
+def check_two(folder, tmp_path, refresh, cuts):
+    check_every_cut(folder, Path(tmp_path), refresh, devices=2, cuts=cuts)
 
 
-@pytest.mark.parametrize("refresh", [pytest.param("epoch", marks=pytest.mark.slow), "step"])
-def test_so_it_does_on_two_processes(model_folder, tmp_path, refresh):
-    run_ranks(check_two, model_folder, str(tmp_path), refresh, log=tmp_path / "log")
+@pytest.mark.parametrize(
+    ("refresh", "cuts"), [pytest.param("epoch", CUTS, marks=pytest.mark.slow), ("step", FEWER)]
+)
+def test_so_it_does_on_two_processes(model_folder, tmp_path, refresh, cuts):
+    run_ranks(check_two, model_folder, str(tmp_path), refresh, cuts, log=tmp_path / "log")
 
 
 def finish_on_two(folder, tmp_path):

@@ -33,10 +33,20 @@ rollouts: 128
 bases:
   config: {root}/configs/tiny_base.yaml
   seeds: [0]
-  settings: {{trainer.max_steps: 2, trainer.val_check_interval: 2, export.low: 0.0}}
+  settings:
+    trainer.max_steps: 2
+    trainer.val_check_interval: 2
+    export.low: 0.0
+    model.evaluation.rollouts: 1
+    model.evaluation.ks: [1]
+    model.evaluation.sampling.max_new_tokens: 4
+    data.val.tiny.init_args.per_cell: 1
+    data.val.stop.init_args.per_cell: 1
 seeds: [0]
 settings:
   model.mini_batch_questions: 4
+  model.sampling.max_new_tokens: 8
+  model.evaluation.sampling.max_new_tokens: 8
   model.evaluation.rollouts: 2
   model.evaluation.ks: [1, 2]
   data.questions_per_step: 8
