@@ -30,7 +30,9 @@ data:
   questions_per_step: 2
 akl: AKLCallback
 checkpoint: {{every_steps: {every}}}
-trainer: {{accelerator: cpu, logger: {{class_path: CSVLogger, init_args: {{save_dir: runs, name: a}}}}}}
+trainer:
+  accelerator: cpu
+  logger: {{class_path: CSVLogger, init_args: {{save_dir: runs, name: a}}}}
 """
 FIRST, LAST = (f"runs/a/version_0/checkpoints/step=00000{step}.ckpt" for step in (1, 2))
 
