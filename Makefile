@@ -66,7 +66,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(REPORT)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m 'slow and not full' $(REPORT)
+	$(BIN)/python -m pytest -m 'slow and not full and not real' $(REPORT)
 
 # The slow tests' checks for all cases and at full size, not for a sample or a smaller model.
 test-full: setup
