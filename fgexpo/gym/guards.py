@@ -77,15 +77,21 @@ def check_sympy(source: str, known: Mapping[str, Any]) -> None:
 def _nodes(source: str) -> Iterator[ast.AST]:
     """What the text is made of; without powers and factorials that cannot be computed."""
     for node in ast.walk(ast.parse(source.strip(), mode="eval")):
-        power = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
-        factorial = isinstance(node, ast.Call) and "factorial" in ast.dump(node.func)
-        if power or factorial:
-            for inner in ast.walk(node.right if power else node):
-                if inner is not node and isinstance(getattr(inner, "op", None), ast.Pow):
-                    raise Refused("an answer holds a tower of powers")
-                if isinstance(inner, ast.Constant) and _is_high(inner.value):
-                    raise Refused("an answer holds a power or factorial that is too high")
+        for inner in ast.walk(_raised(node)):
+            if isinstance(getattr(inner, "op", None), ast.Pow):
+                raise Refused("an answer holds a tower of powers")
+            if isinstance(inner, ast.Constant) and _is_high(inner.value):
+                raise Refused("an answer holds a power or factorial that is too high")
         yield node
+
+
+def _raised(node: ast.AST) -> ast.AST:
+    """What makes the result of a power or factorial long; nothing for other nodes."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        return node.right
+    if isinstance(node, ast.Call) and "factorial" in ast.dump(node.func):
+        return node
+    return ast.Load()
 
 
 def _is_high(value: Any) -> bool:
