@@ -1,7 +1,8 @@
 """Every data set of reasoning-gym through our source and scorer: what works, and what does not.
 
 For each: a few questions with default settings; the gold answer, given as the completion, is right;
-nonsense is not; and another process with another hash seed makes the same questions.
+nonsense is not; the scorer's process makes the same questions again; and so does another process
+with another hash seed.
 
     python benchmarks/reasoning_gym_survey.py [NAME ...]
 """
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from fgexpo.errors import UserError
+from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.rewards import ReasoningGymScorer
 from fgexpo.rewards.gym_scorer import NONSENSE
 from fgexpo.tasks import ReasoningGym
@@ -30,8 +31,11 @@ def look_at(name: str, scorer: ReasoningGymScorer) -> dict[str, str]:
         return {"refused": str(error)}
     made = time.perf_counter() - began
     solved = [q for q in questions if q.answer]
-    right = scorer.verify(solved, [q.answer for q in solved])
-    wrong = scorer.verify(questions, [NONSENSE] * len(questions))
+    try:
+        right = scorer.verify(solved, [q.answer for q in solved])
+        wrong = scorer.verify(questions, [NONSENSE] * len(questions))
+    except EnvironmentFailure as error:
+        return {"refused": str(error)}
     text = "\x1f".join(q.id + q.prompt + q.answer for q in questions)
     return {
         "seconds": f"{made:.1f}",
@@ -55,8 +59,8 @@ def survey(names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def all_names() -> list[str]:
-    """Every data set that the package registers."""
-    code = "import reasoning_gym.factory as f; print(*sorted(f.DATASETS))"
+    """Every data set that the package registers, but the one that is several of them."""
+    code = "import reasoning_gym.factory as f; print(*sorted(set(f.DATASETS) - {'composite'}))"
     code = f"import reasoning_gym; {code}"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return out.stdout.split()

@@ -18,6 +18,8 @@ from reasoning_gym.factory import DATASETS  # pyright: ignore[reportMissingImpor
 
 from ..errors import UserError
 
+# Questions of one seed; some data sets make them all at once.
+CHUNK = 500
 # Set by the source itself.
 _OWN = {"seed": "ReasoningGym.seed", "size": "ReasoningGym.count"}
 _COMPOSITE = "composite"
@@ -65,15 +67,23 @@ def pin(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-@lru_cache(maxsize=128)
-def scorer_of(name: str, settings: str) -> Any:
-    """A data set to score by.
+@lru_cache(maxsize=32)
+def chunk(name: str, settings: str, seed: int) -> Any:
+    """A data set of ``CHUNK`` questions, which scores answers to them too.
 
     Args:
         name: see :func:`build`.
         settings: the same, as JSON.
+        seed: the same.
     """
-    return build(name, json.loads(settings), seed=0, size=1)
+    return build(name, json.loads(settings), seed, CHUNK)
+
+
+def item(name: str, settings: str, seed: int, index: int) -> dict[str, Any]:
+    """One question of a :func:`chunk`, whichever was made before: text, answer and metadata."""
+    data_set = chunk(name, settings, seed)
+    pin(seed + index)
+    return data_set[index]
 
 
 def _unknown(name: str) -> str:

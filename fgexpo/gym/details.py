@@ -1,39 +1,50 @@
-"""What the scorer of a question needs beside its gold answer, as the text ``Question.details``."""
+"""What the scorer of a question needs beside its gold answer, as the text ``Question.details``.
 
-import base64
+It is a recipe: the scorer's process makes the question again, as its source made it. So nothing of
+Python's own formats travels, and the text stays short.
+"""
+
 import json
-import pickle
-import zlib
+from dataclasses import asdict, dataclass
 from typing import Any
+
+from ..seeding import hash_seed
 
 _KIND = "reasoning_gym"
 
 
-def pack(name: str, settings: dict[str, Any], entry: dict[str, Any]) -> str:
-    """A question's details.
+@dataclass(frozen=True)
+class Recipe:
+    """How a question is made.
 
-    Args:
+    Attributes:
         name: of the data set.
-        settings: its scorer may depend on them.
-        entry: the question as the package made it. Its metadata holds what JSON does not, such as
-            tuples that the scorer compares; so it is pickled.
+        settings: fields of its configuration, as JSON.
+        seed: of the chunk of questions that it is of.
+        index: its place there.
+        check: see :func:`check_of`.
     """
-    packed = base64.b64encode(zlib.compress(pickle.dumps(entry), 1)).decode()
-    return json.dumps({"kind": _KIND, "name": name, "settings": settings, "entry": packed})
+
+    name: str
+    settings: str
+    seed: int
+    index: int
+    check: int
+
+    def details(self) -> str:
+        """The recipe as a question's details."""
+        return json.dumps({"kind": _KIND, **asdict(self)})
 
 
-def name_of(details: str) -> str | None:
-    """The data set that a question is of; None if it is of none."""
+def recipe_of(details: str) -> Recipe | None:
+    """A question's recipe; None if it is not of reasoning-gym."""
     if not details.startswith(f'{{"kind": "{_KIND}"'):
         return None
-    return json.loads(details)["name"]
+    fields = json.loads(details)
+    del fields["kind"]
+    return Recipe(**fields)
 
 
-def unpack(details: str) -> tuple[str, str, dict[str, Any]]:
-    """Name, settings as JSON, and entry.
-
-    Only for a worker: pickles of others could run code, and these are the source's own.
-    """
-    found = json.loads(details)
-    entry = pickle.loads(zlib.decompress(base64.b64decode(found["entry"])))
-    return found["name"], json.dumps(found["settings"], sort_keys=True), entry
+def check_of(entry: dict[str, Any]) -> int:
+    """A fingerprint of all that a scorer may look at: question, answer and metadata."""
+    return hash_seed(repr(entry))

@@ -4,18 +4,20 @@ In a process of its own, since some data sets draw from process-wide generators 
 of texts: there the generators are pinned, and so is the hash seed.
 """
 
+import json
 import signal
 import time
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 from ..errors import UserError
 from ..seeding import hash_seed
+from .details import Recipe, check_of
 from .splits import part_of, share_of
 
 BUDGET_SECONDS = 1.0  # after which what was made so far is reported
 IDLE_SECONDS = 60  # after which the worker ends by itself
-_CHUNK = 500
 # A part is used up after so many draws without a new question of it, for each text that is known.
 _PATIENCE, _FIRST_PATIENCE = 8, 50
 
@@ -37,7 +39,7 @@ class Draw:
         self, name: str, settings: dict[str, Any], seed: int, wanted: dict[Any, int]
     ) -> None:
         self.name, self.settings, self.seed = name, settings, seed
-        self.missing = {part: count for part, count in wanted.items() if count}
+        self.missing = {part: number for part, number in wanted.items() if number}
         self._items = self._stream()
         self._seen: set[int] = set()
         self._since_new = 0
@@ -49,7 +51,7 @@ class Draw:
         while self.missing and time.monotonic() < until:
             if self._since_new > self._patience():
                 return found, True
-            entry = next(self._items)
+            recipe, entry = next(self._items)
             text = entry["question"]
             key = hash_seed(text)
             part = part_of(text)
@@ -59,7 +61,7 @@ class Draw:
             self._seen.add(key)
             if part in self.missing:
                 self._since_new = 0
-                found.append(self._question(part, entry))
+                found.append(self._question(part, recipe, entry))
                 self.missing[part] -= 1
                 if not self.missing[part]:
                     del self.missing[part]
@@ -69,28 +71,26 @@ class Draw:
         rarest = min(share_of(part) for part in self.missing)
         return _PATIENCE * len(self._seen) + _FIRST_PATIENCE / rarest
 
-    def _stream(self) -> Iterator[dict[str, Any]]:
-        from .datasets import build, pin
+    def _stream(self) -> Iterator[tuple[tuple[str, str, int, int], dict[str, Any]]]:
+        from .datasets import CHUNK, item
 
-        chunk = 0
-        while True:
-            seed = hash_seed("reasoning_gym", self.seed, chunk) % 2**31
-            data_set = build(self.name, self.settings, seed, _CHUNK)
-            for index in range(_CHUNK):
-                pin(seed + index)
-                yield data_set[index]
-            chunk += 1
+        settings = json.dumps(self.settings)
+        for number in count():
+            seed = hash_seed("reasoning_gym", self.seed, number) % 2**31
+            for index in range(CHUNK):
+                recipe = self.name, settings, seed, index
+                yield recipe, item(*recipe)
 
-    def _question(self, part: str, entry: dict[str, Any]) -> dict[str, Any]:
-        from .details import pack
-
+    def _question(
+        self, part: str, recipe: tuple[str, str, int, int], entry: dict[str, Any]
+    ) -> dict[str, Any]:
         answer = entry["answer"]
         return {
             "part": part,
             "text": entry["question"],
             "answer": "" if answer is None else str(answer),
             "tags": _tags(self.name, entry["metadata"]),
-            "details": pack(self.name, self.settings, entry),
+            "details": Recipe(*recipe, check_of(entry)).details(),
         }
 
 

@@ -17,6 +17,8 @@ MAX_WORKERS = 8
 POLL_SECONDS = 1.0
 # A start that takes longer is said; one that fails is tried again, so many times in a row.
 SLOW_SECONDS, START_TRIES = 30.0, 3
+# What a job needs first may take this long; it is tried again like a start.
+BEFORE_SECONDS = 240.0
 
 
 class WorkerPool:
@@ -44,45 +46,65 @@ class WorkerPool:
         self._failed_starts = 0
         self._said_slow = False
 
-    def run(self, jobs: Sequence[Sequence[Any]], patience: float = 1.0) -> list[Any]:
+    def run(
+        self,
+        jobs: Sequence[Sequence[Any]],
+        patience: float = 1.0,
+        before: Sequence[Sequence[Any]] | None = None,
+    ) -> list[Any]:
         """The answer to every job; None for a job that hung or crashed its worker.
 
         Args:
             jobs: the fields of each.
             patience: multiplies the time that one job may take.
+            before: the fields of what the worker of each job does right before it, outside its
+                time; null for nothing.
 
         Raises:
-            EnvironmentFailure: when workers cannot be started.
+            EnvironmentFailure: when workers cannot be started, or do not end what comes before.
         """
         try:
-            return self._run(jobs, self.timeout * patience)
+            return self._run(jobs, self.timeout * patience, before)
         except BaseException:
             # The workers are still busy with jobs whose answers are no longer needed.
             self.close()
             raise
 
-    def _run(self, jobs: Sequence[Sequence[Any]], timeout: float) -> list[Any]:
+    def _run(
+        self,
+        jobs: Sequence[Sequence[Any]],
+        timeout: float,
+        before: Sequence[Sequence[Any]] | None,
+    ) -> list[Any]:
         found: list[Any] = [None] * len(jobs)
         waiting = deque(range(len(jobs)))
+        # Jobs that still need what comes before them, and how often that has failed.
+        failed = {} if before is None else dict.fromkeys(waiting, 0)
         while waiting or any(worker.job is not None for worker in self.workers):
             beat()
             self._hire(len(waiting))
             for worker in self.workers:
                 if waiting and worker.idle:
                     job = waiting.popleft()
-                    worker.submit(job, jobs[job], timeout)
+                    if before is None:
+                        worker.submit(job, jobs[job], timeout)
+                    else:
+                        worker.submit(job, before[job], BEFORE_SECONDS)
             for worker in self._answering():
                 job = worker.job
                 reply = worker.read()
                 if reply is None:
-                    self._dismiss(worker)
-                elif job is not None:
-                    found[job] = reply
-                else:
+                    waiting.extend(self._lost(worker, failed))
+                elif job is None:
                     self._failed_starts = 0
+                elif job in failed:
+                    del failed[job]
+                    worker.submit(job, jobs[job], timeout)
+                else:
+                    found[job] = reply
             for worker in [w for w in self.workers if not w.idle]:
                 if time.monotonic() > worker.deadline:
-                    self._dismiss(worker)
+                    waiting.extend(self._lost(worker, failed))
                 elif not worker.ready and time.monotonic() > worker.started + SLOW_SECONDS:
                     self._say_slow()
         return found
@@ -112,6 +134,20 @@ class WorkerPool:
         next_deadline = min((worker.deadline for worker in busy), default=0.0)
         patience = min(POLL_SECONDS, max(0.0, next_deadline - time.monotonic()))
         return select.select(busy, [], [], patience)[0] if busy else []
+
+    def _lost(self, worker: WorkerProcess, failed: dict[int, int]) -> list[int]:
+        """Dismiss a worker; its job, if it is to be tried again."""
+        self._dismiss(worker)
+        if worker.job not in failed:
+            return []
+        failed[worker.job] += 1
+        if failed[worker.job] < START_TRIES:
+            return [worker.job]
+        raise EnvironmentFailure(
+            "a worker of the verifier died, or took over "
+            f"{BEFORE_SECONDS:g} s, before it could grade an answer, {START_TRIES} times in a row; "
+            "free some memory or processor time"
+        )
 
     def _dismiss(self, worker: WorkerProcess) -> None:
         worker.close()

@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-from ..errors import UserError
-from ..gym.details import name_of
+from ..errors import EnvironmentFailure, UserError
+from ..gym.details import recipe_of
 from ..heartbeat import beat
 from ..isolated.pool import WorkerPool
 from ..isolated.process import START_SECONDS
@@ -21,7 +22,8 @@ class ReasoningGymScorer(Verifier):
     """Grades answers to questions of :class:`.ReasoningGym` by their data sets' own scorers.
 
     The scorers run in processes of their own, with a deadline and a memory limit, and evaluate no
-    code that an answer holds.
+    code that an answer holds. Such a process makes the question again first; that takes as long as
+    it took its source, and does not count towards the deadline.
 
     Args:
         reads: what counts as the answer: the first line that is not empty (``first_line``), the
@@ -58,54 +60,85 @@ class ReasoningGymScorer(Verifier):
         self._told: set[str] = set()
 
     def verify(self, questions: Sequence[Question], texts: Sequence[str]) -> list[Verdict]:
-        """See :class:`Verifier`; equal answers to a question are scored once."""
+        """See :class:`Verifier`; equal answers to a question are scored once.
+
+        Raises:
+            EnvironmentFailure: when a question cannot be made again, or another one comes out.
+        """
         pairs: list[tuple[str, str] | None] = []
         for question, text in zip(questions, texts, strict=True):
             beat()
             answer = READERS[self.reads](text)
             pairs.append((question.details, answer) if answer else None)
         asked = list(dict.fromkeys(pair for pair in pairs if pair is not None))
-        scored = dict(zip(asked, self._pool.run(asked), strict=True))
+        scored = dict(zip(asked, self._scored(asked), strict=True))
         for (details, _), reply in scored.items():
+            if reply is not None and reply[2]:
+                raise EnvironmentFailure(reply[2])
             if reply is not None and reply[1]:
-                self._tell(name_of(details) or "", reply[1])
+                recipe = recipe_of(details)
+                assert recipe is not None
+                self._tell(recipe.name, reply[1])
         return [self._verdict(pair, None if pair is None else scored[pair]) for pair in pairs]
 
     def ungradable(self, questions: Sequence[Question]) -> list[tuple[Question, str]]:
         """Questions of another source, gold answers that are not read in this form, bad scorers."""
-        names = [name_of(question.details) for question in questions]
-        bad = self._bad_scorers(questions, names)
+        sources = [self._source(question) for question in questions]
+        bad = self._bad_scorers(questions, sources)
         found: list[tuple[Question, str]] = []
-        for question, name in zip(questions, names, strict=True):
-            if name is None:
+        for question, source in zip(questions, sources, strict=True):
+            if source is None:
                 reason = (
                     "the question is not of a ReasoningGym source, so there is no scorer for it"
                 )
             else:
-                reason = bad.get(name) or why_unread(self.reads, question.answer)
+                reason = bad.get(source) or why_unread(self.reads, question.answer)
             if reason is not None:
                 found.append((question, reason))
         return found
 
+    def _source(self, question: Question) -> tuple[str, str] | None:
+        """Name and settings of a question's data set."""
+        recipe = recipe_of(question.details)
+        return None if recipe is None else (recipe.name, recipe.settings)
+
     def _bad_scorers(
-        self, questions: Sequence[Question], names: Sequence[str | None]
-    ) -> dict[str, str]:
-        """Data sets whose scorer cannot tell right from wrong, by the first question of each."""
-        first: dict[str, Question] = {}
-        for question, name in zip(questions, names, strict=True):
-            if name is not None:
-                first.setdefault(name, question)
-        asked = [(question.details, NONSENSE) for question in first.values()]
-        asked += [(question.details, question.answer) for question in first.values()]
-        replies = self._pool.run(asked, patience=5.0)
-        bad: dict[str, str] = {}
-        for place, (name, question) in enumerate(first.items()):
-            nonsense, gold = replies[place], replies[len(first) + place]
-            if nonsense is not None and nonsense[0] >= self.right_from:
-                bad[name] = f"the scorer of {name} takes {NONSENSE!r} as right too"
+        self, questions: Sequence[Question], sources: Sequence[tuple[str, str] | None]
+    ) -> dict[tuple[str, str], str]:
+        """Data sets that cannot tell right from wrong, by the first and last question of each.
+
+        The last one is far from the first of its chunk: it would differ, made again, if it depended
+        on those before it.
+        """
+        first: dict[tuple[str, str], Question] = {}
+        last: dict[tuple[str, str], Question] = {}
+        for question, source in zip(questions, sources, strict=True):
+            if source is not None:
+                first.setdefault(source, question)
+                last[source] = question
+        looked_at = [*first.items(), *last.items()]
+        asked = [(question.details, NONSENSE) for _, question in looked_at]
+        asked += [(question.details, question.answer) for _, question in looked_at]
+        replies = self._scored(asked, patience=5.0)
+        bad: dict[tuple[str, str], str] = {}
+        for place, (source, question) in enumerate(looked_at):
+            nonsense, gold = replies[place], replies[len(looked_at) + place]
+            name = source[0]
+            if nonsense is not None and nonsense[2]:
+                bad[source] = nonsense[2]
+            elif nonsense is not None and nonsense[0] >= self.right_from:
+                bad[source] = f"the scorer of {name} takes {NONSENSE!r} as right too"
             elif question.answer and (gold is None or gold[0] < self.right_from):
-                bad[name] = f"the scorer of {name} does not take it as right"
+                bad[source] = f"the scorer of {name} does not take it as right"
         return bad
+
+    def _scored(self, asked: Sequence[tuple[str, str]], patience: float = 1.0) -> list[Any]:
+        """Replies of the workers, see :func:`fgexpo.gym.score.answer`; None for one that is late.
+
+        Making the question again comes before the deadline starts.
+        """
+        before = [(details,) for details, _ in asked]
+        return self._pool.run(asked, patience, before)
 
     def _verdict(self, pair: tuple[str, str] | None, reply: list | None) -> Verdict:
         if pair is None:

@@ -1,5 +1,6 @@
 import sys
 from graphlib import CycleError
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_every_wing_has_its_place_and_its_sentence(tmp_path, monkeypatch):
     assert graph["update"] >= {"losses", "advantages", "model"}
     assert not graph["losses"] & {"model", "rollout", "update"}
     assert all(house.intent(wing) for wing in house.COLUMNS)
+    height = house.levels(graph)
+    for one, other in combinations(house.COLUMNS, 2):
+        apart = abs(house.COLUMNS[one] - house.COLUMNS[other]) > house.WIDTH
+        assert apart or height[one] != height[other], f"{one} lies on {other}"
     monkeypatch.setattr(sys, "argv", ["house.py", str(tmp_path / "out.png")])
     house.main()
     assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_the_page_names_every_wing():
+    page = (house.ROOT / "docs/architecture.md").read_text()
+    missing = [w for w in house.COLUMNS if w != house.HOOKS and f"{w}/" not in page]
+    assert not missing

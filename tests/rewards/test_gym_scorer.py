@@ -1,10 +1,14 @@
 """Reasoning-gym's own scorers as the verifier; what hostile answers cannot do."""
 
+import json
 import pickle
+from dataclasses import replace
 
 import pytest
 from processes import OUTER_LIMIT
 
+from fgexpo.errors import EnvironmentFailure
+from fgexpo.gym.details import Recipe, check_of, recipe_of
 from fgexpo.gym.guards import Refused, check_plain, check_sympy
 from fgexpo.questions import Question
 from fgexpo.rewards import ReasoningGymScorer
@@ -66,6 +70,39 @@ def test_of_sympy_only_functions_of_numbers_are_called():
     ]:
         with pytest.raises(Refused):
             check_sympy(source, known)
+
+
+def test_details_are_a_recipe_in_json():
+    recipe = Recipe("chain_sum", json.dumps({"max_terms": 2}), 7, 3, check_of({"question": "?"}))
+    assert recipe_of(recipe.details()) == recipe
+    assert recipe_of("") is None and recipe_of('{"kind": "another"}') is None
+    one, other = ({"question": "?", "metadata": {"grid": kind([1])}} for kind in (list, tuple))
+    assert check_of(one) != check_of(other), "scorers tell them apart"
+
+
+@real
+def test_details_are_short_however_large_the_question():
+    (question,) = of("rearc")
+    assert len(question.prompt) > 1000 > 4 * len(question.details)
+
+
+@real
+def test_a_question_that_comes_out_otherwise_is_refused_and_never_graded(scorer):
+    """As it would for a data set that draws from something that is not pinned."""
+    (question,) = of("chain_sum")
+    recipe = recipe_of(question.details)
+    for wrong, words in [
+        (replace(recipe, check=recipe.check + 1), "makes another question from the same seed"),
+        (replace(recipe, settings='{"max_terms": 0}'), "could not make it again to score answers"),
+    ]:
+        other = replace(question, details=wrong.details())
+        ((told, reason),) = scorer.ungradable([other])
+        assert told is other and reason.startswith("reasoning-gym's chain_sum ") and words in reason
+        with pytest.raises(EnvironmentFailure, match=words):
+            scorer.verify([other], [question.answer])
+    foreign = replace(question, details="")
+    with pytest.raises(EnvironmentFailure, match="not of a ReasoningGym source"):
+        scorer.verify([foreign], [question.answer])
 
 
 @real

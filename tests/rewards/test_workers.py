@@ -2,13 +2,16 @@
 
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
 from fgexpo.errors import EnvironmentFailure
+from fgexpo.isolated.pool import WorkerPool
 from fgexpo.questions import Question
 from fgexpo.rewards import MathVerifier
 
+ROOT = Path(__file__).parents[2]
 ASKED, TEXTS = [Question("", "", "x+1")], [r"\boxed{1+x}"]
 
 
@@ -54,3 +57,51 @@ def test_workers_that_never_start_end_with_the_setting(monkeypatch, tmp_path, ca
 def test_a_limit_that_cannot_be():
     with pytest.raises(ValueError, match=r"model\.verifier\.start_timeout must be above 0 s"):
         MathVerifier(start_timeout=0)
+
+
+# Its first jobs end the process, as many as the file has characters; "before" takes its time.
+WORK = """
+import os, pathlib, time
+left = pathlib.Path(__file__).with_name("deaths")
+done = []
+def prepare(): pass
+def answer(what, job):
+    if what == "before":
+        if deaths := left.read_text():
+            left.write_text(deaths[1:])
+            os._exit(1)
+        time.sleep(SLEEP)
+    done.append([what, job])
+    return done[-2:]
+"""
+
+
+def pool_of(monkeypatch, folder, deaths, seconds=0.0, timeout=60.0):
+    """A pool whose workers die ``deaths`` times before a job, and take ``seconds`` before each."""
+    (folder / "own_work.py").write_text(WORK.replace("SLEEP", str(seconds)))
+    (folder / "deaths").write_text("x" * deaths)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")
+    return WorkerPool("own_work", timeout, workers=2)
+
+
+def test_what_comes_before_a_job_does_not_count_towards_its_deadline(monkeypatch, tmp_path):
+    pool = pool_of(monkeypatch, tmp_path, 0, seconds=2.5, timeout=2.0)
+    (found,) = pool.run([("job", 0)], before=[("before", 0)])
+    assert found == [["before", 0], ["job", 0]]
+    assert pool.run([("before", 1)]) == [None], "as a job it is late"
+    pool.close()
+
+
+def test_a_worker_that_is_lost_before_a_job_is_replaced_and_the_job_done(monkeypatch, tmp_path):
+    pool = pool_of(monkeypatch, tmp_path, 2)
+    jobs = [("job", number) for number in range(20)]
+    found = pool.run(jobs, before=[("before", number) for _, number in jobs])
+    assert found == [[["before", number], ["job", number]] for _, number in jobs]
+    pool.close()
+
+
+def test_one_that_is_lost_each_time_ends_with_a_sentence(monkeypatch, tmp_path):
+    pool = pool_of(monkeypatch, tmp_path, 9)
+    with pytest.raises(EnvironmentFailure, match=r"before it could grade .* 3 times in a row"):
+        pool.run([("job", 0)], before=[("before", 0)])
+    assert pool.workers == []
