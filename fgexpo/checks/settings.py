@@ -53,7 +53,8 @@ def check_answer_form(template: Template, verifier: Verifier) -> None:
     reads = getattr(verifier, "reads", None)
     if reads is None or template.answer is None or LAST_NUMBER in reads:
         return
-    if template.answer not in reads.split("_or_"):
+    forms = reads.split("_or_") if isinstance(reads, str) else reads
+    if template.answer not in forms:
         raise UserError(
             f"model.template {type(template).__name__} asks for an answer in the form "
             f"{template.answer!r}, but model.verifier.reads = {reads!r}; "

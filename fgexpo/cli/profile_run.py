@@ -8,7 +8,13 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 
-from ..callbacks import EvaluationReport, KLController, RolloutProgress
+from ..callbacks import (
+    EvaluationReport,
+    KLController,
+    RolloutProgress,
+    StopAfter,
+    StopAtBudget,
+)
 from ..curriculum import Uniform
 from ..datamodules import CurriculumDataModule, EvaluationDataModule
 from ..errors import UserError
@@ -135,7 +141,8 @@ def make_profile(arguments: list[str], rollouts: int, questions: int | None, out
         # Lightning, and updates that are not finite, write here.
         made = ProfileCLI(["fit", *arguments, f"--trainer.default_root_dir={scratch}"])
         model, data, trainer = made.model, made.datamodule, made.trainer
-        _check(model, data, trainer)
+        settings: Any = made.config_init[str(made.subcommand)]
+        _check(model, data, trainer, settings.get("steps"), settings.get("budget"))
         source = _Sample(data.train, questions, data.seed)
         found, entries = ask(model, data, trainer, source, rollouts)
         write_json(out, entries)
@@ -146,7 +153,6 @@ def make_profile(arguments: list[str], rollouts: int, questions: int | None, out
         say(f"pass-rates: {out}")
         data.warm_start = out
         found["seconds"] = time_steps(model, data, trainer)
-        settings: Any = made.config_init[str(made.subcommand)]
         for line in timing_lines(found["seconds"], _steps(settings, model, data)):
             say(line)
     curriculum = not isinstance(data.curriculum, Uniform)
@@ -157,7 +163,7 @@ def make_profile(arguments: list[str], rollouts: int, questions: int | None, out
     say(f"completions and profile.json: {store.folder}")
 
 
-def _check(model: Any, data: Any, trainer: Trainer) -> None:
+def _check(model: Any, data: Any, trainer: Trainer, steps: int | None, budget: int | None) -> None:
     for key, made, kind in (("model", model, GRPOModule), ("data", data, CurriculumDataModule)):
         if not isinstance(made, kind):
             raise UserError(f"{key}: profile expects a {kind.__name__}, got {type(made).__name__}")
@@ -166,6 +172,11 @@ def _check(model: Any, data: Any, trainer: Trainer) -> None:
             f"profile runs on one process, and the trainer has {trainer.world_size}; add "
             "--trainer.devices=1 --trainer.num_nodes=1"
         )
+    # What `fit` would refuse of the run's length is refused here too.
+    if steps is not None:
+        StopAfter(steps)
+    if budget is not None:
+        StopAtBudget(budget)
 
 
 def ask(

@@ -7,6 +7,7 @@ from lightning.pytorch import Callback, Trainer
 
 from ..callbacks import KLController, StopAfter
 from ..evaluation.printed import say
+from ..plan.tables import duration
 
 TIMED = 2  # the first of them warms up
 # Of a step's logged seconds, what is told, by the name that it is told by.
@@ -76,16 +77,10 @@ def timing_lines(found: Mapping[str, Any], length: int | None) -> list[str]:
     ]
     if length is not None:
         total = first["whole"] + (length - 1) * usual["whole"]
-        lines.append(f"{length:,} steps: about {_duration(total)}, without evaluations")
+        lines.append(f"{length:,} steps: about {duration(total)}, without evaluations")
     size, share = found["effective_sample_size"], found["frac_effective"]
     lines.append(
         f"curriculum with these rates: effective sample size {size:,.0f} of {size / share:,.0f} "
         "questions"
     )
     return lines
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -63,6 +63,7 @@ def _guessable(found: Mapping[str, Any]) -> list[str]:
             (each["constant"]["share"], kind, each["constant"]["answer"])
             for kind, each in {"the whole pool": whole, **found["by_tag"]}.items()
             if each["questions"] >= ENOUGH
+            and each["constant"] is not None
             and each["constant"]["share"] >= max(MANY, each["pass@1"]["mean"])
         ),
         default=None,

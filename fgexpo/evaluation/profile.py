@@ -61,11 +61,12 @@ def question_facts(samples: Tensor, chances: Sequence[float]) -> dict[str, float
 
     Returns:
         ``pass@1``, ``pass@n``, whether it is ``hopeless``, ``frontier`` or ``mastered`` (0 or 1),
-        ``signal``, and the shares of rollouts that are ``unread`` (no answer was found) and
-        ``truncated``, and ``tokens`` of a completion.
+        ``signal``, and the shares of rollouts that are ``unread`` (wrong, and no answer was found)
+        and ``truncated``, and ``tokens`` of a completion.
     """
     correct, vote, tokens, truncated, _ = samples.tolist()
     n, right = len(correct), sum(correct)
+    graded = zip(vote, correct, strict=True)
     return {
         "pass@1": right / n,
         f"pass@{n}": pass_at_k(n, right, n),
@@ -73,7 +74,7 @@ def question_facts(samples: Tensor, chances: Sequence[float]) -> dict[str, float
         "frontier": float(0 < right < n),
         "mastered": float(right == n),
         "signal": chances[right],
-        "unread": vote.count(NO_VOTE) / n,
+        "unread": sum(answer == NO_VOTE and not good for answer, good in graded) / n,
         "truncated": sum(truncated) / n,
         "tokens": sum(tokens) / n,
     }
@@ -93,13 +94,17 @@ def kinds(questions: Sequence[Question]) -> dict[str, list[int]]:
     }
 
 
-def constant_answer(questions: Sequence[Question]) -> dict[str, Any]:
+def constant_answer(questions: Sequence[Question]) -> dict[str, Any] | None:
     """What a policy that always says the same thing would score.
 
     Returns:
-        ``answer``, the most common gold answer, and ``share``, of the questions that have it.
+        ``answer``, the most common gold answer, and ``share``, of the questions that have it; None
+        where no question has a gold answer, since only a scorer knows what is right.
     """
-    ((answer, count),) = Counter(question.answer for question in questions).most_common(1)
+    golds = Counter(question.answer for question in questions if question.answer)
+    if not golds:
+        return None
+    ((answer, count),) = golds.most_common(1)
     return {"answer": answer, "share": count / len(questions)}
 
 
@@ -126,7 +131,8 @@ def profile(
     """
     facts = {questions[row].id: question_facts(found, chances) for row, found in samples.items()}
     fields_5N = torch.cat([*samples.values()], 1)
-    _, vote_N, tokens_N, truncated_N, _ = fields_5N
+    correct_N, vote_N, tokens_N, truncated_N, _ = fields_5N
+    unread_N = (vote_N == NO_VOTE) & (correct_N == 0)
     ended_N = truncated_N == 0
     lengths = [len(prompts[row]) for row in samples]
     return {
@@ -148,7 +154,5 @@ def profile(
             "completion_mean": float(tokens_N.double().mean()),
             "completion_max": int(tokens_N.max()),
         },
-        "unread_untruncated": float((vote_N[ended_N] == NO_VOTE).double().mean())
-        if ended_N.any()
-        else 0.0,
+        "unread_untruncated": float(unread_N[ended_N].double().mean()) if ended_N.any() else 0.0,
     }

@@ -43,16 +43,17 @@ def kinds_table(found: Mapping[str, Any]) -> Table:
     for heading in columns:
         table.add_column(heading, justify="right")
 
-    def row(name: str, count: int, scores: Mapping[str, Any], constant: float) -> None:
+    def row(name: str, count: int, scores: Mapping[str, Any], constant: Mapping | None) -> None:
         cells = [_with_interval(scores[each]) for each in names]
         cells += [f"{scores[each]['mean']:.0%}" for each in shares]
-        cells += [f"{scores['tokens']['mean']:.1f}", f"{constant:.0%}"]
+        cells.append(f"{scores['tokens']['mean']:.1f}")
+        cells.append("-" if constant is None else f"{constant['share']:.0%}")
         table.add_row(escape(name), f"{count:,}", *cells)
 
-    row("all", found["questions"], found["overall"], found["constant"]["share"])
+    row("all", found["questions"], found["overall"], found["constant"])
     table.add_section()
     for kind, scores in found["by_tag"].items():
-        row(kind, scores["questions"], scores, scores["constant"]["share"])
+        row(kind, scores["questions"], scores, scores["constant"])
     return table
 
 

@@ -31,7 +31,8 @@ def ask(name: str, *fields: Any) -> dict[str, Any]:
     global _worker
     if find_spec("reasoning_gym") is None:
         raise UserError(
-            'ReasoningGym needs the package reasoning-gym: `pip install "fgexpo[real]"`'
+            "ReasoningGym needs the package reasoning-gym: "
+            "`pip install -c constraints.txt -e '.[real]'`"
         )
     if fields[0] != "more":
         _renew()

@@ -19,8 +19,12 @@ from .loading import check_weights, load_model, load_tokenizer, on_cpu
 _WHAT = "a GGUF file of a causal language model"
 # Tensors and a setting of positions that are scaled.
 _SCALED = "rope_f"
-_SCALING = ".rope.scaling.type"
-_UNSCALED = ("", "none")
+# What says so: a kind of scaling, or a factor, which stands alone in older files.
+_UNSCALED = {
+    ".rope.scaling.type": ("", "none"),
+    ".rope.scaling.factor": (0.0, 1.0),
+    ".rope.scale_linear": (0.0, 1.0),
+}
 # Holds what tokenizers split differently: digits, spaces, line breaks, letters of other scripts.
 _PROBE = "12 + 3456 = 3468;\n\n  It's\t\u00fcn\u00ef \u4f60\u597d, x_1\n"
 
@@ -104,6 +108,7 @@ def _scaled_positions(path: Path) -> str | None:
         if tensor.name.startswith(_SCALED):
             return tensor.name
     for name, field in file.fields.items():
-        if name.endswith(_SCALING) and field.contents() not in _UNSCALED:
-            return f"{name} = {field.contents()}"
+        for ending, unscaled in _UNSCALED.items():
+            if name.endswith(ending) and field.contents() not in unscaled:
+                return f"{name} = {field.contents()}"
     return None

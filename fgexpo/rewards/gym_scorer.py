@@ -56,6 +56,7 @@ class ReasoningGymScorer(Verifier):
             raise UserError(f"model.verifier.start_timeout must be above 0 s, got {start_timeout}")
         self.reads: Reads = reads
         self.right_from = right_from
+        self.timeout = timeout  # beside the pool's: what a result depends on is public
         self._pool = WorkerPool(SCORES, timeout, workers, start_timeout)
         self._told: set[str] = set()
 

@@ -6,7 +6,13 @@ from near import same
 
 from fgexpo.advantages import Centred, GroupNormalised, PassAtK
 from fgexpo.evaluation.advice import advise
-from fgexpo.evaluation.profile import kinds, profile, question_facts, signal_chances
+from fgexpo.evaluation.profile import (
+    constant_answer,
+    kinds,
+    profile,
+    question_facts,
+    signal_chances,
+)
 from fgexpo.metrics import NO_VOTE
 from fgexpo.questions import Question
 
@@ -69,7 +75,7 @@ def test_a_pool_by_hand():
     asked = [question("a", level="1"), question("b", level="1"), question("c", "2", level="2")]
     graded = {
         0: samples([0, 0], [NO_VOTE, NO_VOTE], [8, 8], [1, 1]),
-        1: samples([1, 0]),
+        1: samples([1, 0], [7, NO_VOTE]),
         2: samples([1, 1], [7, NO_VOTE]),
     }
     found = profile(asked, [[1], [1, 2], [1, 2, 3]], graded, [0, 1, 0])
@@ -83,6 +89,9 @@ def test_a_pool_by_hand():
     assert low["pass@1"]["low"] <= 0.25 <= low["pass@1"]["high"]
     assert found["constant"] == {"answer": "1", "share": 2 / 3}
     assert low["constant"] == {"answer": "1", "share": 1.0}
+    half = [question("d", ""), question("e", ""), question("f", "2")]
+    assert constant_answer(half) == {"answer": "2", "share": 1 / 3}
+    assert constant_answer(half[:2]) is None
     lengths = {"prompt_mean": 2.0, "prompt_max": 3, "completion_mean": 32 / 6, "completion_max": 8}
     same(list(found["tokens"].values()), list(lengths.values()))
     assert list(found["tokens"]) == list(lengths)

@@ -127,10 +127,12 @@ def test_scaled_positions_are_not_lost_unseen(made, tmp_path):
         [
             lambda writer: writer.add_tensor("rope_freqs.weight", factors),
             lambda writer: writer.add_string("llama.rope.scaling.type", "yarn"),
+            lambda writer: writer.add_float32("llama.rope.scaling.factor", 2.0),
+            lambda writer: writer.add_float32("llama.rope.scale_linear", 4.0),
         ]
     ):
         path = write(tmp_path / f"{number}.gguf", model, tokenizer, spoil=spoil)
-        with pytest.raises(UserError, match=r"scales its positions \((rope_freqs|.*yarn)"):
+        with pytest.raises(UserError, match=r"positions \((rope_freqs|.*yarn|.*2.0|.*4.0)"):
             convert(str(path), str(tmp_path / "out"))
 
 

@@ -18,14 +18,14 @@ real = pytest.mark.real
 EASY = {"max_terms": 2, "max_digits": 1}
 
 
-def texts(source, examples=0):
+def texts(source):
     """What is asked, without the examples before it."""
     return {q.prompt.split("Q: ")[-1].removesuffix("\nA:") for q in source.questions()}
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(maker, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'needs .* reasoning-gym: `pip install "fgexpo\[real\]"`'):
+    with pytest.raises(UserError, match=r"needs .* reasoning-gym: `pip install .* '\.\[real\]'`"):
         ReasoningGym("chain_sum")
 
 
