@@ -44,9 +44,8 @@ def unnamed_yaml(page):
 
 def commands(page):
     """Every simple command of the shell blocks: its environment and its words."""
-    found = []
+    found, exported = [], {}  # a reader has one shell open
     for block in blocks(page, "bash"):
-        exported = {}
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if ">" in words:  # what is printed goes to a file

@@ -14,6 +14,7 @@ SHORT = [
     *("--model.sampling.max_new_tokens=6", "--model.evaluation.sampling.max_new_tokens=6"),
     *("--model.evaluation.rollouts=1", "--data.questions_per_step=4", "--frontier=null"),
     "--model.max_prompt_tokens=64",
+    "--model.template.stop_tokens=[]",
 ]
 
 
@@ -24,7 +25,7 @@ def test_the_page_works_and_every_tag_that_it_logs_is_in_the_table(model_folder,
     made = start(_make_questions, tmp_path, log=tmp_path / "made")
     assert wait([made]) == [0], (tmp_path / "made").read_text()
     page = (DOCS / "howto/own_run.md").read_text()
-    (command,) = re.findall(r"^fgexpo (fit --config mine.yaml --config cpu.yaml)", page, re.M)
+    (command,) = re.findall(r"^fgexpo (fit --config mine.yaml --config cpu.yaml) +#", page, re.M)
     process = start(
         in_folder,
         tmp_path,
