@@ -107,6 +107,27 @@ def test_tokens_of_the_largest_micro_batch():
     assert largest(full_size()) == Largest(16384, None)
 
 
+def by_brute_force(planned):
+    """Most tokens that any number of rows may compute, with completions as long as they may be."""
+    prompt, limit, found = planned.max_prompt, planned.micro_batch_tokens, []
+    for rows in range(1, min(planned.mini_rows, limit // (prompt + 1)) + 1):
+        own = min(rows * planned.max_new, limit - rows * prompt)
+        computed = prompt * min(rows, planned.mini_questions) + own - rows
+        whole = prompt * rows + own
+        found.append(computed if computed <= 7 / 8 * whole else whole)
+    return max(found)
+
+
+@pytest.mark.parametrize("limit", [300, 1024, 2048, 5000])
+@pytest.mark.parametrize("mini_batch", [1, 4, 16])
+def test_no_number_of_rows_takes_more_than_the_largest(limit, mini_batch):
+    for prompt, new in [(10, 20), (64, 5), (100, 30), (60, 64), (130, 100), (40, 200)]:
+        own = {"micro_batch_tokens": limit, "mini_batch": mini_batch, "max_new": new}
+        planned = short(**own, questions=16, group=16, max_prompt=prompt, shortest_prompt=prompt)
+        most = by_brute_force(planned)
+        assert 0.97 * most <= largest(planned).tokens <= most, (prompt, new)
+
+
 def test_lengths_that_may_be_shorter_are_not_taken_to_be_long():
     """Long prompts would share much; short ones leave room for more rows of long completions."""
     wide = {"max_new": 64, "micro_batch_tokens": 1024}
