@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from ..model.packing import Packed
 from ..model.sequences import Sequences
 from ..model.shared_prompts import SharedPacked, arrange
+from .adapters import packs
 from .job import Job
 
 
@@ -70,7 +71,8 @@ class Largest:
 
     Attributes:
         tokens: that reach the layers.
-        shared: its rows; null where they are laid out whole, at any length up to the longest.
+        shared: its rows; null where they are laid out whole, at any length up to the longest, as
+            all are for a model that needs padded rows.
     """
 
     tokens: int
@@ -92,6 +94,8 @@ def _at(job: Job, prompt: int) -> Largest:
     tokens = job.tokens_of(prompt)  # none is cut to fill a micro-batch, if all are so long
     most = max(1, min(job.mini_rows, tokens // (prompt + 1)))
     usual = ceil(tokens / (prompt + 0.75 * job.max_new))
+    if not packs(job.config):
+        return Largest(min(tokens, most * (prompt + job.max_new)), None)
     full = max(1, min(most, tokens // (prompt + job.max_new)))
     paying = range(1, full + 1)
     whole = bisect_left(paying, True, key=lambda n: _rows(job, prompt, n).pays())
