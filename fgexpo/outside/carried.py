@@ -14,8 +14,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, _core, _typehints
 
+_parser: Any = _core  # the module whose names its parser calls
 _fill: Callable[..., None] = _typehints.ActionTypeHint.add_sub_defaults
-_subcommands: Callable[..., None] = _core.handle_subcommands
+_subcommands: Callable[..., None] = _parser.handle_subcommands
 _early: ContextVar[bool] = ContextVar("early", default=False)
 
 
@@ -39,7 +40,7 @@ class Choosing(ArgumentParser):
 def carry_only_choices() -> None:
     """Make the parser fill up no class while it merges what was chosen; once is enough."""
     _typehints.ActionTypeHint.add_sub_defaults = staticmethod(_fill_late)
-    _core.handle_subcommands = _merge_subcommands
+    _parser.handle_subcommands = _merge_subcommands
 
 
 @wraps(_fill)
