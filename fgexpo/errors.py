@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class MissingExtra(UserError):
+    """A setting asks for a package that is not installed; its one sentence says how to."""
+
+
 class EnvironmentFailure(RuntimeError):
     """The machine failed, not the input; its one sentence names what to free, mend or start.
 

@@ -25,7 +25,7 @@ class Pulse:
         beats: grows with progress.
         patience: multiple of the usual limit that this phase may last without a beat.
         computes: this phase passes through a model on the CPU, where the use of the processor is
-            progress too.
+            progress too; never in a phase that is patient anyway.
     """
 
     phase: str = "set-up"
@@ -56,8 +56,11 @@ def enter(name: str, patience: float = 1.0) -> None:
 
 
 def compute(on_cpu: bool) -> None:
-    """Say that a model's pass begins in this phase."""
-    _pulse.computes = on_cpu
+    """Say that a model's pass begins in this phase.
+
+    Where no beat is expected for long, as between phases, nothing would take it back.
+    """
+    _pulse.computes = on_cpu and _pulse.patience <= 1
 
 
 @contextmanager

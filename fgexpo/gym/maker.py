@@ -6,7 +6,7 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from ..errors import EnvironmentFailure, UserError
+from ..errors import EnvironmentFailure, MissingExtra, UserError
 from ..heartbeat import beat
 from ..isolated.process import START_SECONDS, WORKER, WorkerProcess
 
@@ -25,12 +25,13 @@ def ask(name: str, *fields: Any) -> dict[str, Any]:
         fields: the job.
 
     Raises:
+        MissingExtra: without the package.
         UserError: what the worker refuses, or an item that takes too long.
         EnvironmentFailure: when there is no worker to be had.
     """
     global _worker
     if find_spec("reasoning_gym") is None:
-        raise UserError(
+        raise MissingExtra(
             "ReasoningGym needs the package reasoning-gym: "
             "`pip install -c constraints.txt -e '.[real]'`"
         )

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 from ..errors import UserError
-from .carried import carry_only_choices
+from .carried import Choosing, carry_only_choices
 from .failures import causes, first_line
 
 carry_only_choices()
@@ -78,7 +77,7 @@ class _Refusing:
         raise UserError(sentence) from ex
 
 
-class Parser(_Refusing, ArgumentParser):
+class Parser(_Refusing, Choosing):
     """The parser of the commands of this project."""
 
 
@@ -86,7 +85,7 @@ class PlainParser(_Refusing, argparse.ArgumentParser):
     """The standard library's, which leaves what it does not know to another parser."""
 
 
-class FitParser(_Refusing, LightningArgumentParser):
+class FitParser(_Refusing, Choosing, LightningArgumentParser):
     """The parser of Lightning's commands."""
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from ..model.lora import ALL, LoRA, adapt
+from ..model.packing import enable_packing
 from .shape import Size, from_text, to_text
 
 
@@ -37,6 +38,16 @@ def meta_model(
         if adapters is not None:
             adapters.put_into(model)
     return model
+
+
+def packs(config: Any) -> bool:
+    """Whether a model of this configuration reads rows without padding, and can share prompts."""
+    return _packs(to_text(config))
+
+
+@lru_cache(maxsize=16)
+def _packs(text: str) -> bool:
+    return enable_packing(meta_model(text))
 
 
 def fake_model(text: str, layers: int, dtype: torch.dtype, adapters: Adapters | None = None) -> Any:

@@ -140,9 +140,11 @@ def work_of(job: Job, phase: str) -> Work:
 def makes_gradients(job: Job) -> bool:
     """Whether an update's only backward pass makes its gradients, as earlier ones are freed.
 
-    FSDP2's, in shards, are counted as if they were there before.
+    FSDP2's, in shards, are counted as if they were there before. DDP's buckets are, where they are
+    the gradients.
     """
-    return job.one_pass and job.strategy != "fsdp2"
+    stay = job.strategy == "fsdp2" or (job.strategy == "ddp" and job.bucket_view)
+    return job.one_pass and not stay
 
 
 def host_memory(job: Job, shape: Shape, state: State) -> Kinds:

@@ -9,10 +9,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..errors import UserError
+from ..errors import MissingExtra, UserError
 from ..model.loading import load_tokenizer
-from ..tasks.sources import Mixture, QuestionSource, look_in
-from ..tasks.tables import find_local
+from ..tasks.sources import QuestionSource, look_in
 from ..templates.encoder import PromptEncoder
 from ..templates.template import Template
 from .job import Job
@@ -42,7 +41,7 @@ class Prompts:
 
 
 def read_prompts(config: Any) -> Prompts | None:
-    """Measure a parsed ``fit`` configuration's; None where something is not on this machine.
+    """Measure a parsed ``fit`` configuration's; None where something is not quickly at hand.
 
     Raises:
         UserError: for a question file that cannot be used, or if no prompt is within the limit.
@@ -50,10 +49,13 @@ def read_prompts(config: Any) -> Prompts | None:
     model, data = config.model.init_args, config.data.init_args
     if not Path(model.name).expanduser().is_dir():
         return None
-    training = _made(QuestionSource, data.train)
-    validation = [_made(QuestionSource, source) for source in (data.get("val") or {}).values()]
+    try:
+        training = _made(QuestionSource, data.train)
+        validation = [_made(QuestionSource, source) for source in (data.get("val") or {}).values()]
+    except MissingExtra:  # the run may be planned for another machine, which has it
+        return None
     look_in(data.get("root"), training, *validation)
-    if not all(is_here(source) for source in (training, *validation)):
+    if not all(source.quick for source in (training, *validation)):
         return None
     limit = model.max_prompt_tokens
     encoder = PromptEncoder(load_tokenizer(model.name), _made(Template, model.template), limit)
@@ -68,17 +70,6 @@ def read_prompts(config: Any) -> Prompts | None:
     return Prompts(
         min(own), sum(own) / len(own), max(length for length in own + asked if length <= limit)
     )
-
-
-def is_here(source: QuestionSource) -> bool:
-    """Whether a source's questions are made on the spot or lie in a local file."""
-    if isinstance(source, Mixture):
-        look_in(source.root, *source.sources)
-        return all(is_here(part) for part in source.sources)
-    if not hasattr(source, "path"):
-        return True
-    path: str | None = getattr(source, "path", None)
-    return path is not None and find_local(path, source.root) is not None
 
 
 def _lengths(encoder: PromptEncoder, source: QuestionSource) -> list[int]:

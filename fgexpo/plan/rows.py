@@ -5,6 +5,7 @@ share is computed once (:mod:`fgexpo.model.shared_prompts`). What it takes depen
 length: long ones leave room for few rows, short ones save little.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass, fields, replace
 from math import ceil
 from typing import Any
@@ -16,6 +17,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from ..model.packing import Packed
 from ..model.sequences import Sequences
 from ..model.shared_prompts import SharedPacked, arrange
+from .adapters import packs
 from .job import Job
 
 
@@ -69,7 +71,8 @@ class Largest:
 
     Attributes:
         tokens: that reach the layers.
-        shared: its rows; null where they are laid out whole, at any length up to the longest.
+        shared: its rows; null where they are laid out whole, at any length up to the longest, as
+            all are for a model that needs padded rows.
     """
 
     tokens: int
@@ -83,19 +86,35 @@ def largest(job: Job) -> Largest:
 
 
 def _at(job: Job, prompt: int) -> Largest:
-    rows = job.mini_rows
+    """At one length of prompts, over the numbers of rows that may take most.
+
+    Up to ``full`` rows have room for completions of any length, so each more takes more, but one
+    that is the first to be worth sharing; above it each more takes a prompt's room from the others.
+    """
     tokens = job.tokens_of(prompt)  # none is cut to fill a micro-batch, if all are so long
-    whole = max(1, min(rows, tokens // (prompt + 1))) * (prompt + job.max_new)
+    most = max(1, min(job.mini_rows, tokens // (prompt + 1)))
     usual = ceil(tokens / (prompt + 0.75 * job.max_new))
-    number = max(1, min(rows, usual, tokens // (prompt + 1)))
-    shared = Shared(
-        min(number, job.mini_questions),
-        prompt,
-        _falling(number, job.max_new, tokens - number * prompt),
-    )
-    if shared.pays():
-        return Largest(shared.computed, shared)
-    return Largest(min(tokens, whole), None)
+    if not packs(job.config):
+        return Largest(min(tokens, most * (prompt + job.max_new)), None)
+    full = max(1, min(most, tokens // (prompt + job.max_new)))
+    paying = range(1, full + 1)
+    whole = bisect_left(paying, True, key=lambda n: _rows(job, prompt, n).pays())
+    numbers = (max(1, min(most, n)) for n in (usual, full, full + 1, whole))
+    found = [_laid(job, _rows(job, prompt, number)) for number in dict.fromkeys(numbers)]
+    return max(found, key=lambda one: one.tokens)
+
+
+def _rows(job: Job, prompt: int, number: int) -> Shared:
+    """So many rows within the limit, with completions as long as they may be together."""
+    total = job.tokens_of(prompt) - number * prompt
+    return Shared(min(number, job.mini_questions), prompt, _falling(number, job.max_new, total))
+
+
+def _laid(job: Job, rows: Shared) -> Largest:
+    if rows.pays():
+        return Largest(rows.computed, rows)
+    whole = len(rows.completions) * (rows.prompt + job.max_new)
+    return Largest(min(job.tokens_of(rows.prompt), whole), None)
 
 
 def _falling(number: int, longest: int, total: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from rich.console import Console, Group
 from rich.table import Table
 
+from .adapters import packs
 from .advice import Advice
 from .generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
 from .job import Job
@@ -149,7 +150,10 @@ def memory_assumptions(job: Job, memory: Memory) -> list[str]:
 
 def _prompts(job: Job) -> str:
     if job.mean_prompt is None:
-        return f"prompts of up to {job.max_prompt:,} tokens, the limit: no questions were read"
+        return (
+            f"prompts of up to {job.max_prompt:,} tokens, the limit: no questions were read, since "
+            "they or the tokenizer are not quickly at hand"
+        )
     return (
         f"prompts of {job.shortest_prompt:,} to {job.max_prompt:,} tokens, {job.mean_prompt:.0f} "
         "on average, read from the questions"
@@ -158,6 +162,11 @@ def _prompts(job: Job) -> str:
 
 def _micro_batch(job: Job) -> str:
     rows = largest(job)
+    if not packs(job.config):
+        return (
+            f"the largest micro-batch: {rows.tokens:,} tokens, in rows padded to the longest, "
+            "since this model's attention is not full in all layers; no prompt is shared"
+        )
     if rows.shared is None:
         return (
             f"the largest micro-batch: {rows.tokens:,} tokens, sequences of {job.longest:,} "

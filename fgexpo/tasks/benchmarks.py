@@ -11,7 +11,7 @@ from ..questions import Question
 from .formats import FORMATS
 from .rows import Layout, read_questions
 from .sources import QuestionSource
-from .tables import Table, local_table, open_table
+from .tables import Table, find_local, local_table, open_table
 
 Name = Literal["aime24", "aime25", "amc23", "amc83", "math500", "minerva", "olympiadbench"]
 
@@ -95,6 +95,14 @@ class Benchmark(QuestionSource):
         self.name: Name = name
         self.path = path
 
+    @property
+    def quick(self) -> bool:
+        """If the file is on this machine."""
+        entry = ENTRIES[self.name]
+        if self.path is None and self._named(entry) is not None:
+            return True
+        return find_local(self.path or entry.hub, self.root) is not None
+
     def questions(self) -> list[Question]:
         """Every question; warn if their number is not the benchmark's.
 
@@ -115,13 +123,18 @@ class Benchmark(QuestionSource):
     def _table(self, entry: Entry) -> Table:
         if self.path is not None:
             return open_table(self.path, self.root)
-        if self.root is not None:
-            folder = Path(self.root).expanduser()
-            names = [f"{stem}{suffix}" for stem in entry.stems for suffix in (*FORMATS, "")]
-            for path in (folder / name for name in names):
-                if path.exists():
-                    return local_table(path)
+        named = self._named(entry)
+        if named is not None:
+            return local_table(named)
         return open_table(entry.hub, self.root, split=entry.split)
+
+    def _named(self, entry: Entry) -> Path | None:
+        """The file or folder of its name under the root, if there is one."""
+        if self.root is None:
+            return None
+        folder = Path(self.root).expanduser()
+        names = [f"{stem}{suffix}" for stem in entry.stems for suffix in (*FORMATS, "")]
+        return next((path for name in names if (path := folder / name).exists()), None)
 
 
 def layout_of(table: Table, entry: Entry) -> Layout:

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..questions import Question
 from .rows import cell_text
 from .sources import QuestionSource
-from .tables import Table, open_table
+from .tables import Table, find_local, open_table
 
 _ASKS, _REMINDS = "Answer: $Answer", '"Answer:"'
 
@@ -41,6 +41,11 @@ class DapoMath17k(QuestionSource):
         self.path = path
         self.subset = subset
         self.split = split
+
+    @property
+    def quick(self) -> bool:
+        """If the file is on this machine."""
+        return find_local(self.path, self.root) is not None
 
     def questions(self) -> list[Question]:
         """Every question once, in the order of first rows; print a report of what was merged.

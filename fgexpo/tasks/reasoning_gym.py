@@ -10,6 +10,8 @@ from ..questions import Question
 from ..seeding import hash_seed
 from .sources import QuestionSource
 
+QUICK = 500  # questions, which most data sets make in a second
+
 
 class ReasoningGym(QuestionSource):
     r"""Questions of one data set of reasoning-gym, such as ``chain_sum``.
@@ -57,6 +59,11 @@ class ReasoningGym(QuestionSource):
         self.examples = examples
         self.seed = seed
         ask(name, "check", name, self.settings)
+
+    @property
+    def quick(self) -> bool:
+        """If they are few, since some data sets take long for each question."""
+        return self.count + self.examples <= QUICK
 
     def questions(self) -> list[Question]:
         """The same questions for the same arguments, on any machine.

@@ -7,7 +7,7 @@ from ..errors import UserError
 from ..questions import Question
 from .arithmetic import FAMILIES, LEVELS, Split, distinct, to_question
 from .rows import Layout, read_questions
-from .tables import open_table
+from .tables import find_local, open_table
 
 
 class QuestionSource(ABC):
@@ -18,6 +18,11 @@ class QuestionSource(ABC):
     """
 
     root: str | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Whether its questions take a second or two and no network; ``plan`` reads only those."""
+        return False
 
     @abstractmethod
     def questions(self) -> list[Question]:
@@ -62,6 +67,11 @@ class TinyArithmetic(QuestionSource):
         self.levels = list(LEVELS) if levels is None else levels
         self.seed = seed
 
+    @property
+    def quick(self) -> bool:
+        """They are made on the spot."""
+        return True
+
     def questions(self) -> list[Question]:
         """``6 x len(levels) x per_cell`` questions."""
         return [
@@ -83,6 +93,12 @@ class Mixture(QuestionSource):
         if not sources:
             raise UserError("sources must not be empty")
         self.sources = sources
+
+    @property
+    def quick(self) -> bool:
+        """If all of its sources are."""
+        look_in(self.root, *self.sources)
+        return all(source.quick for source in self.sources)
 
     def questions(self) -> list[Question]:
         """All of them.
@@ -140,6 +156,11 @@ class QuestionFile(QuestionSource):
             tuple(tags or ()),
             relative_error=relative_error,
         )
+
+    @property
+    def quick(self) -> bool:
+        """If the file is on this machine."""
+        return find_local(self.path, self.root) is not None
 
     def questions(self) -> list[Question]:
         """Read and check every row.

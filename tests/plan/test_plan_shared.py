@@ -10,15 +10,24 @@ from plans import full_size, job, small
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fgexpo.errors import UserError
+from fgexpo.gym import maker
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.plan.activations import Work, count, prepare, run
 from fgexpo.plan.count_bytes import StorageCounter
 from fgexpo.plan.generation import GIB
 from fgexpo.plan.memory import plan_memory, work_of
-from fgexpo.plan.prompts import Prompts, is_here, read_prompts
+from fgexpo.plan.prompts import Prompts, read_prompts
 from fgexpo.plan.rows import Largest, Shared, largest
+from fgexpo.plan.tables import memory_assumptions
+from fgexpo.tasks import DapoMath17k, ReasoningGym, reasoning_gym
 from fgexpo.tasks.benchmarks import Benchmark
-from fgexpo.tasks.sources import Mixture, QuestionFile, TinyArithmetic
+from fgexpo.tasks.sources import (
+    Mixture,
+    QuestionFile,
+    QuestionSource,
+    TinyArithmetic,
+    look_in,
+)
 
 
 def llama(**changes):
@@ -107,6 +116,27 @@ def test_tokens_of_the_largest_micro_batch():
     assert largest(full_size()) == Largest(16384, None)
 
 
+def by_brute_force(planned):
+    """Most tokens that any number of rows may compute, with completions as long as they may be."""
+    prompt, limit, found = planned.max_prompt, planned.micro_batch_tokens, []
+    for rows in range(1, min(planned.mini_rows, limit // (prompt + 1)) + 1):
+        own = min(rows * planned.max_new, limit - rows * prompt)
+        computed = prompt * min(rows, planned.mini_questions) + own - rows
+        whole = prompt * rows + own
+        found.append(computed if computed <= 7 / 8 * whole else whole)
+    return max(found)
+
+
+@pytest.mark.parametrize("limit", [300, 1024, 2048, 5000])
+@pytest.mark.parametrize("mini_batch", [1, 4, 16])
+def test_no_number_of_rows_takes_more_than_the_largest(limit, mini_batch):
+    for prompt, new in [(10, 20), (64, 5), (100, 30), (60, 64), (130, 100), (40, 200)]:
+        own = {"micro_batch_tokens": limit, "mini_batch": mini_batch, "max_new": new}
+        planned = short(**own, questions=16, group=16, max_prompt=prompt, shortest_prompt=prompt)
+        most = by_brute_force(planned)
+        assert 0.97 * most <= largest(planned).tokens <= most, (prompt, new)
+
+
 def test_lengths_that_may_be_shorter_are_not_taken_to_be_long():
     """Long prompts would share much; short ones leave room for more rows of long completions."""
     wide = {"max_new": 64, "micro_batch_tokens": 1024}
@@ -133,6 +163,16 @@ def test_a_single_pass_makes_its_gradients_while_activations_go():
     assert sum(phases["update"].values()) == stays + peak
 
 
+def test_gradients_that_are_buckets_are_there_before_the_pass():
+    """DDP's gradient_as_bucket_view: freeing a gradient frees nothing."""
+    single = short(max_prompt=25, shortest_prompt=24, processes=2, strategy="ddp")
+    assert work_of(single, "update").first
+    view = single.change(bucket_view=True)
+    assert view.one_pass and not work_of(view, "update").first
+    phases = plan_memory(view, 8 * GIB).phases
+    assert phases["update"]["gradients"] == phases["step"]["gradients"] > 0
+
+
 def test_a_model_of_padded_rows_is_counted_padded():
     """Its prompts are computed row by row."""
     window = {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 0}
@@ -140,6 +180,13 @@ def test_a_model_of_padded_rows_is_counted_padded():
     whole = Work(60, 30, device="cpu", backward=False)
     shared = replace(whole, tokens=58, shared=Shared(2, 10, (20, 20)))
     assert count(config, shared) == count(config, whole)
+    padded, packed = short(config=config), short()
+    assert largest(padded) == Largest(1024, None) and largest(packed).shared is not None
+    said, of_packed = (
+        " ".join(memory_assumptions(made, plan_memory(made, 8 * GIB))) for made in (padded, packed)
+    )
+    assert "1,024 tokens, in rows padded to the longest" in said and "counted once" not in said
+    assert "each counted once" in of_packed
 
 
 def test_prompts_of_the_data_take_the_limits_place():
@@ -148,13 +195,51 @@ def test_prompts_of_the_data_take_the_limits_place():
     assert found.longest == 26
 
 
-def test_only_questions_that_are_here_are_read(tmp_path):
+def test_only_questions_that_are_quickly_here_are_read(tmp_path, monkeypatch):
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({"prompt": "1 + 1", "answer": "2"}))
     here = QuestionFile(str(path))
-    assert is_here(here) and is_here(TinyArithmetic()) and is_here(Mixture([here]))
-    assert not is_here(QuestionFile("owner/name")) and not is_here(Benchmark("amc23"))
-    assert not is_here(Mixture([here, QuestionFile("owner/name")]))
+    assert here.quick and TinyArithmetic().quick and Mixture([here]).quick
+    assert DapoMath17k(str(path)).quick and Benchmark("amc23", str(path)).quick
+    away = [QuestionFile("owner/name"), DapoMath17k(), Benchmark("amc23"), Plugin()]
+    for source in away:
+        assert not source.quick and not Mixture([here, source]).quick
+    (tmp_path / "amc23.jsonl").touch()
+    named = Benchmark("amc23")
+    look_in(str(tmp_path), named)
+    assert named.quick
+    monkeypatch.setattr(reasoning_gym, "ask", lambda *fields: {})
+    assert ReasoningGym("chain_sum", count=300).quick
+    assert not ReasoningGym("chain_sum", count=100_000).quick
+
+
+class Plugin(QuestionSource):
+    """Of which nothing is known but its class."""
+
+    def questions(self):
+        raise AssertionError("a plan must not ask for these")
+
+
+def test_a_plan_takes_the_limit_where_questions_take_long_or_an_extra_is_missing(
+    model_folder, monkeypatch
+):
+    monkeypatch.setattr(maker, "find_spec", lambda name: None)
+    model = Namespace(
+        name=str(model_folder),
+        max_prompt_tokens=20,
+        template=Namespace(class_path="fgexpo.templates.Plain", init_args=Namespace()),
+    )
+    quick = Namespace(class_path="fgexpo.tasks.TinyArithmetic", init_args=Namespace(per_cell=1))
+    plugin = Namespace(class_path=f"{__name__}.Plugin", init_args=Namespace())
+    gym = Namespace(class_path="fgexpo.tasks.ReasoningGym", init_args=Namespace(name="chain_sum"))
+    mixed = Namespace(class_path="fgexpo.tasks.Mixture", init_args=Namespace(sources=[gym]))
+    for source in (plugin, gym, mixed):
+        for train, val in ((source, {}), (quick, {"held": source})):
+            data = Namespace(root=None, train=train, val=val)
+            config = Namespace(model=Namespace(init_args=model), data=Namespace(init_args=data))
+            assert read_prompts(config) is None
+    said = " ".join(memory_assumptions(short(), plan_memory(short(), 8 * GIB)))
+    assert "prompts of up to 64 tokens, the limit: no questions were read" in said
 
 
 def test_a_plan_reads_how_long_the_prompts_are(model_folder, tokenizer, tmp_path):

@@ -32,6 +32,11 @@ def test_waiting_for_one_that_is_slow_but_at_work_is_no_fault():
     assert culprit(r0=view(7, stalled=60), r1=view(6, stalled=1)) is None
 
 
+def test_nobody_is_blamed_while_one_that_has_come_no_further_is_at_work():
+    assert culprit(r0=view(stalled=60), r1=view(stalled=1), r2=view(6, stalled=60)) is None
+    assert culprit(r0=view(stalled=1), r1=view(stalled=60)) is None
+
+
 def test_a_phase_may_ask_for_patience():
     assert culprit(r0=view(stalled=60, patience=10.0)) is None
     assert culprit(r0=view(stalled=460, patience=10.0)) is not None

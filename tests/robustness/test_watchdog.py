@@ -114,6 +114,10 @@ class Watching(Monitor):
             self.held += 0.5
         return self.held
 
+    def process_time(self):
+        """Nor does the processor's: who hangs or waits uses none."""
+        return 0.0
+
     def met(self):
         """Whether the struck one has gone ahead, once all have seen what it was doing."""
         struck = self.folder / "struck"

@@ -95,14 +95,15 @@ def _least_advanced(present: Mapping[int, View], timeout: float) -> tuple[int, s
     ]
     if not stalled:
         return None
-    first = min(present, key=lambda rank: (present[rank].report.position, rank))
-    if first not in stalled:
-        return None  # the others wait for a process that is working
+    least = min(view.report.position for view in present.values())
+    last = [rank for rank in sorted(present) if present[rank].report.position == least]
+    if not set(last) <= set(stalled):
+        return None  # the others wait for a process that is working, maybe in the same phase
+    first = last[0]
     view = present[first]
     what = f"{STALLED} for {view.stalled:.0f} s in phase '{view.report.phase}'"
-    tied = [r for r in sorted(present) if present[r].report.position == view.report.position]
-    if len(tied) > 1:
-        what += f"{TIED}: ranks {', '.join(map(str, tied))}"
+    if len(last) > 1:
+        what += f"{TIED}: ranks {', '.join(map(str, last))}"
     return first, what
 
 
