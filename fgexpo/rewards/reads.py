@@ -47,6 +47,17 @@ def check_reads(reads: str) -> None:
         raise UserError(f"model.verifier.reads must be one of {get_args(Reads)}, got {reads!r}")
 
 
+# How a completion states an answer in each form.
+STATED: dict[Reads, str] = {
+    "first_line": "{}",
+    "line": "Answer: {}",
+    "answer_tag": "<answer>{}</answer>",
+    "box": r"\boxed{{{}}}",
+    "last_number": "{}",
+    "text": "{}",
+}
+
+
 def why_unread(reads: Reads, gold: str) -> str | None:
     """Why no completion that is read like this can give this gold answer; None if one can.
 
@@ -55,12 +66,9 @@ def why_unread(reads: Reads, gold: str) -> str | None:
         gold: the gold answer; may be empty where only a scorer knows.
     """
     gold = gold.strip()
-    if reads == "last_number":
-        read = last_number(gold)
-    elif reads in ("first_line", "line"):
-        read = first_line(gold)
-    else:
+    if not gold:
         return None
-    if read == gold or not gold:
+    read = READERS[reads](STATED[reads].format(gold))
+    if read == gold:
         return None
     return f"model.verifier.reads = {reads} would read {'nothing' if read is None else repr(read)}"

@@ -43,6 +43,26 @@ def test_gold_answers_that_nothing_can_equal():
     assert all(golds[gold] in reason for gold, reason in found.items())
 
 
+@pytest.mark.parametrize(
+    ("reads", "gold", "would_read"),
+    [
+        ("line", "9 a.m.", None),
+        ("line", "**bold**", "'bold'"),
+        ("line", "Paris", None),
+        ("box", "a}b", "'a'"),
+        ("box", r"\frac{1}{2}", None),
+        ("answer_tag", "x</answer>y", None),
+        ("last_number", "3 apples", "'3'"),
+        ("text", "a\nb.", None),
+    ],
+)
+def test_gold_answers_that_this_reading_changes(reads, gold, would_read):
+    told = ExactMatch(reads=reads).ungradable([Question("q", "", gold)])
+    assert [reason.partition("would read ")[2] for _, reason in told] == (
+        [] if would_read is None else [would_read]
+    )
+
+
 def test_reading_that_is_not_known():
     with pytest.raises(ValueError, match=r"model\.verifier\.reads must be one of .*, got 'words'"):
         ExactMatch(reads="words")
