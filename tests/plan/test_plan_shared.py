@@ -230,7 +230,10 @@ def test_a_plan_takes_the_limit_where_questions_take_long_or_an_extra_is_missing
         template=Namespace(class_path="fgexpo.templates.Plain", init_args=Namespace()),
     )
     quick = Namespace(class_path="fgexpo.tasks.TinyArithmetic", init_args=Namespace(per_cell=1))
-    plugin = Namespace(class_path=f"{__name__}.Plugin", init_args=Namespace())
+    # Where a configuration may import from, which another test of this process may have limited.
+    monkeypatch.setattr("fgexpo.tasks.Plugin", Plugin, raising=False)
+    monkeypatch.setattr(Plugin, "__module__", "fgexpo.tasks")
+    plugin = Namespace(class_path="fgexpo.tasks.Plugin", init_args=Namespace())
     gym = Namespace(class_path="fgexpo.tasks.ReasoningGym", init_args=Namespace(name="chain_sum"))
     mixed = Namespace(class_path="fgexpo.tasks.Mixture", init_args=Namespace(sources=[gym]))
     for source in (plugin, gym, mixed):
