@@ -7,7 +7,7 @@ import torch
 
 from ..errors import EnvironmentFailure, UserError
 from ..files import locked, whole_folder
-from ..model.gguf import check_extra, read_gguf, write_folder
+from ..model.from_gguf import check_extra, read_gguf, write_folder
 from ..model.loading import load_config, load_end_ids, load_tokenizer
 from ..model.positions import position_limit
 from ..outside.parser import Parser

@@ -101,7 +101,7 @@ def write_folder(model: Any, tokenizer: Any, folder: Path) -> Any:
 
 def _scaled_positions(path: Path) -> str | None:
     """What in the file says that positions are scaled, or None."""
-    from gguf import GGUFReader
+    from gguf import GGUFReader  # pyright: ignore[reportMissingImports]
 
     file = GGUFReader(path)
     for tensor in file.tensors:
