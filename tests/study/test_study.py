@@ -174,11 +174,11 @@ def test_every_arm_of_a_shipped_study_is_taken_by_fit(path, capsys, monkeypatch)
         config = yaml.safe_load(capsys.readouterr().out)
         assert judged_otherwise(shipped, config) == []
         assert config["budget"] == shipped.rollouts and config["steps"] is None
-    assert config["model"]["init_args"]["evaluation"]["rollouts"] == 32
+    rollouts = config["model"]["init_args"]["evaluation"]["rollouts"]
     shipped.benchmark, shipped.ks = "elsewhere", [1, 64]
     first, second = judged_otherwise(shipped, config)
     assert "no evaluation set 'elsewhere' in data.val" in first
-    assert second == "ks [1, 64] need more than model.evaluation.rollouts = 32"
+    assert second == f"ks [1, 64] need more than model.evaluation.rollouts = {rollouts}"
 
 
 def test_runs_are_arms_times_points_times_bases_times_seeds():
