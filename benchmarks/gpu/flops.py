@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from fgexpo.plan.gpus import GPUS
 from fgexpo.plan.shape import elements, shape_of
-from fgexpo.plan.timing import GPUS
 from fgexpo.rollout.vllm.cache_size import head_width
 
 # Torch's names for the GPUs of the data sheet; a variant with other peaks matches none of them.

@@ -34,7 +34,7 @@ def machine(setting: Setting) -> Iterator[Finding]:
         facts["driver"] = _driver()
     peak = peak_flops(name)
     facts["data sheet, dense bf16"] = (
-        "not known for this name (fgexpo/plan/timing.py), so MFU is not given"
+        "not known for this name (fgexpo/plan/gpus.py), so MFU is not given"
         if peak is None
         else f"{peak / 1e12:.0f} TFLOP/s"
     )
