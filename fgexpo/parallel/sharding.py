@@ -20,7 +20,6 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..errors import UserError
-from ..model.exactness import choose_rows
 from ..model.logprobs import LOGPROBS, compute_logprobs
 from ..model.packing import decoder_layers
 
@@ -28,23 +27,6 @@ from ..model.packing import decoder_layers
 def shards(trainer: Trainer) -> bool:
     """Whether this trainer cuts the weights up over the processes."""
     return isinstance(trainer.strategy, ModelParallelStrategy)
-
-
-def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
-    """Prepare a model for training or scoring under this trainer.
-
-    Args:
-        model: from Hugging Face, with the same weights on every process.
-        trainer: its strategy decides whether the model is sharded.
-        offload: see :func:`shard`.
-
-    Raises:
-        UserError: when the model's rows cannot be batched exactly, or it cannot be sharded.
-    """
-    choose_rows(model)
-    if shards(trainer):
-        shard(model, trainer, offload)
-    return model
 
 
 def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:

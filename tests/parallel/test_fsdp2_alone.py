@@ -61,9 +61,9 @@ def casts(folder, out):
     kind, cast, dtypes = type(groups[0]), [], set()
     unshard, head = kind.unshard, lm_head._Head.forward
 
-    def counted(group, *arguments):
+    def counted(group, async_op=False):
         cast.append(not group.is_unsharded)
-        return unshard(group, *arguments)
+        return unshard(group, async_op=async_op)
 
     def looked_at(ctx, hidden_MH, weight_VH, *rest):
         dtypes.add(weight_VH.dtype)
