@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..model.beats import beat_by_layer
 from ..model.loading import on_cpu
-from ..parallel.sharding import to_strategy
 from .reference import AdapterOff, FrozenReference, Reference
 from .reference_update import ReferenceUpdate
 
@@ -32,10 +30,10 @@ def opened(learner: Any) -> Reference:
     """
     if learner.lora is not None:
         return AdapterOff(learner.policy, learner.reference_update is not None)
+    offload = learner.reference_offload
     with on_cpu():
-        model = beat_by_layer(learner.open_policy())
-    model = to_strategy(model, learner.trainer, learner.reference_offload)
-    return FrozenReference(model, learner.reference_offload)
+        model = learner.open_policy()
+    return FrozenReference(learner.preparation.reference(model, learner.trainer, offload), offload)
 
 
 def move(learner: Any, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -37,6 +37,8 @@ INSTALL = (
 )
 _REQUESTS = itertools.count()  # a name is never reused, even if its request failed
 RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
+# Asks vLLM for kernels whose results do not depend on what else is in a batch.
+INVARIANT = "VLLM_BATCH_INVARIANT"
 
 
 class VLLM(RolloutEngine):
@@ -123,6 +125,15 @@ class VLLM(RolloutEngine):
         if self.sleep and self._llm is not None and not self._asleep:
             self._llm.sleep(level=2)  # drops the weights too, so they must be loaded again
             self._stale = self._asleep = True
+
+    def check_repeats(self) -> None:
+        """See :class:`RolloutEngine`."""
+        if not self.seeded or os.environ.get(INVARIANT) != "1":
+            raise UserError(
+                "model.deterministic = true: VLLM draws the same rollouts every time only with "
+                f"model.engine.seeded = true and {INVARIANT}=1 in the environment, on a GPU and a "
+                "model that vLLM has such kernels for"
+            )
 
     def logp_limit(self) -> float | None:
         """See :class:`RolloutEngine`."""
