@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 
 from ..errors import UserError
+from ..outside import first_line
 
 Step = Callable[[], None]
 Recorder = Callable[[Step], Step]
@@ -50,12 +51,13 @@ class CudaGraphs:
                 graph, self._pool, self._stream, capture_error_mode="thread_local"
             ):
                 step()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            cause = error.__context__ or error  # to end a recording that has failed, fails too
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from None
             raise UserError(
-                f"model.engine.graphs: this model's decoding cannot be recorded in a CUDA graph "
-                f"({str(error).splitlines()[0]}); set it to false"
+                "model.engine.graphs: this model's decoding cannot be recorded in a CUDA graph "
+                f"({first_line(cause)}); set it to false"
             ) from error
         return graph.replay
 

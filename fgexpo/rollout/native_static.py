@@ -77,6 +77,7 @@ class StaticRows:
 
     Attributes:
         logits_NV: of each row's next token, [N, V]; N is Q at first.
+        used: places that have a token, or padding before it.
         check_every: tokens after which it pays to look which rows have ended.
     """
 
@@ -95,23 +96,22 @@ class StaticRows:
         self._policy, self._record = policy, recorder(device)
         self._read = roomy_cache(policy.config)
         self.logits_NV = forward(policy, tokens_QL, self._mask_NL, self._read)
-        self._used = tokens_QL.shape[1]
+        self.used = tokens_QL.shape[1]
         # The last token drawn is never read.
-        self._length = -(-(self._used + new - 1) // BLOCK) * BLOCK
+        self._length = -(-(self.used + new - 1) // BLOCK) * BLOCK
         self._place_1 = torch.zeros(1, dtype=torch.int64, device=device)
         self._steps: dict[tuple[int, int], Step] = {}
 
     def repeat(self, groups: Groups) -> None:
         """Reserve the memory, with as many copies of each row as its prompt has rollouts."""
-        device = self._mask_NL.device
-        row_N = groups.repeat(torch.arange(len(groups), device=device))
+        row_N = torch.tensor(groups.each(range(len(groups))), device=self._mask_NL.device)
         self._layers: list[tuple[Tensor, Tensor]] = []
         while self._read.layers:  # one after another, so that what was read is freed
             layer: Any = self._read.layers.pop(0)
             held = self._reserve(layer.keys, row_N), self._reserve(layer.values, row_N)
             self._layers.append(held)
         mask_NL = self._mask_NL.new_zeros(len(row_N), self._length, dtype=torch.bool)
-        mask_NL[:, : self._used] = self._mask_NL[row_N]
+        mask_NL[:, : self.used] = self._mask_NL[row_N]
         self._mask_NL, self._logits_NV = mask_NL, self.logits_NV[row_N]
         self._position_N1 = mask_NL.sum(1, keepdim=True) - 1
         self._token_N1 = torch.zeros_like(self._position_N1)
@@ -120,7 +120,7 @@ class StaticRows:
     def keep(self, rows: Tensor) -> None:
         """Keep some of the rows, before the next token is added."""
         moved = [self._mask_NL, self._position_N1]
-        moved += [held[:, :, : self._used] for layer in self._layers for held in layer]
+        moved += [held[:, :, : self.used] for layer in self._layers for held in layer]
         for held in moved:
             held[: len(rows)] = held.index_select(0, rows)
         self._show(len(rows))
@@ -135,10 +135,10 @@ class StaticRows:
         rows = len(token_N)
         self._token_N1[:rows, 0] = token_N
         self._position_N1[:rows] += 1
-        self._place_1.fill_(self._used)
-        self._mask_NL[:rows, self._used] = True
-        self._used += 1
-        shape = rows, min(length_for(self._used), self._length)
+        self._place_1.fill_(self.used)
+        self._mask_NL[:rows, self.used] = True
+        self.used += 1
+        shape = rows, min(length_for(self.used), self._length)
         if shape not in self._steps:
             self._steps[shape] = self._record(self._step(*shape))
         self._steps[shape]()

@@ -1,7 +1,9 @@
 """Decoding with a cache that stays in place: what a GPU records is recorded and run again here."""
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,13 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
+from fgexpo.errors import UserError
 from fgexpo.groups import Groups
 from fgexpo.model.exactness import Trial
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.lora import LoRA, adapt
 from fgexpo.model.packing import enable_packing
 from fgexpo.model.sequences import join
-from fgexpo.rollout import Native, native_static
+from fgexpo.rollout import Native, native_graphs, native_static
 from fgexpo.rollout.native import decode_in_place
 from fgexpo.rollout.native_graphs import CudaGraphs
 from fgexpo.rollout.native_rows import Rows, forced_logprobs
@@ -209,6 +212,57 @@ def test_keys_are_cached_in_the_compute_dtype_with_the_same_bits(model, packed, 
         expected = Native().generate(model, request())
     assert torch.equal(found.tokens_NT, expected.tokens_NT)
     assert torch.equal(found.logp_NT, expected.logp_NT)
+
+
+class FakeGPU:
+    """The few calls of torch.cuda that record a graph; ending a recording may fail."""
+
+    def __init__(self, monkeypatch):
+        self.log, self.end = [], None
+        stream = SimpleNamespace(device=0, wait_stream=lambda other: self.log.append("wait"))
+        calls = {
+            "Stream": lambda device: stream,
+            "current_stream": lambda device: stream,
+            "stream": nullcontext,
+            "graph_pool_handle": lambda: "pool",
+            "CUDAGraph": lambda: SimpleNamespace(replay=lambda: self.log.append("replay")),
+            "graph": self.graph,
+        }
+        for name, call in calls.items():
+            monkeypatch.setattr(torch.cuda, name, call)
+        native_graphs._stream.cache_clear()
+
+    @contextmanager
+    def graph(self, graph, pool, stream, capture_error_mode):
+        self.log.append((pool, capture_error_mode))
+        try:
+            yield
+        finally:
+            if self.end is not None:
+                raise self.end
+
+
+def test_a_step_is_run_once_then_recorded(monkeypatch):
+    gpu = FakeGPU(monkeypatch)
+    CudaGraphs(CPU)(lambda: gpu.log.append("step"))()
+    assert gpu.log == ["wait", "step", "wait", ("pool", "thread_local"), "step", "replay"]
+
+
+def test_what_cannot_be_recorded_is_said_and_lack_of_memory_stays_that(monkeypatch):
+    gpu = FakeGPU(monkeypatch)
+    gpu.end = RuntimeError("a previous error during capture")
+    calls = []
+
+    def failing(error):
+        calls.append(error)
+        if len(calls) % 2 == 0:  # after the first run
+            raise error
+
+    with pytest.raises(UserError, match=r"model\.engine\.graphs.*\(waits for the host\).* false"):
+        CudaGraphs(CPU)(partial(failing, RuntimeError("waits for the host")))
+    with pytest.raises(torch.OutOfMemoryError, match="full"):
+        CudaGraphs(CPU)(partial(failing, torch.OutOfMemoryError("full")))
+    native_graphs._stream.cache_clear()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
