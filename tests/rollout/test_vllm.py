@@ -1,12 +1,7 @@
 """Real vLLM on a CPU: parity with the policy, and every fault of the sync caught in one step."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +9,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, fit, make_data, make_module, make_trainer, weights
 from near import rounded
-from processes import command_line, free_port, run_ranks, start, wait
+from processes import command_line, run_ranks, start, wait
 from transformers import Qwen2ForCausalLM
 
 from fgexpo.groups import Groups
@@ -22,7 +17,7 @@ from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
-from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling, VLLMServer, WeightTransfer
+from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling
 from fgexpo.rollout.vllm import engine as engine_module
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks import QuestionSource
@@ -207,57 +202,6 @@ def test_adapters_come_merged_and_the_base_stays(engine, policy):
     for name, weight in before.items():
         kept = [key for key in state if key.replace(".base_layer", "").endswith(name)]
         assert any(torch.equal(state[key], weight) for key in kept)
-
-
-class NoTransfer(WeightTransfer):
-    """The server has read the very folder that the policy comes from."""
-
-    def send(self, policy, url):
-        return
-
-
-def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder),
-        *("--port", str(port), "--dtype", "float32", "--max-model-len", "200"),
-        *("--gpu-memory-utilization", "0.1", "--enforce-eager"),
-        *("--logprobs-mode", "processed_logprobs", "--enable-scale-out"),
-    ]
-    environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_well(url, server, tmp_path / "log")
-        engine = VLLMServer(url, NoTransfer(), max_logp_difference=1e-4)
-        for sampling in ({}, {"temperature": 0.6}, {"temperature": 0.0}):
-            found = engine.generate(policy, request(**sampling))
-            temperature = sampling.get("temperature") or 1.0  # greedy ones are the policy's own
-            expected, _ = completion_logprobs(policy, join(PROMPTS, found, FOURS), temperature)
-            rounded(found.logp_NT, expected, LOGP)
-        stops = StopStrings(("12", "x=", "-+", "7"), load_tokenizer(folder))
-        greedy = replace(request(temperature=0.0), stop_strings=stops)
-        found, expected = engine.generate(policy, greedy), Native().generate(policy, greedy)
-        assert rows(found) == rows(expected) and found.finish == expected.finish
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # its engine is a process of its own
-        server.wait()
-    with pytest.raises(RuntimeError, match="cannot be reached"):
-        engine.generate(policy, request())
-
-
-def wait_until_well(url, server, log, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(log.read_text()[-3000:])
 
 
 class LongQuestions(QuestionSource):
