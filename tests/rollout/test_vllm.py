@@ -19,6 +19,7 @@ from fgexpo.model.sequences import join
 from fgexpo.questions import Question
 from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling
 from fgexpo.rollout.vllm import engine as engine_module
+from fgexpo.rollout.vllm import needs
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2
@@ -90,6 +91,28 @@ def test_logprobs_are_the_policys(engine, policy, temperature):
     for row, length, reason in zip(rows(found), found.lengths_N, found.finish, strict=True):
         assert (row[-1] == 1) == (reason == "stop") and (reason == "stop" or length == 16)
         assert 1 not in row[:-1]
+
+
+def test_it_looks_for_no_network(engine, policy, monkeypatch):
+    from vllm.utils import network_utils
+
+    def no_network(*arguments):
+        raise OSError("Network is unreachable")
+
+    engine.generate(policy, request())
+    monkeypatch.setattr(network_utils.socket, "socket", no_network)
+    assert network_utils.get_ip() == "127.0.0.1"
+
+
+def test_the_installed_version_has_all_that_is_asked(engine, monkeypatch):
+    engine.check_weights(adapters=True, sharded=True)
+    monkeypatch.setattr(needs, "SAMPLING", (*needs.SAMPLING, "telepathy"))
+    with pytest.raises(ValueError, match=r"needs 'telepathy' of SamplingParams, .* vLLM 0\."):
+        engine.check_weights(adapters=True, sharded=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(needs, "RELOAD", ("telepathy",))
+    with pytest.raises(ValueError, match="needs 'telepathy' of reload_weights, which"):
+        engine.check_weights(adapters=False, sharded=False)
 
 
 def test_seeds_decide_and_the_trainers_generator_is_left_alone(engine, policy):
@@ -253,8 +276,8 @@ class Faulty(VLLM):
         if self.fault == "cache" and self.asked > 1:
             self._llm.reset_prefix_cache = lambda: True
         if self.fault == "head" and self.asked > 1:
-            engine_module.full_weights = lambda policy: (
-                named for named in whole(policy) if named[0] != "lm_head.weight"
+            engine_module.full_weights = lambda *asked: (
+                named for named in whole(*asked) if named[0] != "lm_head.weight"
             )
         try:
             super()._take_over(policy)
