@@ -15,7 +15,7 @@ import pytest
 import torch
 from fake_vllm import serving
 from near import rounded
-from processes import free_port
+from processes import OUTER_LIMIT, free_port
 
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.groups import Groups
@@ -108,7 +108,12 @@ def started(folder, log, *flags):
                 command,
                 stdout=said,
                 stderr=said,
-                env={**os.environ, "VLLM_SERVER_DEV_MODE": "1"},
+                # Left to itself, each server would bind its threads to the same cores.
+                env={
+                    **os.environ,
+                    "VLLM_SERVER_DEV_MODE": "1",
+                    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+                },
                 start_new_session=True,
             )
     try:
@@ -126,7 +131,7 @@ def kill(server):
         server.wait()
 
 
-def wait_until_well(url, server, log, seconds=180):
+def wait_until_well(url, server, log, seconds=OUTER_LIMIT):
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from doc_blocks import DOCS
 from fake_vllm import FLAT, GENERATE, cut_off, hang, serving
 from processes import free_port
 
@@ -15,6 +16,7 @@ from fgexpo.rollout import NCCLTransfer, RolloutRequest, Sampling, VLLMServer, W
 from fgexpo.rollout.vllm import fleet as fleet_module
 from fgexpo.rollout.vllm.answers import read_flat, read_json, write_flat
 from fgexpo.rollout.vllm.fleet import deal
+from fgexpo.rollout.vllm.server_facts import COMMAND
 
 CPU = torch.device("cpu")
 
@@ -153,6 +155,10 @@ def test_servers_must_be_alike_and_take_the_longest_rollout(model):
             VLLMServer([a.url, b.url]).check_weights(adapters=False, sharded=False)
         with pytest.raises(UserError, match=r"takes 64 tokens .* up to 65; .*--max-model-len 65"):
             VLLMServer(a.url, Recorded()).generate(model, request(longest=65))
+
+
+def test_the_command_of_the_documentation_is_the_one_that_is_told():
+    assert f"\n{COMMAND}\n" in (DOCS / "vllm.md").read_text()
 
 
 def test_addresses_are_checked():

@@ -27,8 +27,8 @@ class WeightStream:
 
     Args:
         policy: whose weights, as they are at the time of each iteration.
-        dtype: in which floating-point weights are sent, such as ``bfloat16``: the server's, which
-            would round them in the same way; None for each weight's own.
+        dtype: to which wider weights are rounded before they are gathered and sent, such as
+            ``bfloat16``: the server's, which would round them in the same way; None for none.
     """
 
     def __init__(self, policy: nn.Module, dtype: str | None) -> None:
@@ -43,11 +43,6 @@ class WeightStream:
         return self._metadata
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        for name, weight in full_weights(self._policy):
+        for named in full_weights(self._policy, self._dtype):
             beat()
-            yield name, self._sent(weight)
-
-    def _sent(self, weight: Tensor) -> Tensor:
-        if self._dtype is None or not weight.is_floating_point():
-            return weight
-        return weight.to(self._dtype)
+            yield named
