@@ -10,18 +10,22 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from fake_vllm import serving
+from helpers import EvenIsRight, fit, make_data, make_module, make_trainer
 from near import rounded
-from processes import OUTER_LIMIT, free_port
+from processes import OUTER_LIMIT, free_port, run_ranks
 
 from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.groups import Groups
 from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
+from fgexpo.model.lora import LoRA
 from fgexpo.model.sequences import join
+from fgexpo.parallel.whole_weights import full_weights
 from fgexpo.rollout import (
     Native,
     NCCLTransfer,
@@ -36,6 +40,7 @@ from fgexpo.rollout.vllm.weight_stream import WeightStream
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks.tiny_model import TinyQwen2
 from fgexpo.templates import StopStrings
+from fgexpo.update.mismatch import DIFFERENCE
 
 pytestmark = pytest.mark.vllm
 LOGP = 1e-5
@@ -172,6 +177,11 @@ def test_two_real_servers_sample_from_the_policy_until_one_dies(folder, tmp_path
         both.sync(policy)
         agrees(both, policy)
 
+        # A run, whose every step's rollouts are those of the weights that it has then.
+        options = {"dtype": "float32", "verifier": EvenIsRight(), "warmup_steps": 1}
+        _, _, recorder = fit(folder, tmp_path / "run", 3, engine=both, **options)
+        assert all(metrics[DIFFERENCE] < LOGP for metrics in recorder.metrics)
+
         long = replace(request(max_new_tokens=60), prompts=[[n] for n in range(2, 18)] * 16)
         long.seeds = [[hash_seed(1, q, g) for g in range(4)] for q in range(256)]
         threading.Timer(1.0, kill, [servers[plain]]).start()
@@ -186,7 +196,7 @@ class Group:
     """In place of the NCCL group: what is broadcast."""
 
     def __init__(self):
-        self.sent = []
+        self.sent, self.chunks = [], []
 
     def broadcast(self, tensor, src, stream=None):
         self.sent.append(tensor.clone())
@@ -194,6 +204,10 @@ class Group:
 
 @pytest.fixture
 def group(monkeypatch):
+    return without_nccl(monkeypatch)
+
+
+def without_nccl(monkeypatch):
     """vLLM's own sender on a CPU: its group is replaced, and what needs CUDA streams."""
     from vllm.distributed.weight_transfer import nccl_engine
     from vllm.distributed.weight_transfer.packed_tensor import pack_tensors
@@ -203,17 +217,26 @@ def group(monkeypatch):
     def producer(iterator, group, src, post_iter_func, buffer_size_bytes, num_buffers):
         while (chunk := pack_tensors(iterator, post_iter_func, 20_000)) is not None:
             group.broadcast(chunk.packed_tensor, src=src)
-            made.chunks = [*getattr(made, "chunks", []), chunk]
+            made.chunks.append(chunk)
 
     monkeypatch.setattr(nccl_engine, "open_trainer_endpoint", lambda info: made)
     monkeypatch.setattr(nccl_engine, "packed_nccl_broadcast_producer", producer)
     return made
 
 
-@pytest.mark.parametrize("adapters", [False, True])
-def test_vllms_own_sender_packs_every_weight_as_it_was_told(folder, group, adapters):
+def received(group):
+    """The weights that a worker would have taken out of the packed bytes."""
     from vllm.distributed.weight_transfer.packed_tensor import unpack_tensor
 
+    found = {}
+    for sent, chunk in zip(group.sent, group.chunks, strict=True):
+        parts = (chunk.names, chunk.shapes, chunk.dtypes, chunk.tensor_sizes)
+        found |= dict(unpack_tensor(sent, *parts))
+    return found
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_vllms_own_sender_packs_every_weight_as_it_was_told(folder, group, adapters):
     policy = load_model(folder)
     names = list(policy.state_dict())
     if adapters:
@@ -224,14 +247,9 @@ def test_vllms_own_sender_packs_every_weight_as_it_was_told(folder, group, adapt
     with serving(dtype="torch.bfloat16") as a, serving(dtype="torch.bfloat16") as b:
         transfer = NCCLTransfer()
         for _ in range(2):
-            group.sent.clear()
-            group.chunks = []
+            group.sent, group.chunks = [], []
             transfer.send(policy, [a.url, b.url])
-            found = {}
-            for sent, chunk in zip(group.sent, group.chunks, strict=True):
-                found |= dict(
-                    unpack_tensor(sent, chunk.names, chunk.shapes, chunk.dtypes, chunk.tensor_sizes)
-                )
+            found = received(group)
             assert len(group.sent) > 2 and list(found) == names
             for name, weight in found.items():
                 assert weight.dtype == torch.bfloat16 and torch.equal(weight, expected[name])
@@ -245,3 +263,33 @@ def test_vllms_own_sender_packs_every_weight_as_it_was_told(folder, group, adapt
             assert told["names"] == names and set(told["dtype_names"]) == {"bfloat16"}
             shapes = [list(expected[name].shape) for name in names]
             assert told["shapes"] == shapes
+
+
+def send_sharded(folder, url, out, options):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        group = without_nccl(monkeypatch)
+        trainer = make_trainer(Path(out), 1, devices=2, strategy="fsdp2")
+        module = make_module(folder, dtype="float32", **options)
+        trainer.fit(module, make_data())
+        transfer = NCCLTransfer()
+        for _ in range(2):
+            group.sent, group.chunks = [], []
+            transfer.send(module.policy, [url])
+        torch.save(
+            (received(group), dict(full_weights(module.policy))), f"{out}/{trainer.global_rank}"
+        )
+
+
+@pytest.mark.parametrize("lora", [None, LoRA(rank=2)])
+def test_a_sharded_policy_is_sent_whole_by_the_first_process(folder, tmp_path, lora):
+    with serving(dtype="torch.bfloat16") as server:
+        arguments = (folder, server.url, str(tmp_path), {"lora": lora})
+        run_ranks(send_sharded, *arguments, log=tmp_path / "log")
+        assert [path for path, _ in server.calls].count("/update_weights") == 2
+        told = server.calls[-2][1]["update_info"]["names"]
+    (sent, whole), (by_other, _) = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    assert by_other == {} and list(sent) == list(whole) == told == list(
+        load_model(folder).state_dict()
+    )
+    for name, weight in whole.items():
+        assert torch.equal(sent[name], weight.bfloat16())

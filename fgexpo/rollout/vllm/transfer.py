@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from ...errors import UserError
@@ -83,7 +84,8 @@ class NCCLTransfer(WeightTransfer):
     def send(self, policy: nn.Module, urls: Sequence[str] | str) -> None:
         """See :class:`WeightTransfer`."""
         if self._engine is None:
-            self._engine = self._open(policy, as_urls(urls))
+            with isolate_rng():  # vLLM may draw while it is imported
+                self._engine = self._open(policy, as_urls(urls))
         if torch.cuda.is_available():
             # vLLM reads the weights on streams of its own, which do not wait for the optimizer's.
             torch.cuda.current_stream().synchronize()
