@@ -15,20 +15,24 @@ from torch.distributed.tensor import DTensor, Shard
 
 from .sharding import full_tensor
 
-BUCKET_BYTES = 2**28  # of whole weights; a larger weight is gathered alone
+# Whole weights gathered at once; a larger weight is gathered alone. A GPU's collectives need size,
+# while a CPU copies what does not fit its caches at half the speed.
+BUCKET_BYTES = {"cuda": 2**28, "cpu": 2**23}
+# torch 2.13 has renamed it.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 def gather_named(
     weights: Iterable[tuple[str, Tensor]],
     dtype: torch.dtype | None = None,
-    bucket_bytes: int = BUCKET_BYTES,
+    bucket_bytes: int | None = None,
 ) -> Iterator[tuple[str, Tensor]]:
     """Whole weights, in the order given; all processes must iterate over all of them.
 
     Args:
         weights: sharded or whole, in the same order on every process.
         dtype: wider floats are rounded to it before they travel; None for the weights' own.
-        bucket_bytes: how much is gathered at once.
+        bucket_bytes: how much is gathered at once; None for what suits the device.
     """
     bucket: list[tuple[str, DTensor]] = []
     for name, weight in weights:
@@ -61,13 +65,14 @@ def _fits(
     bucket: list[tuple[str, DTensor]],
     weight: DTensor,
     dtype: torch.dtype | None,
-    bucket_bytes: int,
+    bucket_bytes: int | None,
 ) -> bool:
     first, itemsize = bucket[0][1], _narrower(weight, dtype).itemsize
+    limit = bucket_bytes or BUCKET_BYTES.get(weight.device_mesh.device_type, BUCKET_BYTES["cpu"])
     return (
         first.device_mesh == weight.device_mesh
         and _narrower(first, dtype) == _narrower(weight, dtype)
-        and itemsize * sum(held.numel() for _, held in [*bucket, ("", weight)]) <= bucket_bytes
+        and itemsize * sum(held.numel() for _, held in [*bucket, ("", weight)]) <= limit
     )
 
 
@@ -90,7 +95,7 @@ def _gather(
         held = weight.to_local().flatten()
         part[: len(held)].copy_(held)
     all_WX = own_X.new_empty(processes, len(own_X))
-    dist.all_gather_into_tensor(all_WX.flatten(), own_X, mesh.get_group())
+    _all_gather(all_WX.flatten(), own_X, mesh.get_group())
     for part, count, (name, weight) in zip(all_WX.split(sizes, 1), rows, bucket, strict=True):
         whole = part.reshape(processes * count, *weight.shape[1:])
         yield name, whole[: weight.shape[0]]

@@ -316,10 +316,19 @@ def half_precision_on_a_small_node(folder, tmp_path):
     )
     engine = VLLM(memory=0.1, eager=True, dtype="bfloat16")
     half = {"precision": "bf16-mixed"}
-    _, _, recorder = train(folder, tmp_path, engine, steps=2, trainer=half)
+    module, _, recorder = train(folder, tmp_path, engine, steps=2, trainer=half)
     assert engine.logp_limit() == 0.1
     # The two round differently, and neither as coarsely as the limit allows.
     assert all(1e-5 < metrics[TAG] < 0.1 for metrics in recorder.metrics)
+    # Rounded before the hand-over, as the engine would round them: the same weights.
+    assert engine._only_dtype == torch.bfloat16
+    assert next(module.policy.parameters()).dtype == torch.float32
+    drawn = []
+    for engine._only_dtype in (torch.bfloat16, None):
+        engine.sync(module.policy)
+        drawn.append(engine.generate(module.policy, request()))
+    assert rows(drawn[0]) == rows(drawn[1])
+    assert torch.equal(drawn[0].logp_NT, drawn[1].logp_NT)
 
 
 def test_half_precision_opens_and_trains_whatever_the_memory_node_reports(folder, tmp_path):
