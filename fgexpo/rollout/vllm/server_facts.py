@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import UserError
+from ...errors import EnvironmentFailure, UserError
 from .answers import FLAT_PATH, JSON_PATH
-from .connection import Connection, Refused
+from .connection import Connection, Refused, Unreachable
 
 # The first answer takes seconds: vLLM describes its machine in it.
 INFO_SECONDS = 120.0
@@ -61,6 +61,11 @@ def ask(server: Connection) -> ServerFacts:
         version = json.loads(server.get("version"))["version"]
         model = json.loads(server.get("v1/models"))["data"][0]
         longest = int(model["max_model_len"])
+    except Unreachable as error:
+        raise EnvironmentFailure(
+            f"model.engine.url: {error}; start a server there with `{COMMAND}`, and wait until its "
+            "/health answers"
+        ) from error
     except (Refused, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(
             f"model.engine.url: {server.url} does not answer as a vLLM server does ({error}); "
