@@ -95,7 +95,7 @@ def _gather(
         held = weight.to_local().flatten()
         part[: len(held)].copy_(held)
     all_WX = own_X.new_empty(processes, len(own_X))
-    _all_gather(all_WX.flatten(), own_X, mesh.get_group())
+    _all_gather(all_WX.view(-1), own_X, mesh.get_group())
     for part, count, (name, weight) in zip(all_WX.split(sizes, 1), rows, bucket, strict=True):
         whole = part.reshape(processes * count, *weight.shape[1:])
         yield name, whole[: weight.shape[0]]
