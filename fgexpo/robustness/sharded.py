@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -211,14 +212,16 @@ def _run(save: _Save, slices: dict[str, Slice], committed: Callable[[Path], None
 
 def _write(save: _Save, slices: dict[str, Slice]) -> None:
     name = shard_name(save.rank, save.world_size)
+    written = {}
     if save.rank == 0:
         with (save.partial / COMMON).open("wb") as file:
             file.write(save.common)
             file.flush()
             os.fsync(file.fileno())
+        written[COMMON] = [len(save.common), zlib.crc32(save.common)]
         save.common = b""
-    written = write_shard(save.partial / name, slices, save.progress)
-    write_text(_note_of(save, save.rank), json.dumps({name: written}))
+    written[name] = write_shard(save.partial / name, slices, save.progress)
+    write_text(_note_of(save, save.rank), json.dumps(written))
 
 
 def _note_of(save: _Save, rank: int) -> Path:

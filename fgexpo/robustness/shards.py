@@ -118,7 +118,10 @@ def read_shards(paths: Iterable[Path]) -> dict[str, Slices]:
                     (int(start), file.get_slice(name), torch.Size(shape))
                 )
     with reading(place.parent, "a checkpoint", "--ckpt_path"):
-        return {name: _joined(name, parts) for name, parts in found.items()}
+        return {
+            name: _joined(f"{str(place.parent)!r}: tensor {name!r}", parts)
+            for name, parts in found.items()
+        }
 
 
 def _joined(name: str, parts: list[tuple[int, Any, torch.Size]]) -> Slices:
@@ -127,14 +130,14 @@ def _joined(name: str, parts: list[tuple[int, Any, torch.Size]]) -> Slices:
     for start, part, whole in parts:
         own = torch.Size(part.get_shape())
         if start != end or whole != shape or own[1:] != shape[1:]:
-            raise UserError(f"--ckpt_path: rows of {name!r} are missing or there twice")
+            raise UserError(f"--ckpt_path: {name} has rows missing or twice")
         end += own[0]
     if end != shape[0]:
-        raise UserError(f"--ckpt_path: rows {end} to {shape[0]} of {name!r} are missing")
+        raise UserError(f"--ckpt_path: {name} lacks rows {end} to {shape[0]}")
     types = {short: dtype for dtype, short in _TYPES.items()}
     dtypes = {types[part.get_dtype()] for _, part, _ in parts}
     if len(dtypes) > 1:
-        raise UserError(f"--ckpt_path: the slices of {name!r} have several dtypes")
+        raise UserError(f"--ckpt_path: {name} has several dtypes")
     return Slices(shape, dtypes.pop(), tuple((start, _reader(part)) for start, part, _ in parts))
 
 

@@ -1,18 +1,26 @@
 """Sharded checkpoints: every process writes its part while training goes on."""
 
+import errno
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
-from processes import run_ranks
+from lightning.pytorch import Callback
+from processes import run_ranks, start_ranks, wait
 from test_strategies import same_moments, same_weights
 
-from fgexpo.callbacks import AKLCallback, RolloutCheckpoint
+from fgexpo.callbacks import AKLCallback, GracefulStop, RolloutCheckpoint
+from fgexpo.cli.export import export
+from fgexpo.errors import EnvironmentFailure, UserError
+from fgexpo.robustness import sharded
 from fgexpo.robustness.checkpoint import (
     AtomicCheckpointIO,
     is_complete,
+    newest_complete,
     read_checkpoint,
 )
 from fgexpo.robustness.content import COMMON, MARKER
@@ -20,9 +28,9 @@ from fgexpo.robustness.order import Order, order_of
 from fgexpo.robustness.shards import shard_name
 
 
-def run(folder, out, steps, devices=1, strategy="fsdp2", sharded=True, resume=None, **options):
+def run(folder, out, steps, devices=1, strategy="fsdp2", parts=True, resume=None, **options):
     """Rollout steps with a save after each; gives back the module."""
-    saver = RolloutCheckpoint(every_steps=1, keep=None, dirpath=str(out), sharded=sharded)
+    saver = RolloutCheckpoint(every_steps=1, keep=None, dirpath=str(out), sharded=parts)
     trainer = make_trainer(
         Path(out),
         steps,
@@ -67,10 +75,10 @@ def same_checkpoints(one, two):
 
 def on_two(folder, out, single, resumed):
     run(folder, out, 3, devices=2)
-    run(folder, single, 3, devices=2, sharded=False)
+    run(folder, single, 3, devices=2, parts=False)
     # From the middle, sharded both times; and each kind from the other.
     run(folder, f"{resumed}/sharded", 3, devices=2, resume=saved(out, 1))
-    run(folder, f"{resumed}/to-single", 3, devices=2, sharded=False, resume=saved(out, 1))
+    run(folder, f"{resumed}/to-single", 3, devices=2, parts=False, resume=saved(out, 1))
     run(folder, f"{resumed}/to-sharded", 3, devices=2, resume=saved(single, 1))
 
 
@@ -114,3 +122,113 @@ def test_what_one_process_saved_goes_on_on_more(model_folder, tmp_path, world_si
     more = read_checkpoint(saved(tmp_path / "more", 3))
     same_weights(one, more)
     same_moments(one, more)
+
+
+def test_settings_that_do_not_go_together(model_folder, tmp_path):
+    saver = RolloutCheckpoint(sharded=True, dirpath=str(tmp_path))
+    trainer = make_trainer(tmp_path, 1, [saver], enable_checkpointing=True)
+    with pytest.raises(
+        UserError, match=r"checkpoint\.sharded: true needs trainer\.strategy: fsdp2"
+    ):
+        trainer.fit(make_module(model_folder), make_data())
+
+
+class Signal(Callback):
+    """Sends itself a signal, or fails, after its second step."""
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if pl_module.rollout_step == 2:
+            if self.fails:
+                raise RuntimeError("a bug")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_stop_and_an_error_leave_the_save_in_flight_complete(
+    model_folder, tmp_path, monkeypatch, fails
+):
+    write = sharded.write_shard
+
+    def slowly(*arguments):
+        time.sleep(0.3)
+        return write(*arguments)
+
+    monkeypatch.setattr(sharded, "write_shard", slowly)
+    saver = RolloutCheckpoint(every_steps=None if not fails else 1, sharded=True, dirpath=tmp_path)
+    saver_first = [saver, Signal(fails), GracefulStop()]
+    trainer = make_trainer(tmp_path, 9, saver_first, enable_checkpointing=True, strategy="fsdp2")
+    with pytest.raises(RuntimeError if fails else SystemExit):
+        trainer.fit(make_module(model_folder), make_data())
+    found = newest_complete(tmp_path.glob("step=*"))
+    assert found == (saved(tmp_path, 1 if fails else 2), [])
+    assert os.readlink(tmp_path / "last.ckpt") == found[0].name
+    assert list(tmp_path.glob(".*.partial")) == []
+
+
+def test_an_export_of_a_folder_is_that_of_the_file(model_folder, tmp_path):
+    for name, kind in (("file", False), ("folder", True)):
+        run(model_folder, tmp_path / name, 1, parts=kind)
+        export(str(saved(tmp_path / name, 1)), str(tmp_path / f"{name}-out"))
+    names = [path.name for path in (tmp_path / "file-out").iterdir() if path.suffix != ".md"]
+    for name in names:
+        one, two = (tmp_path / f"{kind}-out" / name for kind in ("file", "folder"))
+        assert one.read_bytes() == two.read_bytes(), name
+
+
+def one_cannot_write(folder, out):
+    rank, write = int(os.environ["LOCAL_RANK"]), sharded.write_shard
+
+    def fail(path, slices, progress):
+        if rank == 1 and "step=000002" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, slices, progress)
+
+    sharded.write_shard = fail
+    with pytest.raises(EnvironmentFailure, match=r"000002.ckpt' was not saved \(No space left"):
+        run(folder, out, 9, devices=2)
+
+
+def test_when_one_process_cannot_write_all_say_so(model_folder, tmp_path):
+    out = tmp_path / "out"
+    run_ranks(one_cannot_write, model_folder, str(out), log=tmp_path / "log")
+    assert sorted(path.name for path in out.glob("*ckpt*")) == ["last.ckpt", "step=000001.ckpt"]
+    assert is_complete(saved(out, 1)) and list(out.glob(".*.partial")) == []
+
+
+def half_way(folder, out):
+    """It stands still in the middle of the second save."""
+    write = sharded.write_shard
+
+    def stand(path, slices, progress):
+        def stop():
+            if "step=000002" in str(path):
+                path.with_name(f"half-{os.environ['LOCAL_RANK']}").touch()
+                time.sleep(600)
+
+        return write(path, slices, stop)
+
+    sharded.write_shard = stand
+    run(folder, out, 9, devices=2)
+
+
+def go_on(folder, out, start):
+    run(folder, out, 3, devices=2, resume=start)
+
+
+@pytest.mark.slow  # starts two processes twice, and kills two
+def test_killed_while_it_writes_the_one_before_is_last(model_folder, tmp_path):
+    out, log = tmp_path / "out", tmp_path / "log"
+    processes = start_ranks(half_way, model_folder, str(out), log=log)
+    while len(list(out.glob(".*.partial/half-*"))) < 2:
+        assert all(process.is_alive() for process in processes), Path(f"{log}-0").read_text()
+        time.sleep(0.05)
+    for process in processes:
+        process.kill()
+    wait(processes)
+    assert newest_complete(out.glob("step=*")) == (saved(out, 1), [])
+    run_ranks(go_on, model_folder, str(out), saved(out, 1), log=log)
+    assert newest_complete(out.glob("step=*")) == (saved(out, 3), [])
+    assert list(out.glob(".*.partial")) == []
