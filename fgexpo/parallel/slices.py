@@ -66,7 +66,8 @@ class Slices:
     def cut_as(self, weight: DTensor) -> DTensor:
         """The tensor in slices as this weight's, of the same shape; nothing is sent."""
         start, stop = rows_of(weight)
-        local = self.rows(start, stop).to(weight.to_local().device)
+        # A copy: what was read may lie in the file itself, which is going to be removed.
+        local = self.rows(start, stop).to(weight.to_local().device, copy=True)
         return DTensor.from_local(
             local,
             weight.device_mesh,

@@ -120,12 +120,12 @@ class ShardedSaver:
         on_first(trainer, make_room)
         partial = Path(trainer.strategy.broadcast(partial))
         rank, world_size = trainer.global_rank, trainer.world_size
-        self._save = _Save(path, partial, rank, world_size, common.getvalue(), wanted, note)
-        staged = self._staged(slices)
+        save = _Save(path, partial, rank, world_size, common.getvalue(), wanted, note)
         # Not a daemon: at the end of the process it writes to the end.
-        work = (self._save, staged, self._committed)
+        work = (save, self._staged(slices), self._committed)
         self._thread = threading.Thread(target=_run, args=work, name="save")
         self._thread.start()
+        self._save = save
 
     def _staged(self, slices: dict[str, Slice]) -> dict[str, Slice]:
         """Copies in host memory, which the next save uses again: fresh memory takes longer."""

@@ -16,6 +16,7 @@ from test_strategies import same_moments, same_weights
 from fgexpo.callbacks import AKLCallback, GracefulStop, RolloutCheckpoint
 from fgexpo.cli.export import export
 from fgexpo.errors import EnvironmentFailure, UserError
+from fgexpo.parallel.slices import Slices
 from fgexpo.robustness import sharded
 from fgexpo.robustness.checkpoint import (
     AtomicCheckpointIO,
@@ -26,6 +27,7 @@ from fgexpo.robustness.checkpoint import (
 from fgexpo.robustness.content import COMMON, MARKER
 from fgexpo.robustness.order import Order, order_of
 from fgexpo.robustness.shards import shard_name
+from fgexpo.update import Averaged
 
 
 def run(folder, out, steps, devices=1, strategy="fsdp2", parts=True, resume=None, **options):
@@ -105,6 +107,25 @@ def test_a_folder_holds_what_the_file_would_and_resumes_to_the_bit(model_folder,
         again, whole = read_checkpoint(saved(tmp_path / name, 3)), read_checkpoint(saved(out, 3))
         same_weights(whole, again)
         same_moments(whole, again)
+
+
+def moving(folder, out, single, again):
+    def options():
+        return {"devices": 2, "reference_update": Averaged(0.75), "reference_offload": True}
+
+    run(folder, out, 3, **options())
+    run(folder, single, 3, parts=False, **options())
+    run(folder, again, 3, resume=saved(out, 2), **options())
+
+
+@pytest.mark.slow  # three runs of two processes
+def test_a_reference_that_moves_is_saved_in_parts_too(model_folder, tmp_path):
+    out, single, again = (str(tmp_path / name) for name in ("out", "single", "again"))
+    run_ranks(moving, model_folder, out, single, again, log=tmp_path / "log")
+    for found in (out, again):
+        same_checkpoints(saved(found, 3), saved(single, 3))
+    places = read_checkpoint(saved(out, 3), whole=False)["fgexpo"]["reference"]
+    assert places and all(isinstance(each, Slices) for each in places.values())
 
 
 def from_one(folder, out, start):
