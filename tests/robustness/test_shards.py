@@ -10,9 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from fgexpo.errors import UserError
-from fgexpo.parallel.slices import PLACE, Slice
+from fgexpo.parallel.slices import PLACE, Slice, Slices
 from fgexpo.robustness import content
-from fgexpo.robustness.checkpoint import is_complete, newest_complete, read_checkpoint
+from fgexpo.robustness.checkpoint import (
+    AtomicCheckpointIO,
+    is_complete,
+    newest_complete,
+    read_checkpoint,
+)
 from fgexpo.robustness.content import COMMON, MARKER, commit_folder, fault
 from fgexpo.robustness.order import Order, order_of
 from fgexpo.robustness.shards import read_shards, shard_name, write_shard
@@ -211,3 +216,15 @@ def test_writing_stops_when_it_is_told_to(tmp_path):
 
     with pytest.raises(Stop):
         write_shard(tmp_path / "a", cut(0, 1), stop)
+
+
+def test_an_evaluation_leaves_the_optimizers_tensors_on_disk(tmp_path, monkeypatch):
+    places = {name: {PLACE: name} for name in TENSORS}
+    common = {"fgexpo": {}, "state_dict": {"one": places["one"]}, "optimizer_states": [places]}
+    folder, read = make_folder(tmp_path / "a", common=common), []
+    whole = Slices.whole
+    monkeypatch.setattr(Slices, "whole", lambda self: read.append(self.shape) or whole(self))
+    found = AtomicCheckpointIO().load_checkpoint(folder)
+    assert torch.equal(found["state_dict"]["one"], TENSORS["one"]) and read == [(1,)]
+    (state,) = found["optimizer_states"]
+    assert all(torch.equal(state[name], tensor) for name, tensor in TENSORS.items())
