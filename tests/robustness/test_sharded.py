@@ -129,13 +129,14 @@ def test_a_reference_that_moves_is_saved_in_parts_too(model_folder, tmp_path):
 
 
 def from_one(folder, out, start):
-    run(folder, out, 3, devices=int(os.environ["WORLD_SIZE"]), resume=start)
+    devices = int(os.environ["WORLD_SIZE"])
+    run(folder, out, 3, devices=devices, resume=start, mini_batch_questions=4)
 
 
 @pytest.mark.slow  # starts two and four processes
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_what_one_process_saved_goes_on_on_more(model_folder, tmp_path, world_size):
-    run(model_folder, tmp_path / "one", 3)
+    run(model_folder, tmp_path / "one", 3, mini_batch_questions=4)
     arguments = (str(tmp_path / "more"), saved(tmp_path / "one", 1))
     log = tmp_path / "log"
     run_ranks(from_one, model_folder, *arguments, log=log, world_size=world_size)
