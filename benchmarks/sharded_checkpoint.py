@@ -3,7 +3,8 @@
 ``python benchmarks/sharded_checkpoint.py`` trains one step of a model of 126 M parameters with
 AdamW (1.5 GB of state) under FSDP2 on two processes, then saves it several times in both ways. It
 prints how long training waits, until when the checkpoint is complete, and what the first process's
-memory grows by in the first round. It exits non-zero if the parts stop training longer than a third of the file.
+memory grows by in the first round. It exits non-zero if the parts stop training longer than a third
+of the file.
 """
 
 import os
