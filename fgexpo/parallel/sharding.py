@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from ..errors import UserError
 from ..model.logprobs import LOGPROBS, compute_logprobs
 from ..model.packing import decoder_layers
+from .slices import Slices
 
 
 def shards(trainer: Trainer) -> bool:
@@ -132,8 +133,15 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def like(tensor: Tensor, weight: Tensor) -> Tensor:
-    """A whole tensor that every process has, cut up as this weight is; nothing is sent."""
+def like(tensor: Tensor | Slices, weight: Tensor) -> Tensor:
+    """A whole tensor that every process has, cut up as this weight is; nothing is sent.
+
+    Of one that was saved in slices, only the rows of this process are read.
+    """
+    if isinstance(tensor, Slices):
+        if isinstance(weight, DTensor) and weight.shape == tensor.shape:
+            return tensor.cut_as(weight)
+        return tensor.whole()
     if not isinstance(weight, DTensor):
         return tensor
     return distribute_tensor(

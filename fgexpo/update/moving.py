@@ -5,6 +5,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..model.loading import on_cpu
+from ..parallel.fsdp2 import FSDP2
 from .reference import AdapterOff, FrozenReference, Reference
 from .reference_update import ReferenceUpdate
 
@@ -53,7 +54,10 @@ def state(learner: Any) -> dict[str, Any]:
     """What a checkpoint holds of it: nothing, unless it was moved or a rule may move it."""
     found: dict[str, Any] = {}
     if learner.reference is not None and learner.reference.moved:
-        found["reference"] = learner.reference.state_dict(learner.trainer.is_global_zero)
+        strategy = learner.trainer.strategy
+        in_slices = isinstance(strategy, FSDP2) and strategy.hands_slices
+        keep = learner.trainer.is_global_zero
+        found["reference"] = learner.reference.state_dict(keep, in_slices)
     if learner.reference_update is not None:
         found["reference_update"] = learner.reference_update.state_dict()
     return found
