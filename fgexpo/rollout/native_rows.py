@@ -11,6 +11,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from ..groups import Groups
 from ..model.sequences import Sequences
 from .native_cache import roomy_cache
+from .native_step import is_plain, next_logits
 
 
 class Rows:
@@ -33,7 +34,11 @@ class Rows:
         self._policy = policy
         self._mask_NL = torch.tensor(mask, device=device)
         self._cache = roomy_cache(policy.config)
-        self.logits_NV = self._next(torch.tensor(padded, device=device))
+        self._padded = any(len(prompt) < longest for prompt in prompts)
+        self._plain = is_plain(policy, self._cache)
+        self.logits_NV = forward(
+            policy, torch.tensor(padded, device=device), self._mask_NL, self._cache
+        )
 
     def repeat(self, groups: Groups) -> None:
         """Put as many copies of each row in its place as its prompt has rollouts."""
@@ -54,10 +59,12 @@ class Rows:
         """Add a token to each row, int64 [N]."""
         mask_NL = self._mask_NL
         self._mask_NL = torch.cat([mask_NL, mask_NL.new_ones(len(mask_NL), 1)], 1)
-        self.logits_NV = self._next(token_N[:, None])
-
-    def _next(self, tokens_Nl: Tensor) -> Tensor:
-        return forward(self._policy, tokens_Nl, self._mask_NL, self._cache)
+        if self._plain:
+            position_N1 = self._mask_NL.sum(1, keepdim=True) - 1
+            seen_NL = self._mask_NL.bool() if self._padded else None
+            self.logits_NV = next_logits(self._policy, token_N, position_N1, seen_NL, self._cache)
+        else:
+            self.logits_NV = forward(self._policy, token_N[:, None], self._mask_NL, self._cache)
 
 
 def forward(policy: Any, tokens_Nl: Tensor, mask_NL: Tensor, cache: DynamicCache) -> Tensor:
