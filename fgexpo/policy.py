@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import nn
 
 from .checks.deterministic import Deterministic, check_deterministic
@@ -37,9 +36,10 @@ from .seeding import hash_seed
 from .templates import Plain, PromptEncoder, Template
 from .types import QuestionBatch, RolloutBatch
 from .update.nonfinite import nonfinite_weight
+from .update.quick_log import QuickLog
 
 
-class PolicyModule(LightningModule):
+class PolicyModule(QuickLog):
     """A causal LM with its tokenizer, rollout engine and verifier; evaluated by pass@k.
 
     Args:
