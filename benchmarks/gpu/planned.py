@@ -61,6 +61,7 @@ def planned_decoding(setting: Setting, decoding: Decoding) -> int:
         filtered=False,
         weights=torch.float32,
         autocast=True,
+        in_place=setting.device == "cuda",
     )
     return weights + count_wave(config, wave).peak
 

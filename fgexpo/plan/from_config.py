@@ -154,7 +154,7 @@ def _adapters(lora: Any) -> Adapters | None:
 def _engine(given: Any) -> Engine:
     settings, kind = given.get("init_args") or {}, given.class_path.rpartition(".")[2]
     if kind == "Native":
-        return Engine(rows=settings["max_rows"])
+        return Engine(rows=settings["max_rows"], graphs=settings["graphs"])
     if kind == "VLLMServer":
         return Engine("VLLMServer")
     if kind != "VLLM":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ..rollout.vllm.cache_size import token_bytes
-from .decoding import count_wave, wave_of
+from .decoding import copied_weights, count_wave, wave_of
 from .job import Job
 from .shape import Shape, elements
 
@@ -53,11 +53,13 @@ def _native_bytes(job: Job) -> EngineBytes:
     waves = [wave_of(job, call) for call in job.calls]
     counted = [(count_wave(job.config, wave), wave) for wave in waves]
     worst, wave = max(counted, key=lambda pair: pair[0].peak)
+    weights = copied_weights(job.config, wave)
     return EngineBytes(
-        cache=worst.kept,
+        weights=weights,
+        cache=worst.kept - weights,
         rest=worst.peak - worst.kept,
         tokens=wave.rows * wave.cached,
-        token_bytes=worst.kept // (wave.rows * wave.cached),
+        token_bytes=(worst.kept - weights) // (wave.rows * wave.cached),
         at_once=waves[0].rows,
     )
 

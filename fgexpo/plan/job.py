@@ -23,6 +23,7 @@ class Engine:
         dtype: of vLLM's weights and KV cache; null for the policy's.
         sleep: vLLM gives its memory back outside generation.
         rows: sequences decoded at once.
+        graphs: on a GPU the policy itself decodes with CUDA graphs, where it can.
     """
 
     kind: EngineKind = "Native"
@@ -31,6 +32,7 @@ class Engine:
     dtype: torch.dtype | None = None
     sleep: bool = True
     rows: int = 1024
+    graphs: bool = True
 
 
 @dataclass(frozen=True)

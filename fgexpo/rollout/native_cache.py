@@ -5,6 +5,7 @@ Transformers' own cache is concatenated again for every token, which is quadrati
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
@@ -22,6 +23,7 @@ class RoomyLayer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Add tokens, [N, h, l, d] each; return all of them, [N, h, L, d] each."""
+        key_states, value_states = as_attended(key_states), as_attended(value_states)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         before = self.get_seq_length()
@@ -57,6 +59,17 @@ class RoomyLayer(DynamicLayer):
         """Keep some of the rows; new room is made at the next token."""
         self._memory = None
         super().batch_select_indices(indices)
+
+
+def as_attended(states: Tensor) -> Tensor:
+    """Keys or values as attention reads them: autocast rounds those of float32, as RoPE makes them.
+
+    So a cache holds what is used, in half the memory.
+    """
+    kind = states.device.type
+    if states.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+        return states.to(torch.get_autocast_dtype(kind))
+    return states
 
 
 def _longer(held: Tensor | None, new: Tensor, length: int) -> Tensor:

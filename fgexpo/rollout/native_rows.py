@@ -1,6 +1,7 @@
 """Rows that are decoded together: their KV cache, and which of its places are padding."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from ..groups import Groups
 from ..model.sequences import Sequences
 from .native_cache import roomy_cache
+
+# Finished rows are removed once at most this share of all rows is alive, since removing them copies
+# the others' cache.
+KEPT_ROWS = 0.8
 
 
 class Rows:
@@ -23,17 +28,16 @@ class Rows:
 
     Attributes:
         logits_NV: of each row's next token, [N, V]; N is Q at first.
+        check_every: tokens after which it pays to look which rows have ended.
     """
 
+    check_every = 1
+
     def __init__(self, policy: Any, prompts: list[list[int]], device: torch.device) -> None:
-        longest = max(len(prompt) for prompt in prompts)
-        # Left padding: every row's next token is then at the same index of the cache.
-        padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
-        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        tokens_QL, self._mask_NL = left_padded(prompts, device)
         self._policy = policy
-        self._mask_NL = torch.tensor(mask, device=device)
         self._cache = roomy_cache(policy.config)
-        self.logits_NV = self._next(torch.tensor(padded, device=device))
+        self.logits_NV = self._next(tokens_QL)
 
     def repeat(self, groups: Groups) -> None:
         """Put as many copies of each row in its place as its prompt has rollouts."""
@@ -50,6 +54,11 @@ class Rows:
         self._cache.batch_select_indices(rows)
         self._mask_NL = self._mask_NL[rows]
 
+    def fewer(self, live: int) -> int:
+        """How many rows to keep of which so many are live: these alone, or all."""
+        now = len(self.logits_NV)
+        return live if live <= KEPT_ROWS * now else now
+
     def add(self, token_N: Tensor) -> None:
         """Add a token to each row, int64 [N]."""
         mask_NL = self._mask_NL
@@ -58,6 +67,14 @@ class Rows:
 
     def _next(self, tokens_Nl: Tensor) -> Tensor:
         return forward(self._policy, tokens_Nl, self._mask_NL, self._cache)
+
+
+def left_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts in one table, so that every row's next token has the same index, and their mask."""
+    longest = max(len(prompt) for prompt in prompts)
+    padded = [[0] * (longest - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(padded, device=device), torch.tensor(mask, device=device)
 
 
 def forward(policy: Any, tokens_Nl: Tensor, mask_NL: Tensor, cache: DynamicCache) -> Tensor:
@@ -79,21 +96,22 @@ def has_state(policy: Any) -> bool:
     return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
 
 
-def forced_logprobs(policy: Any, sequences: Sequences) -> Tensor:
+def forced_logprobs(policy: Any, sequences: Sequences, read: Callable[..., Any] = Rows) -> Tensor:
     """Log-probs of given completions, [N, T], in the steps in which samples are drawn.
 
     Args:
         policy: the causal LM.
         sequences: prompt by prompt.
+        read: makes :class:`Rows`, or others that grow like these, of policy, prompts and device.
     """
     lengths_N, ends_N = sequences.completion_lengths_N, sequences.lengths_N
     prompts_N = sequences.prompt_N.tolist()
     counts = Counter(prompts_N)  # in order
     first = [prompts_N.index(q) for q in counts]
     heads = [sequences.tokens_NL[n, : int(sequences.prompt_lengths_N[n])] for n in first]
-    rows = Rows(policy, [head.tolist() for head in heads], ends_N.device)
+    rows = read(policy, [head.tolist() for head in heads], ends_N.device)
     rows.repeat(Groups(list(counts.values())))
-    row_N = torch.arange(len(prompts_N))
+    row_N = torch.arange(len(prompts_N), device=ends_N.device)
     logp_NT = rows.logits_NV.new_zeros(sequences.mask_NT.shape)
     for t in range(sequences.width):
         token_N = sequences.tokens_NL[row_N, ends_N[row_N] - lengths_N[row_N] + t]

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from plans import job, small
+from plans import full_size, job, small
 from transformers import Qwen2ForCausalLM
 
 from fgexpo.plan.advice import advise
 from fgexpo.plan.count_bytes import StorageCounter
-from fgexpo.plan.decoding import count_wave, wave_of
+from fgexpo.plan.decoding import copied_weights, count_wave, wave_of
 from fgexpo.plan.generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB, engine_bytes
 from fgexpo.plan.job import Call, Engine
 from fgexpo.plan.known_models import r1_distill_1p5b
@@ -17,6 +17,8 @@ from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.timing import GPUS, plan_timing
 from fgexpo.rollout import Native, RolloutRequest, Sampling
+from fgexpo.rollout.native import decode_in_place
+from fgexpo.rollout.native_graphs import unrecorded
 
 
 def request(prompts, group, new):
@@ -34,7 +36,7 @@ def request(prompts, group, new):
 def test_decoding_takes_what_the_engine_takes(new, room):
     config = small(num_hidden_layers=3, hidden_size=64, intermediate_size=2000, vocab_size=50)
     planned = job(config=config, max_new=new)
-    counted = count_wave(config, wave_of(planned, planned.calls[0]))
+    counted = count_wave(config, wave_of(planned.change(cpu=True), planned.calls[0]))
     model = Qwen2ForCausalLM(config).eval()
     asked = request(8, 4, new)
     counter = StorageCounter([*model.parameters(), *model.buffers()])
@@ -45,12 +47,53 @@ def test_decoding_takes_what_the_engine_takes(new, room):
     assert counted.kept == 32 * room * 3 * 2 * 32 * 4
 
 
+class InPlace(Native):
+    def reader(self, policy, request):
+        return decode_in_place(policy, request, unrecorded)
+
+
+@pytest.mark.parametrize(("new", "length", "autocast"), [(2, 64, False), (55, 128, True)])
+def test_decoding_in_place_takes_what_the_engine_takes(new, length, autocast):
+    config = small(num_hidden_layers=3, hidden_size=64, intermediate_size=2000, vocab_size=50)
+    planned = job(config=config, max_new=new, autocast=autocast)
+    wave = wave_of(planned, planned.calls[0])
+    counted, copied = count_wave(config, wave), copied_weights(config, wave)
+    model = Qwen2ForCausalLM(config).eval()
+    asked = request(8, 4, new)
+    counter = StorageCounter([*model.parameters(), *model.buffers()])
+    with counter, wave.precision:
+        InPlace().generate(model, asked)
+    assert counted.peak == pytest.approx(counter.peak, rel=0.03)
+    # Keys and values of one head of 32 channels in 3 layers; what the layers multiply by.
+    width = 2 if autocast else 4
+    assert counted.kept - copied == pytest.approx(32 * length * 3 * 2 * 32 * width, rel=0.03)
+    layer = 64 * 64 * 2 + 64 * 32 * 2 + 64 + 32 * 2 + 3 * 64 * 2000
+    assert copied == (2 * (3 * layer + 50 * 64) if autocast else 0)
+
+
+def test_weights_are_copied_where_they_are_not_in_the_compute_dtype_yet():
+    planned = full_size(engine=Engine(rows=64), processes=1, strategy="one process", max_new=512)
+    copied, shape = {}, shape_of(planned.config)
+    for name, changes in {
+        "mixed": {},
+        "gathered": {"strategy": "fsdp2"},
+        "float32": {"autocast": False},
+        "off": {"engine": Engine(rows=64, graphs=False)},
+        "cpu": {"cpu": True},
+    }.items():
+        changed = planned.change(**changes)
+        copied[name] = copied_weights(planned.config, wave_of(changed, changed.calls[0]))
+    embedding, norms = 151936 * 1536, 57 * 1536
+    assert copied.pop("mixed") == 2 * (shape.count - embedding - norms)
+    assert not any(copied.values())
+
+
 def test_native_waves_hold_whole_groups_and_the_worse_of_training_and_validation():
     planned = job(engine=Engine(rows=10))
     assert wave_of(planned, planned.calls[0]).prompts == 2
     assert wave_of(planned, Call(3, 16, 16)).prompts == 1
     alone = engine_bytes(planned, shape_of(planned.config), GIB)
-    longer = planned.change(evaluation=Call(1, 4, 100))
+    longer = planned.change(evaluation=Call(1, 4, 200))
     both = engine_bytes(longer, shape_of(planned.config), GIB)
     assert both.cache > alone.cache and both.at_once == alone.at_once == 8
 
