@@ -6,6 +6,7 @@ load -> reset the prefix cache; everything else only marks the copy as stale.
 
 import itertools
 import logging
+import os
 import random
 import tempfile
 from collections.abc import Iterator
