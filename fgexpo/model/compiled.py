@@ -18,7 +18,7 @@ from .packing import ATTENTION, decoder_layers, packed_attention
 
 # Rounds intermediate results to 16 bits where PyTorch's own operations would. Without it a pass
 # with gradients, which keeps other intermediate results, rounds otherwise than one without.
-OPTIONS = {"emulate_precision_casts": True}
+OPTIONS: dict[str, Any] = {"emulate_precision_casts": True}
 
 
 def check_compile(compile_layers: bool, kernels: str) -> None:
