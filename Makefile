@@ -105,8 +105,8 @@ smoke: vllm-cpu
 chaos: setup
 	$(BIN)/python tests/chaos.py $(CHAOS)
 
-# Parity, speed and memory at full size on this machine's CUDA GPU, written to docs/gpu.md; takes
-# about ten minutes on an H100. Ends with status 2 if there is no GPU.
+# Speed, memory and parity at full size on this machine's CUDA GPU, written to docs/gpu.md, in ten
+# minutes on an H100 or H200. Ends with status 2 if there is no GPU.
 gpu-check: setup
 	$(BIN)/python benchmarks/gpu_check.py
 

@@ -30,11 +30,16 @@ LIMIT = 1.2
 REPEATS = 5
 
 
+def make_model(folder: Path) -> None:
+    """Make a model of 126 M parameters."""
+    shape = TinyQwen2(hidden_size=1024, layers=8, intermediate_size=4096)
+    shape.model().save_pretrained(folder)
+    shape.tokenizer().save_pretrained(folder)
+
+
 def trained(folder: Path) -> Trainer:
     """A trainer after one rollout step, with its optimizer state."""
-    shape = TinyQwen2(hidden_size=1024, layers=8, intermediate_size=4096)
-    shape.model().save_pretrained(folder / "model")
-    shape.tokenizer().save_pretrained(folder / "model")
+    make_model(folder / "model")
     short = Sampling(max_new_tokens=8)
     module = GRPOModule(
         str(folder / "model"),

@@ -114,6 +114,7 @@ class GracefulStop(Callback):
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, RolloutCheckpoint):
                 saved = callback.save(trainer, pl_module)
+                callback.finish(trainer)
         why = "stop.max_minutes" if reason == TIME_IS_UP else signal.Signals(reason).name
         where = "nothing is saved, since this run keeps no checkpoints; the next run starts over"
         if saved is not None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +11,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fgexpo.errors import UserError
-from fgexpo.files import PARTIAL, Lock, run_folder, sync_folder
+from fgexpo.files import PARTIAL, Lock, beside, remove, run_folder, sync_folder
 from fgexpo.heartbeat import PATIENT, phase
 from fgexpo.parallel.collectives import any_process, on_first
+from fgexpo.parallel.fsdp2 import FSDP2
 from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder
 from fgexpo.robustness.order import ORDER, Order, order_of
+from fgexpo.robustness.sharded import ShardedSaver
 
 STALE_SECONDS = 600.0
+_LOCK = ".lock"
 # Ours are named after their process and a random word.
 _OURS = re.compile(r"\.\d+-[0-9a-f]{8}" + re.escape(PARTIAL) + "$")
 
@@ -34,6 +36,8 @@ class RolloutCheckpoint(Checkpoint):
         every_minutes: minutes between saves, counted from the last one; null for none by time.
         keep: how many numbered checkpoints stay; null keeps all.
         dirpath: folder to save in; by default ``checkpoints`` in the logger's run folder.
+        sharded: under fsdp2, every process writes its own part of a folder while training goes on;
+            else the first process writes one file and all wait for it.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class RolloutCheckpoint(Checkpoint):
         every_minutes: float | None = 30.0,
         keep: int | None = 2,
         dirpath: str | None = None,
+        sharded: bool = False,
     ) -> None:
         if every_steps is not None and every_steps < 1:
             raise UserError(f"checkpoint.every_steps must be at least 1 or null, got {every_steps}")
@@ -53,7 +58,9 @@ class RolloutCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self.keep = keep
         self.dirpath = dirpath
+        self.sharded = sharded
         self.folder = Path()
+        self._saver = ShardedSaver(self._committed)
         self._saved_at = -1
         self._saved = Path()
         self._saved_when = time.monotonic()
@@ -65,19 +72,36 @@ class RolloutCheckpoint(Checkpoint):
 
         Raises:
             EnvironmentFailure: on all processes, when another run saves into the folder.
+            UserError: for sharded checkpoints without fsdp2, or on disks that are not shared.
         """
         root = run_folder(trainer) / "checkpoints"
         self.folder = root if self.dirpath is None else Path(self.dirpath)
         if stage == "fit":
+            if self.sharded and not isinstance(trainer.strategy, FSDP2):
+                raise UserError(
+                    "checkpoint.sharded: true needs trainer.strategy: fsdp2, whose processes hold "
+                    f"slices to write, and this run's is {type(trainer.strategy).__name__}; set it "
+                    "to false or the strategy to fsdp2"
+                )
             on_first(trainer, self._move_in)
+            self._check_shared(trainer)
+
+    def _check_shared(self, trainer: Trainer) -> None:
+        lacks = self.sharded and not (self.folder / _LOCK).exists()
+        if any_process(trainer, lacks):
+            raise UserError(
+                "checkpoint.sharded: true needs one folder for all processes, and "
+                f"{str(self.folder)!r} is not the same on all nodes; set checkpoint.dirpath to a "
+                "folder on a shared disk"
+            )
 
     def _move_in(self) -> None:
-        self._lock = Lock(self.folder / ".lock", f"the folder of checkpoints {str(self.folder)!r}")
+        self._lock = Lock(self.folder / _LOCK, f"the folder of checkpoints {str(self.folder)!r}")
         self._lock.take()
         for partial in self.folder.glob(f".*{PARTIAL}"):
             # A younger one of an older version may belong to a run that knows no lock.
             if _OURS.search(partial.name) or time.time() - _changed(partial) > STALE_SECONDS:
-                partial.unlink()
+                remove(partial)
 
     def _largest_number(self, resumed: Path | None) -> int:
         """Of all saves among which ``--ckpt_path=last`` may choose."""
@@ -107,6 +131,7 @@ class RolloutCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save when enough steps or minutes have passed."""
+        self._saver.look(trainer)
         by_steps = self.every_steps and pl_module.rollout_step % self.every_steps == 0
         if by_steps or self._time_is_up(trainer):
             self.save(trainer, pl_module)
@@ -114,13 +139,15 @@ class RolloutCheckpoint(Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the end of the run."""
         self.save(trainer, pl_module)
+        self.finish(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
         """Leave the folder to others."""
         self._leave()
 
     def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Leave the folder to others."""
+        """Write what is in flight to its end, and leave the folder to others."""
+        self._saver.close()
         self._leave()
 
     def _leave(self) -> None:
@@ -134,21 +161,51 @@ class RolloutCheckpoint(Checkpoint):
         checkpoint[ORDER] = asdict(Order(self._number, pl_module.rollout_step))
 
     def save(self, trainer: Trainer, pl_module: Any) -> Path:
-        """Save the current step, unless it is already saved; all processes take part."""
+        """Save the current step, unless it is already saved; all processes take part.
+
+        A sharded save is complete after :meth:`finish`.
+        """
         if pl_module.rollout_step == self._saved_at:
             return self._saved
         path = self.folder / f"step={pl_module.rollout_step:06d}.ckpt"
         self._number += 1
-        with phase("save", PATIENT):
-            trainer.save_checkpoint(path, weights_only=False)
+        if self.sharded:
+            self._begin(trainer, path)
+        else:
+            self._save_file(trainer, path, Order(self._number, pl_module.rollout_step))
         self._saved_at, self._saved = pl_module.rollout_step, path
         self._saved_when = time.monotonic()
+        return path
+
+    def _save_file(self, trainer: Trainer, path: Path, order: Order) -> None:
+        """Or a folder, if the strategy is one that writes folders."""
+        if trainer.is_global_zero and path.is_dir():
+            # A sharded one of the same step, of a run that was left; a file cannot replace it.
+            path.rename(beside(path))
+        with phase("save", PATIENT):
+            trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             if path.is_dir():
-                commit_folder(path, Order(self._number, pl_module.rollout_step).text())
-            self._point_to(path)
-            self._retain(path)
-        return path
+                commit_folder(path, order.text())
+            self._committed(path)
+
+    def _begin(self, trainer: Trainer, path: Path) -> None:
+        self._saver.finish(trainer)
+        assert isinstance(trainer.strategy, FSDP2)
+        with (
+            phase("save", PATIENT),
+            trainer.strategy.hand_to(lambda state, path: self._saver.begin(trainer, state, path)),
+        ):
+            trainer.save_checkpoint(path, weights_only=False)
+
+    def finish(self, trainer: Trainer) -> None:
+        """Wait until the save in flight, if there is one, is complete; all processes take part."""
+        self._saver.finish(trainer)
+
+    def _committed(self, path: Path) -> None:
+        """A checkpoint is complete; on the first process alone."""
+        self._point_to(path)
+        self._retain(path)
 
     def _time_is_up(self, trainer: Trainer) -> bool:
         if self.every_minutes is None:
@@ -175,10 +232,7 @@ class RolloutCheckpoint(Checkpoint):
         ]
         kept = self.keep - 1
         for old in by_age(others)[: len(others) - kept]:
-            if old.is_dir():
-                shutil.rmtree(old)
-            else:
-                old.unlink()
+            remove(old)
 
 
 def _changed(path: Path) -> float:

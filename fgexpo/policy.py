@@ -7,28 +7,26 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
+from .checks.deterministic import Deterministic, check_deterministic
 from .checks.model import check_policy
-from .checks.settings import check_answer_form, check_dtype, check_length, missing_answer_form
-from .checks.trainer import check_trainer
+from .checks.settings import check_answer_form, check_dtype, check_length, tell_missing_answer_form
+from .checks.trainer import check_trainer, on_gpu
 from .errors import RunStopped
 from .evaluation import EvaluationSettings
 from .evaluation.evaluator import Evaluator
 from .evaluation.unread import UnreadAnswers
 from .groups import Groups
 from .heartbeat import phase
-from .model.beats import beat_by_layer
 from .model.hf_folder import ModelArchive
 from .model.loading import load_config, load_end_ids, load_model, load_tokenizer, on_cpu
-from .model.logprobs import freeze_unused
-from .model.lora import LoRA, adapt, check_same_adapters
+from .model.lora import LoRA, check_same_adapters
 from .model.positions import PositionLimit, position_limit
 from .model.precision import precise
 from .parallel.collectives import any_process, check_same_step
-from .parallel.sharding import is_sharded, to_strategy, whole
+from .parallel.prepared import Kernels, Preparation
+from .parallel.sharding import is_sharded, whole
 from .rewards import MathVerifier, Verifier
 from .rewards.grading import grade
 from .robustness.out_of_memory import explain_memory
@@ -38,9 +36,10 @@ from .seeding import hash_seed
 from .templates import Plain, PromptEncoder, Template
 from .types import QuestionBatch, RolloutBatch
 from .update.nonfinite import nonfinite_weight
+from .update.quick_log import QuickLog
 
 
-class PolicyModule(LightningModule):
+class PolicyModule(QuickLog):
     """A causal LM with its tokenizer, rollout engine and verifier; evaluated by pass@k.
 
     Args:
@@ -54,6 +53,9 @@ class PolicyModule(LightningModule):
         lora: train adapters beside frozen weights; null trains all weights.
         activation_checkpointing: recompute a layer's activations in the backward pass: less
             memory, about a third more time.
+        kernels: ``liger`` for fused norms, rotary embeddings and MLPs on a GPU (extra ``liger``).
+        compile_layers: scoring and updating go through ``torch.compile``, layer by layer.
+        deterministic: two runs on a GPU are equal bit for bit; slower. On a CPU they always are.
         seed: of all rollouts.
 
     Attributes:
@@ -77,6 +79,9 @@ class PolicyModule(LightningModule):
         dtype: str = "float32",
         lora: LoRA | None = None,
         activation_checkpointing: bool = False,
+        kernels: Kernels = "none",
+        compile_layers: bool = False,
+        deterministic: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -86,7 +91,8 @@ class PolicyModule(LightningModule):
         self.evaluation = evaluation
         self.dtype_name = dtype
         self.lora = lora
-        self.activation_checkpointing = activation_checkpointing
+        self.preparation = Preparation(kernels, compile_layers, activation_checkpointing)
+        self.deterministic = deterministic
         self.seed = seed
         self.rollout_step = 0
         self.policy: Any = None  # made in configure_model
@@ -103,10 +109,10 @@ class PolicyModule(LightningModule):
         )
 
     def configure_callbacks(self) -> list[Any]:
-        """Adds none. It is Lightning's first hook, so the settings are checked here."""
+        """What the settings add. It is Lightning's first hook, so they are checked here."""
         assert self.trainer.state.fn is not None
         self.check_stage(str(self.trainer.state.fn.value))
-        return []
+        return [Deterministic()] if self.deterministic else []
 
     def check_stage(self, stage: str) -> None:
         """Check what ``fit``, ``validate``, ``test`` or ``predict`` needs of trainer and settings.
@@ -115,11 +121,11 @@ class PolicyModule(LightningModule):
             UserError: naming the setting.
         """
         check_trainer(self.trainer, stage)
+        self.preparation.check(self.model_type(), on_gpu(self.trainer))
         if stage == "fit":
             check_dtype(self.dtype_name)
-        missing = missing_answer_form(self.prompts, self.verifier)
-        if missing is not None:
-            rank_zero_info(missing)
+            check_deterministic(self.deterministic, self.engine)
+        tell_missing_answer_form(self.prompts, self.verifier)
 
     # A subclass that does not start from a folder overrides these.
 
@@ -130,6 +136,10 @@ class PolicyModule(LightningModule):
     def max_positions(self) -> PositionLimit:
         """The model's longest sequence."""
         return position_limit(load_config(self.name))
+
+    def model_type(self) -> str:
+        """The architecture's name in ``config.json``."""
+        return load_config(self.name).model_type
 
     def end_ids(self) -> list[int]:
         """Ids at which the model's ``generation_config.json`` ends a completion."""
@@ -150,14 +160,8 @@ class PolicyModule(LightningModule):
         with on_cpu():
             policy: Any = self.open_policy()
             check_policy(policy, self.engine)
-            beat_by_layer(policy)
             self.opened(policy)
-            if self.lora is not None:
-                adapt(policy, self.lora, self.seed)
-            freeze_unused(policy)
-        if self.activation_checkpointing:
-            policy.gradient_checkpointing_enable({"use_reentrant": False})
-        self.policy = to_strategy(policy, self.trainer).train()
+        self.policy = self.preparation.policy(policy, self.trainer, self.lora, self.seed)
 
     def opened(self, policy: nn.Module) -> None:
         """Hook: the weights are loaded on every process, and nothing has been added yet."""
@@ -266,9 +270,7 @@ class PolicyModule(LightningModule):
         """Log ``test/<dataset>/pass@k`` and the other scores."""
         self._log_scores("test", self.trainer.test_dataloaders)
 
-    def predict_step(
-        self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0
-    ) -> RolloutBatch:
+    def predict_step(self, batch: RolloutBatch, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Return graded rollouts, for callbacks that save them."""
         return batch
 

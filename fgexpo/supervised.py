@@ -51,6 +51,10 @@ class SupervisedModule(PolicyModule):
         shape = self.from_scratch
         return PositionLimit(shape.max_positions) if shape else super().max_positions()
 
+    def model_type(self) -> str:
+        """The folder's architecture, or the shape's own."""
+        return "qwen2" if self.from_scratch else super().model_type()
+
     def end_ids(self) -> list[int]:
         """The folder's; a new model has none besides its tokenizer's."""
         return [] if self.from_scratch else super().end_ids()

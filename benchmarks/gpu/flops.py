@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from fgexpo.plan.gpus import GPUS
 from fgexpo.plan.shape import elements, shape_of
-from fgexpo.plan.timing import GPUS
 from fgexpo.rollout.vllm.cache_size import head_width
 
 # Torch's names for the GPUs of the data sheet; a variant with other peaks matches none of them.
@@ -70,14 +70,20 @@ def flops_of(config: Any) -> Flops:
     return Flops(shape.matrices, elements((shape.head,)), width)
 
 
-def peak_flops(name: str) -> float | None:
-    """Dense bf16 FLOP/s of a GPU by torch's name for it; None if its data sheet is not known."""
+def gpu_key(name: str) -> str | None:
+    """The data sheet's name of a GPU by torch's name for it; None if it has none."""
     if "MIG" in name:
         return None
     for pattern, key in NAMES.items():
         if re.fullmatch(f"NVIDIA {pattern}", name):
-            return GPUS[key].flops
+            return key
     return None
+
+
+def peak_flops(name: str) -> float | None:
+    """Dense bf16 FLOP/s of a GPU by torch's name for it; None if its data sheet is not known."""
+    key = gpu_key(name)
+    return None if key is None else GPUS[key].flops
 
 
 def utilisation(flops: float, seconds: float, peak: float | None) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import torch
 
-from .clock import GIB, seconds_of
+from .clock import GIB
 from .flops import peak_flops
-from .report import Finding, Note, Row
+from .products import products
+from .report import Finding, Row
 from .scale import Setting
 
 TABLE = "Machine"
-PRODUCT = {"cuda": 8192, "cpu": 256}  # rows of the matrices whose product is timed
-REPEATS = 20
 
 
 def device_name(device: str) -> str:
@@ -23,7 +22,7 @@ def device_name(device: str) -> str:
 
 
 def machine(setting: Setting) -> Iterator[Finding]:
-    """Names and versions, and the speed of a plain matrix product."""
+    """Names and versions, and the speed of the model's own matrix products."""
     name = device_name(setting.device)
     facts = {"GPU": name, **_versions()}
     if setting.device == "cuda":
@@ -31,19 +30,16 @@ def machine(setting: Setting) -> Iterator[Finding]:
         facts["memory"] = f"{found.total_memory / GIB:.1f} GiB"
         facts["compute capability"] = f"{found.major}.{found.minor}"
         facts["GPUs seen"] = str(torch.cuda.device_count())
-        facts["driver"] = _driver()
+        facts["driver"] = from_driver("driver_version")
     peak = peak_flops(name)
     facts["data sheet, dense bf16"] = (
-        "not known for this name (fgexpo/plan/timing.py), so MFU is not given"
+        "not known for this name (fgexpo/plan/gpus.py), so MFU is not given"
         if peak is None
         else f"{peak / 1e12:.0f} TFLOP/s"
     )
     for what, value in facts.items():
         yield Row(TABLE, {"what": what, "value": value})
-    rows = PRODUCT[setting.device]
-    flops = 2 * rows**3 / _product_seconds(setting.device, rows)
-    share = "" if peak is None else f", {flops / peak:.0%} of the data sheet"
-    yield Note(f"A {rows} x {rows} bf16 matrix product reaches {flops / 1e12:.3g} TFLOP/s{share}.")
+    yield from products(setting, peak)
 
 
 def _versions() -> dict[str, str]:
@@ -55,24 +51,27 @@ def _versions() -> dict[str, str]:
         "CUDA, cuDNN of torch": f"{torch.version.cuda}, {torch.backends.cudnn.version()}",
         "transformers": importlib.metadata.version("transformers"),
         "vLLM": importlib.metadata.version(vllm[0]) if vllm else "not installed",
+        "TRL": _version("trl"),
+        "liger-kernel": _version("liger-kernel"),
     }
 
 
-def _driver() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def from_driver(field: str) -> str:
+    """What ``nvidia-smi`` says of the first GPU, which opens no driver in this process.
+
+    Args:
+        field: such as ``name`` or ``driver_version``.
+    """
+    command = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader", "--id=0"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError) as error:
         return f"nvidia-smi does not say ({type(error).__name__})"
     return done.stdout.strip()
-
-
-def _product_seconds(device: str, rows: int) -> float:
-    left, right = (torch.randn(rows, rows, device=device, dtype=torch.bfloat16) for _ in range(2))
-
-    def work() -> None:
-        for _ in range(REPEATS):
-            left @ right
-
-    work()
-    return seconds_of(work, device) / REPEATS

@@ -53,7 +53,7 @@ def parity(setting: Setting) -> Iterator[Finding]:
 
 
 def _compare(policy: Any, sequences: Sequences, device: str) -> Iterator[Finding]:
-    yardstick = _plain(policy, sequences, device, bf16=False)
+    yardstick = plain(policy, sequences, device, bf16=False)
     entropy = float(yardstick["entropy"].mean())
     yield Note(
         f"The mean entropy is {entropy:.2f} nats: random weights are nearly sure of nothing. What "
@@ -63,38 +63,38 @@ def _compare(policy: Any, sequences: Sequences, device: str) -> Iterator[Finding
         "what the same weights' float32 may differ by in any engine (fgexpo/rollout/vllm/engine.py)"
     )
     for name, kind in WAYS.items():
-        found = _fast(policy, sequences, device, False, kind)
+        found = fast(policy, sequences, device, False, kind)
         yield _row("float32", name, found, yardstick)
         for key in found:
             yield below(
                 f"float32, {name}: mean |{key} - yardstick|",
-                _distance(found, yardstick, key),
+                distance(found, yardstick, key),
                 LIMITS["float32"],
                 full,
             )
-    plain = _plain(policy, sequences, device, bf16=True)
-    yield _row("bf16", PLAIN, plain, yardstick)
+    rounded = plain(policy, sequences, device, bf16=True)
+    yield _row("bf16", PLAIN, rounded, yardstick)
     for name, kind in WAYS.items():
-        found = _fast(policy, sequences, device, True, kind)
+        found = fast(policy, sequences, device, True, kind)
         yield _row("bf16", name, found, yardstick)
         for key in found:
-            rounding = _distance(plain, yardstick, key)
+            rounding = distance(rounded, yardstick, key)
             yield below(
                 f"bf16, {name}: mean |{key} - that of plain bf16|",
-                _distance(found, plain, key),
+                distance(found, rounded, key),
                 BETWEEN * rounding,
                 f"{BETWEEN:.0f} x plain bf16's own distance from the yardstick",
             )
         if name == TRAINING:
             yield below(
                 f"bf16, {name}: mean |logp - yardstick|",
-                _distance(found, yardstick, "logp"),
+                distance(found, yardstick, "logp"),
                 LIMITS["bfloat16"],
                 "the difference from the engine at which training stops",
             )
 
 
-def _fast(policy: Any, sequences: Sequences, device: str, bf16: bool, kind: str) -> Found:
+def fast(policy: Any, sequences: Sequences, device: str, bf16: bool, kind: str) -> Found:
     """The project's own path, with padded rows or with packed ones."""
     policy.set_attn_implementation(kind)
     with _precision(device, bf16):
@@ -104,7 +104,7 @@ def _fast(policy: Any, sequences: Sequences, device: str, bf16: bool, kind: str)
     return {"logp": logp_NT[mask_NT], "entropy": entropy_NT[mask_NT]}
 
 
-def _plain(policy: Any, sequences: Sequences, device: str, bf16: bool) -> Found:
+def plain(policy: Any, sequences: Sequences, device: str, bf16: bool) -> Found:
     """The naive way, with logits in blocks of rows to save memory."""
     policy.set_attn_implementation("sdpa")
     row_M, column_M = sequences.mask_NT.nonzero(as_tuple=True)
@@ -130,7 +130,8 @@ def _precision(device: str, bf16: bool) -> Any:
     return autocast(device) if bf16 else ExitStack()
 
 
-def _distance(found: Found, other: Found, key: str) -> float:
+def distance(found: Found, other: Found, key: str) -> float:
+    """Mean absolute difference."""
     return float((found[key] - other[key]).abs().mean())
 
 
@@ -148,14 +149,14 @@ def _gradients(policy: Any, sequences: Sequences, device: str) -> Iterator[Findi
     policy.train()
     part = sequences.select(torch.tensor(SHORT))
     with sdpa_kernel(SDPBackend.MATH):  # also for recomputation
-        _objective(_plain(policy, part, device, bf16=False), part).backward()
+        objective(plain(policy, part, device, bf16=False), part).backward()
     # In host memory: with the others it would not fit on some GPUs.
     exact = [parameter.grad.cpu() for parameter in policy.parameters()]
     for bf16, precision in enumerate(("float32", "bf16")):
         policy.zero_grad()
-        _objective(_fast(policy, part, device, bool(bf16), ATTENTION), part).backward()
+        objective(fast(policy, part, device, bool(bf16), ATTENTION), part).backward()
         found = [parameter.grad for parameter in policy.parameters()]
-        cosine, norm, difference, worst = _agreement(found, exact)
+        cosine, norm, difference, worst = agreement(found, exact)
         yield Row(
             f"Gradients, {TRAINING}, against float32, {PLAIN}",
             {
@@ -176,14 +177,14 @@ def _gradients(policy: Any, sequences: Sequences, device: str) -> Iterator[Findi
             yield below("float32: gradient's |difference| / norm", difference, SAME, why)
 
 
-def _objective(found: Found, sequences: Sequences) -> Tensor:
+def objective(found: Found, sequences: Sequences) -> Tensor:
     """Log-probs pushed up on one row and down on the next, and entropies a little."""
     row_M, _ = sequences.mask_NT.nonzero(as_tuple=True)
     sign_M = 1.0 - 2.0 * (row_M % 2)
     return (sign_M * found["logp"] + 0.1 * found["entropy"]).mean()
 
 
-def _agreement(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float, float, float]:
+def agreement(found: list[Tensor], exact: list[Tensor]) -> tuple[float, float, float, float]:
     """Cosine, ratio of norms, difference over norm, and the cosine of the worst weight."""
     sums = torch.zeros(4, dtype=torch.float64)
     worst = 1.0

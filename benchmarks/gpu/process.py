@@ -32,6 +32,9 @@ def prepare() -> None:
     """Import the libraries once for all sections, before the first one."""
     # If a library asks for a GPU after all, it gets an answer without opening the driver.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    # No section may look for anything outside, nor tell anything to it.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    os.environ.setdefault("VLLM_HOST_IP", "127.0.0.1")
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
 
 

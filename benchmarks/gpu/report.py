@@ -1,5 +1,6 @@
-"""The findings of sections, and the Markdown file made from them."""
+"""The findings of sections, and the Markdown file made from them, which a later run can add to."""
 
+import re
 from dataclasses import dataclass, field
 
 NOT_MEANT = (
@@ -58,6 +59,8 @@ class Section:
         findings: in order.
         error: the last line of what stopped it.
         seconds: that it took.
+        measured: when, by which commit and on which GPU.
+        kept: its text in an earlier report, which has not been measured again.
     """
 
     title: str
@@ -65,6 +68,8 @@ class Section:
     findings: list[Finding] = field(default_factory=list)
     error: str = ""
     seconds: float = 0.0
+    measured: str = ""
+    kept: str | None = None
 
     @property
     def fine(self) -> bool:
@@ -91,16 +96,39 @@ def render(heading: list[str], sections: list[Section]) -> str:
         sections: in order.
     """
     summary = [
-        {"section": section.title, "state": _state(section), "seconds": f"{section.seconds:.0f}"}
+        {
+            "section": section.title,
+            "state": _state(section),
+            "seconds": f"{section.seconds:.0f}",
+            "measured": section.measured,
+        }
         for section in sections
     ]
     parts = ["# On a GPU", *heading, *_table(summary)]
     for section in sections:
-        parts += [f"## {section.title}", *_body(section)]
+        body = _body(section) if section.kept is None else [section.kept]
+        parts += [f"## {section.title}", *body]
     return "\n\n".join(parts) + "\n"
 
 
+def keep(section: Section, text: str) -> None:
+    """Take over what an earlier report says of a section, unless it says nothing of it.
+
+    Args:
+        section: that is not to be measured again.
+        text: the earlier report.
+    """
+    title = re.escape(section.title)
+    row = re.search(rf"^\| {title} \| (.*) \| (\d+) \| (.*) \|$", text, re.MULTILINE)
+    body = re.search(rf"^## {title}\n\n(.*?)(?=\n\n## |\Z)", text, re.MULTILINE | re.DOTALL)
+    if row is not None and body is not None and row[1] not in ("left out", "waiting"):
+        section.state, section.measured = row[1], row[3]
+        section.seconds, section.kept = float(row[2]), body[1].rstrip("\n")
+
+
 def _state(section: Section) -> str:
+    if section.kept is not None:
+        return section.state
     if section.state == "done" and not section.fine:
         return "**a check failed**"
     return f"**failed**: {section.error}" if section.state == "failed" else section.state

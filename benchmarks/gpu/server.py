@@ -15,8 +15,9 @@ import torch
 
 from fgexpo.rollout import NCCLTransfer, VLLMServer
 
+from .agreement import agreement
 from .clock import seconds_of
-from .engine import agreement, installed
+from .engine import installed
 from .report import Finding, Note, Row
 from .scale import Setting
 from .work import open_policy

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..running_sum import running_sum
 from .estimator import AdvantageEstimator
 from .group import EPS
 
@@ -38,7 +39,7 @@ def best_of_k_advantages(
     sorted_QG, order_QG = rewards_QG.sort(1)
     growth = [comb(rank - 1, k - 1) / comb(size - 1, k - 1) for rank in range(1, size)]
     worth_QG = torch.zeros_like(sorted_QG)
-    worth_QG[:, 1:] = (sorted_QG.diff(dim=1) * sorted_QG.new_tensor(growth)).cumsum(1)
+    worth_QG[:, 1:] = running_sum(sorted_QG.diff(dim=1) * sorted_QG.new_tensor(growth))
     centred_QG = worth_QG - worth_QG.mean(1, keepdim=True)
     # Equal worths are zeros: their mean is exact.
     scaled_QG = centred_QG / (_std_of_best(sorted_QG, k) + eps) if over_std else k * centred_QG

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..advantages import AdvantageEstimator, every_count
 from ..advantages.estimator import missing_pass_rates
@@ -79,6 +80,13 @@ def missing_answer_form(prompts: PromptEncoder, verifier: Verifier) -> str | Non
         f"scores 0; {LAST_NUMBER!r} reads the last number of any text, and --model.template=Plain "
         "--model.template.answer=box says that the model knows the form"
     )
+
+
+def tell_missing_answer_form(prompts: PromptEncoder, verifier: Verifier) -> None:
+    """Say what :func:`missing_answer_form` has found, if anything."""
+    missing = missing_answer_form(prompts, verifier)
+    if missing is not None:
+        rank_zero_info(missing)
 
 
 def check_mini_batches(questions_per_step: int, size: int | None, world_size: int = 1) -> None:

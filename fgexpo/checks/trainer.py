@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from lightning.pytorch import Trainer, callbacks
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.strategies import DDPStrategy
 
 from ..errors import UserError
@@ -188,6 +189,11 @@ def check_rollout_trainer(trainer: Trainer) -> None:
             f"trainer.strategy {type(trainer.strategy).__name__} is not supported on "
             f"{trainer.world_size} processes; use --trainer.strategy=ddp or fsdp2"
         )
+
+
+def on_gpu(trainer: Trainer) -> bool:
+    """Whether models are going to be on CUDA devices."""
+    return isinstance(trainer.accelerator, CUDAAccelerator)
 
 
 def _value(trainer: Trainer, name: str) -> Any:

@@ -17,6 +17,7 @@ from ..hub.usage import read_encoder
 from ..model.hf_folder import assemble, save_model
 from ..model.lora import LoRA, merged
 from ..outside.parser import Parser
+from ..parallel.slices import made_whole
 from ..robustness.checkpoint import read_checkpoint
 
 PREFIX = "policy."
@@ -72,7 +73,7 @@ def export(
             empty, or results of other weights.
         EnvironmentFailure: when another process writes the folder at this moment.
     """
-    checkpoint = read_checkpoint(ckpt_path)
+    checkpoint = read_checkpoint(ckpt_path, whole=False)
     folder = Path(out)
     with locked(folder, f"--out: the folder {out!r}"):
         if folder.is_dir() and any(folder.iterdir()):
@@ -94,7 +95,7 @@ def export(
 
 def _exported(checkpoint: dict[str, Any]) -> Exported:
     trained = {
-        name.removeprefix(PREFIX): tensor
+        name.removeprefix(PREFIX): made_whole(tensor)
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith(PREFIX)
     }

@@ -207,7 +207,7 @@ class FGExpoCLI(LightningCLI):
                 rank_zero_info("--ckpt_path=last: no checkpoint yet, starting from step 0")
             path = config.ckpt_path = None if found is None else str(found)
         if path:
-            read_checkpoint(path)
+            read_checkpoint(path, whole=False)
 
     def _check_without_model(self) -> None:
         """Reject bad settings of trainer, data and callbacks before a base model is fitted."""

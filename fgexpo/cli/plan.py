@@ -112,9 +112,9 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
     from rich.markup import escape
 
     from ..plan import tables
+    from ..plan.gpus import gpu_named, memory_named
     from ..plan.memory import plan_memory
     from ..plan.shape import shape_of
-    from ..plan.timing import gpu_named, memory_named
 
     gpu = gpu_named(request.gpu)
     capacity = memory_named(gpu)
@@ -150,7 +150,8 @@ def report(job: Any, request: Request, name: str, source: str) -> bool:
 
 def estimate(job: Any, memory: Any, request: Request) -> tuple[Any, list[str]]:
     """Seconds of a step and what they rest on: a data sheet, or on a CPU a measurement."""
-    from ..plan.timing import assumptions, gpu_named, plan_timing
+    from ..plan.gpus import gpu_named
+    from ..plan.timing import assumptions, plan_timing
 
     given = request.mean_length is not None
     if not job.cpu:

@@ -4,6 +4,9 @@ from .lock import Lock, is_locked, locked
 from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
     PARTIAL,
+    beside,
+    exchange,
+    remove,
     sync_folder,
     sync_tree,
     whole_file,
@@ -15,9 +18,12 @@ from .whole import (
 __all__ = [
     "PARTIAL",
     "Lock",
+    "beside",
     "claim_version",
+    "exchange",
     "is_locked",
     "locked",
+    "remove",
     "run_folder",
     "settle",
     "sync_folder",

@@ -27,7 +27,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _beside(path, PARTIAL)
+    partial = beside(path)
     try:
         yield partial
         with partial.open("rb") as file:
@@ -55,12 +55,12 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path, f"the folder {str(path)!r}", wait=True):
         _recover(path)
-        partial = _beside(path, PARTIAL)
+        partial = beside(path)
         partial.mkdir()
         try:
             yield partial
             sync_tree(partial)
-            _exchange(partial, path)
+            exchange(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         sync_folder(path.parent)
@@ -97,17 +97,26 @@ def sync_tree(folder: Path) -> None:
     sync_folder(folder)
 
 
-def _exchange(partial: Path, path: Path) -> None:
-    old = _beside(path, _OLD)
+def exchange(partial: Path, path: Path) -> None:
+    """Give a folder its name, in place of the folder or file that has it."""
+    old = beside(path, _OLD)
     try:
         os.rename(partial, path)  # replaces an empty folder too
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
         # A kill between the two leaves the old one under another name; see _recover.
         path.rename(old)
         partial.rename(path)
-        shutil.rmtree(old)
+        remove(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _recover(path: Path) -> None:
@@ -125,6 +134,7 @@ def _leftovers(path: Path, suffix: str) -> list[Path]:
     return [left for left in found if left.is_dir() and not left.is_symlink()]
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str = PARTIAL) -> Path:
+    """A name for what is being written, in the folder of what it will be."""
     # No two processes write into each other's file, not even of two machines.
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{suffix}")

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..running_sum import running_sum
+
 
 def confidence(logp_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """Geometric mean of the probabilities of each rollout's tokens, [N]; 1 without any token.
@@ -37,7 +39,7 @@ def running_confidence(logp_NT: Tensor, mask_NT: Tensor, start: float, prior: fl
     """
     known_NT = torch.where(mask_NT, logp_NT, 0.0)
     # Not the running sum less the token itself: that would round by the token's own value.
-    before_NT = torch.nn.functional.pad(known_NT.cumsum(1)[:, :-1], (1, 0))
+    before_NT = torch.nn.functional.pad(running_sum(known_NT)[:, :-1], (1, 0))
     seen_T = torch.arange(logp_NT.shape[1], device=logp_NT.device, dtype=logp_NT.dtype)
     mean_NT = (before_NT + prior * math.log(start)) / (seen_T + prior)
     return mean_NT.exp().clamp(max=1.0)

@@ -5,18 +5,14 @@ written once; the backward pass recomputes a slice's logits instead of keeping t
 [tokens, vocabulary] matrix is never in memory, while each matrix product stays large.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..heartbeat import beat
-from .precision import precise
+from .head_slices import slices
 
-# Elements of fp32 logits at a time: 64 MiB on a CPU; a GPU needs more rows to stay busy.
-LOGITS_PER_CHUNK = {"cpu": 2**24, "cuda": 2**27}
 # Settings by which some architectures change the logits after the head; not supported here.
 _LOGIT_CHANGES = (
     "final_logit_softcapping",
@@ -90,21 +86,13 @@ class _Head(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Any:
         """Log-probs of the targets [M], and the entropies [M] if they are asked for."""
-        slices = _Slices(hidden_MH.to(dtype), weight_VH, temperature)
-        chosen_M = slices.new_column()
+        parts = slices(hidden_MH.to(dtype), weight_VH, temperature)
+        chosen_M = parts.new_column()
         partial_lse, partial_mean = [], []  # of each slice
-        for start, logits_Mv in slices:
-            inside_M, place_M1 = _places(target_M, start, logits_Mv.shape[1])
-            chosen_M = torch.where(inside_M, logits_Mv.gather(1, place_M1)[:, 0], chosen_M)
-            top_M = logits_Mv.amax(1)
-            shifted_Mv = logits_Mv.sub_(top_M[:, None])
-            if entropy:
-                weights_Mv = torch.exp(shifted_Mv, out=slices.spare(shifted_Mv))
-                total_M = weights_Mv.sum(1)
-                partial_mean.append(top_M + weights_Mv.mul_(shifted_Mv).sum(1) / total_M)
-            else:
-                total_M = shifted_Mv.exp_().sum(1)
-            partial_lse.append(top_M + total_M.log())
+        for start, logits_Mv in parts:
+            lse_M, mean_M = parts.summarise(logits_Mv, start, target_M, chosen_M, entropy)
+            partial_lse.append(lse_M)
+            partial_mean.append(mean_M)
         lse_KM = torch.stack(partial_lse)
         lse_M = lse_KM.logsumexp(0)
         logp_M, entropy_M = chosen_M - lse_M, None
@@ -121,79 +109,24 @@ class _Head(torch.autograd.Function):
         """Gradients of hidden states [M, H] and weights [V, H], slice by slice."""
         hidden_MH, weight_VH, target_M, lse_M, entropy_M = ctx.saved_tensors
         by_logp, by_entropy = (*gradients, None)[:2]
-        factor_M1 = (lse_M.new_zeros(lse_M.shape) if by_logp is None else by_logp)[:, None]
+        by_logp = lse_M.new_zeros(lse_M.shape) if by_logp is None else by_logp.contiguous()
+        by_entropy = None if by_entropy is None else by_entropy.contiguous()
         hidden = hidden_MH.to(ctx.dtype)
-        slices = _Slices(hidden, weight_VH, ctx.temperature)
+        parts = slices(hidden, weight_VH, ctx.temperature)
         wanted_hidden, wanted_weight = ctx.needs_input_grad[:2]
         # Summed over the slices in full precision.
-        by_hidden = torch.zeros_like(hidden_MH, dtype=slices.precise) if wanted_hidden else None
+        by_hidden = torch.zeros_like(hidden_MH, dtype=parts.precise) if wanted_hidden else None
         by_weight = torch.empty_like(weight_VH) if wanted_weight else None
-        for start, logits_Mv in slices:
+        for start, logits_Mv in parts:
             rows = slice(start, start + logits_Mv.shape[1])
-            logp_Mv = logits_Mv.sub_(lse_M[:, None])
-            if by_entropy is None:
-                gradient_Mv = logp_Mv.exp_().mul_(-factor_M1)
-            else:
-                probability_Mv = torch.exp(logp_Mv, out=slices.spare(logp_Mv))
-                gradient_Mv = logp_Mv.add_(entropy_M[:, None]).mul_(by_entropy[:, None])
-                gradient_Mv.add_(factor_M1).mul_(probability_Mv).neg_()
-            inside_M, place_M1 = _places(target_M, start, logits_Mv.shape[1])
-            gradient_Mv.scatter_add_(1, place_M1, inside_M[:, None] * factor_M1)
-            gradient = gradient_Mv.div_(ctx.temperature).to(ctx.dtype)
-            if by_hidden is not None and slices.precise == ctx.dtype:
-                by_hidden.addmm_(gradient, slices.weight(rows))
+            gradient = parts.gradient(
+                logits_Mv, start, target_M, lse_M, by_logp, entropy_M, by_entropy
+            )
+            if by_hidden is not None and parts.precise == ctx.dtype:
+                by_hidden.addmm_(gradient, parts.weight(rows))
             elif by_hidden is not None:
-                by_hidden.add_(gradient @ slices.weight(rows))
+                by_hidden.add_(gradient @ parts.weight(rows))
             if by_weight is not None:
                 by_weight[rows] = gradient.t() @ hidden
         by_hidden = None if by_hidden is None else by_hidden.to(hidden_MH.dtype)
         return by_hidden, by_weight, None, None, None, None
-
-
-class _Slices:
-    """The logits of one slice of the vocabulary after another, all in the same memory.
-
-    Fresh memory for each would cost more time than the arithmetic: the system clears it first.
-    """
-
-    def __init__(self, hidden: Tensor, weight_VH: Tensor, temperature: float) -> None:
-        self.hidden = hidden
-        self.weight_VH = weight_VH
-        self.temperature = temperature
-        self.precise = precise(hidden.dtype)
-        limit = LOGITS_PER_CHUNK.get(hidden.device.type, LOGITS_PER_CHUNK["cuda"])
-        self.width = min(len(weight_VH), max(1, limit // max(1, len(hidden))))
-        self._logits = hidden.new_empty(len(hidden) * self.width, dtype=self.precise)
-        self._spare: Tensor | None = None
-
-    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
-        for start in range(0, len(self.weight_VH), self.width):
-            beat()
-            weight = self.weight(slice(start, start + self.width))
-            shape = (len(self.hidden), len(weight))
-            logits_Mv = self._logits[: shape[0] * shape[1]].view(shape)
-            if self.precise == self.hidden.dtype:
-                torch.mm(self.hidden, weight.t(), out=logits_Mv)
-            else:
-                logits_Mv.copy_(self.hidden @ weight.t())
-            yield start, logits_Mv if self.temperature == 1 else logits_Mv.div_(self.temperature)
-
-    def weight(self, rows: slice) -> Tensor:
-        """A slice of the head's rows in the computation's dtype."""
-        return self.weight_VH[rows].to(self.hidden.dtype)
-
-    def new_column(self) -> Tensor:
-        """One number per token."""
-        return self.hidden.new_zeros(len(self.hidden), dtype=self.precise)
-
-    def spare(self, like: Tensor) -> Tensor:
-        """Memory for a second matrix of this shape."""
-        if self._spare is None:
-            self._spare = torch.empty_like(self._logits)
-        return self._spare[: like.numel()].view_as(like)
-
-
-def _places(target_M: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
-    """Which targets lie in a slice of the vocabulary, and the column of each, [M, 1]."""
-    place_M = target_M - start
-    return (place_M >= 0) & (place_M < width), place_M.clamp(0, width - 1)[:, None]

@@ -179,19 +179,29 @@ def packed_attention(
         plain = attention_mask is None or attention_mask.dtype == torch.bool
         plain = plain and not options.get("dropout") and options.get("position_bias") is None
         if plain and query.shape[2] == 1 and query.shape[1] > key.shape[1]:
-            return _one_token(query, key, value, attention_mask, options.get("scaling")), None
+            return one_token(query, key, value, attention_mask, options.get("scaling")), None
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     segments.calls += 1
     found = [bucket.attend(module, query, key, value, options) for bucket in segments.buckets]
     return (found[0] if len(found) == 1 else torch.cat(found))[None], None
 
 
-def _one_token(
+def one_token(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
 ) -> Tensor:
     """Attention of the newest token: query heads take the place of positions of their key head.
 
     All of them see the same keys, so no head needs its own copy.
+
+    Args:
+        query: [n, h, 1, d].
+        key: [n, fewer heads, L, d].
+        value: the same.
+        mask: which keys a row sees, bool [n, 1, 1, L]; None for all.
+        scaling: of the products; None for ``d ** -0.5``.
+
+    Returns:
+        [n, 1, h, d].
     """
     rows, heads, _, width = query.shape
     query = query.view(rows, key.shape[1], -1, width)
@@ -200,7 +210,7 @@ def _one_token(
         scaled = query * (width**-0.5 if scaling is None else scaling)
         logits = torch.matmul(scaled, key.transpose(-1, -2))
         if mask is not None:
-            logits = logits.masked_fill(~mask, -torch.inf)
+            logits = logits.masked_fill_(~mask, -torch.inf)
         found = torch.matmul(logits.softmax(-1), value)
     else:
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)

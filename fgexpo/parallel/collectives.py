@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import EnvironmentFailure, UserError
 from ..heartbeat import EXCHANGE, phase
+from ..outside import first_line
 
 
 def gather_questions(trainer: Trainer, values: Tensor) -> Tensor:
@@ -70,6 +71,26 @@ def on_first(trainer: Trainer, work: Callable[[], None]) -> None:
     told = trainer.strategy.broadcast(failed)
     if told is not None:
         raise told
+
+
+def raise_together(trainer: Trainer, error: Exception | None) -> None:
+    """Raise the first process's error on all, or nothing when none has one.
+
+    Raises:
+        UserError: some process's.
+        EnvironmentFailure: the same; where the error is of another class, in its first line.
+        OSError: the same.
+    """
+    said = error
+    if error is not None and not isinstance(error, UserError | EnvironmentFailure | OSError):
+        said = EnvironmentFailure(first_line(error))
+    told: list[Exception | None] = [said] * trainer.world_size
+    if trainer.world_size > 1:
+        with phase(EXCHANGE):
+            torch.distributed.all_gather_object(told, said)
+    for other in (error, *told):
+        if other is not None:
+            raise other
 
 
 def mean(trainer: Trainer, value: float) -> float:

@@ -31,16 +31,15 @@ def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBa
         This process's part of the plan, in its order.
     """
     me, device = trainer.global_rank, rollouts.correct_N.device
-    leaving = {
-        question: _question(rollouts, question, "cpu")
+    leaving = [
+        {
+            question: _question(rollouts, question, "cpu")
+            for rank, question in taken
+            if rank == me != taker
+        }
         for taker, taken in enumerate(plan)
-        for rank, question in taken
-        if rank == me != taker
-    }
-    offers: list[dict[int, RolloutBatch]] = [{} for _ in plan]
-    if len(plan) > 1:
-        with phase(EXCHANGE):
-            torch.distributed.all_gather_object(offers, leaving)
+    ]
+    offers = _exchange(leaving, me)
     taken = [
         _question(rollouts, question, device)
         if rank == me
@@ -48,6 +47,24 @@ def hand_over(trainer: Trainer, rollouts: RolloutBatch, plan: Plan) -> RolloutBa
         for rank, question in plan[me]
     ]
     return join_rollouts(taken, rollouts.seconds)
+
+
+def _exchange(leaving: list[dict[int, RolloutBatch]], me: int) -> list[dict[int, RolloutBatch]]:
+    """What each process sends to this one; each unpickles only what is meant for it.
+
+    Args:
+        leaving: what this process sends to each.
+        me: this process's rank.
+    """
+    offers: list[dict[int, RolloutBatch]] = [{} for _ in leaving]
+    if len(leaving) > 1:
+        with phase(EXCHANGE):
+            for giver in range(len(leaving)):
+                box: list[Any] = [None]
+                given = leaving if giver == me else None
+                torch.distributed.scatter_object_list(box, given, src=giver)
+                offers[giver] = box[0]
+    return offers
 
 
 def _question(batch: RolloutBatch, number: int, device: Any) -> RolloutBatch:

@@ -1,6 +1,6 @@
 """FSDP2: every process holds a slice of each weight, and gathers a layer only while it is used."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any
@@ -20,9 +20,9 @@ from torch.distributed.fsdp import (
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ..errors import UserError
-from ..model.exactness import choose_rows
 from ..model.logprobs import LOGPROBS, compute_logprobs
 from ..model.packing import decoder_layers
+from .slices import Slices
 
 
 def shards(trainer: Trainer) -> bool:
@@ -30,28 +30,12 @@ def shards(trainer: Trainer) -> bool:
     return isinstance(trainer.strategy, ModelParallelStrategy)
 
 
-def to_strategy(model: Any, trainer: Trainer, offload: bool = False) -> Any:
-    """Prepare a model for training or scoring under this trainer.
-
-    Args:
-        model: from Hugging Face, with the same weights on every process.
-        trainer: its strategy decides whether the model is sharded.
-        offload: see :func:`shard`.
-
-    Raises:
-        UserError: when the model's rows cannot be batched exactly, or it cannot be sharded.
-    """
-    choose_rows(model)
-    if shards(trainer):
-        shard(model, trainer, offload)
-    return model
-
-
 def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
     """Shard a causal LM over the processes, decoder layer by decoder layer, in place.
 
     In bf16 precision, weights are gathered and layers computed in bf16; the slices, the summed
-    gradients and the optimizer stay in the weights' own dtype.
+    gradients and the optimizer stay in the weights' own dtype. One process has nothing to gather:
+    it keeps the bf16 weights from a forward pass to its backward pass, and casts them once.
 
     Args:
         model: from Hugging Face, with the same weights on every process.
@@ -79,7 +63,7 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
         "offload_policy": (
             CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if offload else OffloadPolicy()
         ),
-        "reshard_after_forward": True,
+        "reshard_after_forward": not _alone(trainer.strategy),
     }
     for layer in layers:
         fully_shard(layer, **options)
@@ -87,6 +71,25 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
     # Called through the root, so that embedding, last norm and LM head are gathered too.
     setattr(model, LOGPROBS, MethodType(compute_logprobs, model))
     register_fsdp_forward_method(model, LOGPROBS)
+    if _alone(trainer.strategy):
+        setattr(model, LOGPROBS, _then_at_rest(model, getattr(model, LOGPROBS)))
+
+
+def _alone(strategy: Any) -> bool:
+    return strategy.device_mesh["data_parallel"].size() == 1
+
+
+def _then_at_rest(model: nn.Module, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """Free the cast weights after a pass that no backward pass follows, which would free them."""
+
+    def computed(*arguments: Any) -> Any:
+        found = compute(*arguments)
+        if not torch.is_grad_enabled():
+            for part in _parts(model):
+                part.reshard()
+        return found
+
+    return computed
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -100,7 +103,9 @@ def whole(model: nn.Module) -> Iterator[None]:
 
     All processes enter together.
     """
-    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    parts = _parts(model)
+    weights = [weight for weight in model.parameters() if isinstance(weight, DTensor)]
+    alone = any(weight.device_mesh.size() == 1 for weight in weights)
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
@@ -108,8 +113,12 @@ def whole(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for part in parts:
-            part.set_reshard_after_forward(True, recurse=False)
+            part.set_reshard_after_forward(not alone, recurse=False)
             part.reshard()
+
+
+def _parts(model: nn.Module) -> list[FSDPModule]:
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
@@ -124,8 +133,15 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def like(tensor: Tensor, weight: Tensor) -> Tensor:
-    """A whole tensor that every process has, cut up as this weight is; nothing is sent."""
+def like(tensor: Tensor | Slices, weight: Tensor) -> Tensor:
+    """A whole tensor that every process has, cut up as this weight is; nothing is sent.
+
+    Of one that was saved in slices, only the rows of this process are read.
+    """
+    if isinstance(tensor, Slices):
+        if isinstance(weight, DTensor) and weight.shape == tensor.shape:
+            return tensor.cut_as(weight)
+        return tensor.whole()
     if not isinstance(weight, DTensor):
         return tensor
     return distribute_tensor(

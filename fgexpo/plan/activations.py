@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..model import lm_head
+from ..model import head_slices, lm_head
 from ..model.packing import Packed, Segments, enable_packing, is_packed, packed_hidden
 from .adapters import Adapters, fake_model
 from .count_bytes import Bytes, StorageCounter, at_depth
@@ -146,7 +146,7 @@ def spread(tokens: int, longest: int) -> list[int]:
 @contextmanager
 def _head_as_on(device: str) -> Iterator[None]:
     """Slice the LM head's logits as on the real device, although fake tensors are on the CPU."""
-    chunks = lm_head.LOGITS_PER_CHUNK
+    chunks = head_slices.LOGITS_PER_CHUNK
     before = dict(chunks)
     chunks["cpu"] = chunks[device]
     try:

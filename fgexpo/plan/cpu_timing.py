@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import ceil
 
 from .job import Job
+from .passes import scorings
 from .rows import Shared
 from .shape import elements, shape_of
 from .state import State
-from .timing import COMPLETION_SHARE, PROMPT_SHARE, Timing, scorings
+from .timing import COMPLETION_SHARE, PROMPT_SHARE, Timing
 
 
 @dataclass(frozen=True)

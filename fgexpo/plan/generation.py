@@ -6,10 +6,10 @@ import torch
 
 from ..rollout.vllm.cache_size import token_bytes
 from .decoding import copied_weights, count_wave, wave_of
+from .gpus import GIB
 from .job import Job
 from .shape import Shape, elements
 
-GIB = 2**30
 # Assumptions, printed with every plan.
 ENGINE_WORKSPACE = int(2.5 * GIB)  # activations of vLLM's profile run, logits of its sampler
 PROCESS_CPU = 1 * GIB  # without a GPU: Python and its libraries, which are part of vLLM's share

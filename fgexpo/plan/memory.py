@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from .activations import Work, count
 from .gathered import gathered_to_decode, gathered_to_run
-from .generation import GIB, PROCESS_CPU, EngineBytes, engine_bytes
+from .generation import PROCESS_CPU, EngineBytes, engine_bytes
+from .gpus import GIB
 from .job import Job
 from .rows import largest
 from .shape import Shape, shape_of

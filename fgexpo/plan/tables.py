@@ -5,7 +5,8 @@ from rich.table import Table
 
 from .adapters import packs
 from .advice import Advice
-from .generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB
+from .generation import ENGINE_RESIDUE, ENGINE_WORKSPACE
+from .gpus import GIB
 from .job import Job
 from .memory import PROCESS_HOST, Memory
 from .rows import largest

@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from ..errors import EnvironmentFailure, UserError
 from ..files import whole_file
 from ..heartbeat import beat
+from ..parallel.slices import made_whole
 from .content import commit_folder, is_complete, load
 from .order import ORDER, PATTERN, Order, add_order, by_age, newest_complete
 
@@ -31,6 +32,10 @@ __all__ = [
     "newest_complete",
     "read_checkpoint",
 ]
+
+OPTIMIZERS = "optimizer_states"
+# What the system says when a disk, a quota or a limit is full.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -49,26 +54,48 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         content = {name: value for name, value in checkpoint.items() if name != ORDER}
         wanted = size_of(content)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if wanted > _free(path.parent):
-            raise _no_room(path, wanted, os.strerror(errno.ENOSPC))
+        if wanted > free_bytes(path.parent):
+            raise no_room(path, wanted)
         with whole_file(path) as partial:
             try:
                 _write(content, partial)
                 if ORDER in checkpoint:
                     add_order(partial, Order(**checkpoint[ORDER]))
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                if error.errno not in NO_ROOM:
                     raise
-                raise _no_room(path, wanted, os.strerror(error.errno)) from error
+                raise no_room(path, wanted, error) from error
 
     def load_checkpoint(
         self,
         path: str | Path,
         map_location: Any = lambda storage, _: storage,
         weights_only: bool | None = None,
+        whole: bool = True,
     ) -> dict[str, Any]:
-        """Load tensors and plain values only; never unpickle code, whatever the caller asks for."""
-        return load(path, map_location, mmap=False)
+        """Load tensors and plain values only; never unpickle code, whatever the caller asks for.
+
+        With ``whole`` false, what lies in slices is left on disk, as :class:`Slices`.
+        """
+        state = load(path, map_location, mmap=False)
+        if not whole:
+            return state
+        # An evaluation asks for no optimizer, whose state is twice as large as the weights.
+        later = {OPTIMIZERS: _Later(state.pop(OPTIMIZERS))} if OPTIMIZERS in state else {}
+        return made_whole(state) | later
+
+
+class _Later(Sequence[Any]):
+    """States that are put together when they are asked for."""
+
+    def __init__(self, states: Sequence[Any]) -> None:
+        self._states = states
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __getitem__(self, number: Any) -> Any:
+        return made_whole(self._states[number])
 
 
 class _BeatingFile(io.FileIO):
@@ -119,32 +146,41 @@ def _pieces(value: Any) -> Iterator[tuple[int, int]]:
             yield from _pieces(item)
 
 
-def _free(folder: Path) -> int:
+def free_bytes(folder: Path) -> int:
+    """Of the disk that this folder is on."""
     return shutil.disk_usage(folder).free
 
 
-def _no_room(path: Path, wanted: int, why: str) -> EnvironmentFailure:
+def no_room(path: Path, wanted: int, error: OSError | None = None) -> EnvironmentFailure:
+    """The sentence of a disk on which a checkpoint had no room, or would have none.
+
+    Args:
+        path: of the checkpoint.
+        wanted: its bytes.
+        error: one of :data:`NO_ROOM`, when it was tried.
+    """
+    why = os.strerror(errno.ENOSPC if error is None else error.errno or errno.ENOSPC)
     return EnvironmentFailure(
         f"checkpoint {str(path)!r} was not saved ({why}): it wants {wanted / 1e6:,.1f} MB and "
-        f"{_free(path.parent) / 1e6:,.1f} MB are free; older checkpoints stay; free some space and "
-        "resume with --ckpt_path=last"
+        f"{free_bytes(path.parent) / 1e6:,.1f} MB are free; older checkpoints stay; free some "
+        "space and resume with --ckpt_path=last"
     )
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, whole: bool = True) -> dict[str, Any]:
     """Load a checkpoint of this project onto the CPU, see :func:`.content.load`.
 
+    Args:
+        path: a file, or a folder that the processes of a run have written together.
+        whole: put slices together; else leave them on disk, as :class:`Slices`.
+
     Raises:
-        UserError: when the file is missing, damaged, or not written by this project.
+        UserError: when it is missing, damaged, or not written by this project.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"--ckpt_path: checkpoint {str(path)!r} does not exist")
-    if path.is_dir():
-        raise UserError(
-            f"--ckpt_path: {str(path)!r} is a folder, and a checkpoint of fgexpo is a file"
-        )
     checkpoint = load(path)
     if "fgexpo" not in checkpoint:
         raise UserError(f"--ckpt_path: {str(path)!r} is not a checkpoint of fgexpo")
-    return checkpoint
+    return made_whole(checkpoint) if whole else checkpoint

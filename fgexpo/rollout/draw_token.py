@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..model.precision import precise
+from ..running_sum import running_sum
 from .engine import Sampling
 
 
@@ -41,13 +42,13 @@ def _filtered(probability_NV: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p < 1:
         # As in other engines, top-p acts on the renormalised tokens that top-k has kept.
         share_NV = ordered_NV / ordered_NV.sum(-1, keepdim=True)
-        before_NV = share_NV.cumsum(-1) - share_NV
+        before_NV = running_sum(share_NV) - share_NV
         ordered_NV[before_NV >= sampling.top_p] = 0
     return torch.zeros_like(probability_NV).scatter(-1, order_NV, ordered_NV)
 
 
 def _invert(weight_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    cumulative_NV = weight_NV.cumsum(-1)
+    cumulative_NV = running_sum(weight_NV)
     total_N1 = cumulative_NV[:, -1:]
     target_N1 = uniform_N[:, None] * total_N1
     # Rounding must not reach the total: only tokens of weight 0 lie beyond it.

@@ -112,6 +112,17 @@ class RolloutEngine(ABC):
             UserError: naming the model's class.
         """
 
+    def check_repeats(self) -> None:
+        """Check that the same weights and seeds give the same completions, bit for bit.
+
+        Raises:
+            UserError: saying what an engine of this kind needs for it; here, that nobody knows.
+        """
+        raise UserError(
+            f"model.deterministic = true: whether {type(self).__name__} draws the same rollouts "
+            "every time is not known; use Native, or set it to false"
+        )
+
     def rest(self) -> None:  # noqa: B027
         """Free the device's memory until the next rollouts."""
 

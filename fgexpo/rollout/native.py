@@ -94,6 +94,9 @@ class Native(RolloutEngine):
             return self.max_logp_difference
         return None if self._dtype is None else NATIVE_LIMITS[self._dtype]
 
+    def check_repeats(self) -> None:
+        """See :class:`RolloutEngine`. It does: each row is drawn by numbers of its own."""
+
     def check_model(self, policy: nn.Module, trial: Trial) -> None:
         """See :class:`RolloutEngine`."""
         fault = trial.fault("decoded", partial(forced_logprobs, policy, trial.sequences))

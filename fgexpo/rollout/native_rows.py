@@ -12,6 +12,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from ..groups import Groups
 from ..model.sequences import Sequences
 from .native_cache import roomy_cache
+from .native_step import is_plain, next_logits
 
 # Finished rows are removed once at most this share of all rows is alive, since removing them copies
 # the others' cache.
@@ -37,7 +38,9 @@ class Rows:
         tokens_QL, self._mask_NL = left_padded(prompts, device)
         self._policy = policy
         self._cache = roomy_cache(policy.config)
-        self.logits_NV = self._next(tokens_QL)
+        self._padded = len({len(prompt) for prompt in prompts}) > 1
+        self._plain = is_plain(policy, self._cache)
+        self.logits_NV = forward(policy, tokens_QL, self._mask_NL, self._cache)
 
     def repeat(self, groups: Groups) -> None:
         """Put as many copies of each row in its place as its prompt has rollouts."""
@@ -63,10 +66,12 @@ class Rows:
         """Add a token to each row, int64 [N]."""
         mask_NL = self._mask_NL
         self._mask_NL = torch.cat([mask_NL, mask_NL.new_ones(len(mask_NL), 1)], 1)
-        self.logits_NV = self._next(token_N[:, None])
-
-    def _next(self, tokens_Nl: Tensor) -> Tensor:
-        return forward(self._policy, tokens_Nl, self._mask_NL, self._cache)
+        if self._plain:
+            position_N1 = self._mask_NL.sum(1, keepdim=True) - 1
+            seen_NL = self._mask_NL.bool() if self._padded else None
+            self.logits_NV = next_logits(self._policy, token_N, position_N1, seen_NL, self._cache)
+        else:
+            self.logits_NV = forward(self._policy, token_N[:, None], self._mask_NL, self._cache)
 
 
 def left_padded(prompts: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..model.beats import beat_by_layer
 from ..model.loading import on_cpu
-from ..parallel.sharding import to_strategy
+from ..parallel.fsdp2 import FSDP2
 from .reference import AdapterOff, FrozenReference, Reference
 from .reference_update import ReferenceUpdate
 
@@ -32,10 +31,10 @@ def opened(learner: Any) -> Reference:
     """
     if learner.lora is not None:
         return AdapterOff(learner.policy, learner.reference_update is not None)
+    offload = learner.reference_offload
     with on_cpu():
-        model = beat_by_layer(learner.open_policy())
-    model = to_strategy(model, learner.trainer, learner.reference_offload)
-    return FrozenReference(model, learner.reference_offload)
+        model = learner.open_policy()
+    return FrozenReference(learner.preparation.reference(model, learner.trainer, offload), offload)
 
 
 def move(learner: Any, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -55,7 +54,10 @@ def state(learner: Any) -> dict[str, Any]:
     """What a checkpoint holds of it: nothing, unless it was moved or a rule may move it."""
     found: dict[str, Any] = {}
     if learner.reference is not None and learner.reference.moved:
-        found["reference"] = learner.reference.state_dict(learner.trainer.is_global_zero)
+        strategy = learner.trainer.strategy
+        in_slices = isinstance(strategy, FSDP2) and strategy.hands_slices
+        keep = learner.trainer.is_global_zero
+        found["reference"] = learner.reference.state_dict(keep, in_slices)
     if learner.reference_update is not None:
         found["reference_update"] = learner.reference_update.state_dict()
     return found

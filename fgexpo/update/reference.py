@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..model.lora import adapters_off
 from ..parallel.sharding import gathered, is_sharded, like, own_part
+from ..parallel.slices import Slices
 
 
 class Reference(ABC):
@@ -52,16 +53,20 @@ class Reference(ABC):
             own.copy_(target) if share == 1 else own.lerp_(target, share)
         self.moved = True
 
-    def state_dict(self, keep: bool) -> dict[str, Tensor]:
+    def state_dict(self, keep: bool, in_slices: bool = False) -> dict[str, Tensor]:
         """Whole weights; all processes gather sharded ones.
 
         Args:
             keep: whether this process is the one that saves them; on the others sharded weights
                 come back empty.
+            in_slices: leave sharded weights as they are.
         """
-        return {name: gathered(weight, keep) for name, weight in self.weights().items()}
+        weights = self.weights()
+        if in_slices:
+            return {name: weight.detach() for name, weight in weights.items()}
+        return {name: gathered(weight, keep) for name, weight in weights.items()}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor | Slices]) -> None:
         """Restore it; every process takes its slices.
 
         Raises:
@@ -155,7 +160,7 @@ class AdapterOff(Reference):
         """The kept adapters."""
         return self._kept
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor | Slices]) -> None:
         """See :class:`Reference`. A run that moves it no more has kept no adapters yet."""
         if not self._kept:
             self._keep()

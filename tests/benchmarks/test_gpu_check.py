@@ -1,10 +1,7 @@
 """The GPU check on a CPU and a tiny shape: its counting, its faults, and that it loses nothing."""
 
-import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +13,22 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import gpu_check
-from gpu import attention, clock, engine, parity, passes, planned, process, work
-from gpu.report import Check, Note, Row, Section, above, below, render
+from gpu import (
+    attention,
+    clock,
+    deterministic,
+    engine,
+    fit,
+    parity,
+    passes,
+    planned,
+    process,
+    variant_table,
+    variants,
+    work,
+)
+from gpu.report import Check, Note, Row
 from gpu.scale import Setting
-from gpu_check import Part
 
 from fgexpo.model import lm_head, logprobs, packing
 from fgexpo.rollout import VLLM
@@ -27,7 +36,14 @@ from fgexpo.study.processes import CONTEXT
 
 TINY = Setting("tiny", "cpu")
 CPU = ["--device", "cpu", "--shape", "tiny"]
-MEASURED = ["machine", "parity", "attention", "generation", "score", "update", "server"]
+# The others have tests of their own.
+MEASURED = ["machine", "variants", "generation", "parity", "attention", "server"]
+TABLES = [
+    "Machine",
+    "Products in bf16, TFLOP/s, by their share of the data sheet",
+    variant_table.TABLE,
+    "Generation by the policy",
+]
 
 
 # Sections are forked from the server that the other tests use too.
@@ -51,91 +67,12 @@ def test_the_whole_script_on_a_cpu(tmp_path, capfd):
     for name, part in gpu_check.PARTS.items():
         assert f"## {part.title}\n" in text
         assert f"| {part.title} | {'done' if name in MEASURED else 'left out'} |" in text
-    for table in ("Machine:", "Generation by the policy:", "Log-probs and entropies:", "Updates:"):
-        assert table in text
+    for table in TABLES:
+        assert f"\n{table}:\n" in text
+    for variant in variants.VARIANTS:
+        assert f"| {variant.name} |" in text or f"- {variant.name}: not measured" in text
     assert "everything passed" in capfd.readouterr().out
     assert not out.with_suffix(".part").exists()
-
-
-def fine(setting):
-    yield Note("all is well")
-
-
-def broken(setting):
-    yield Row("Numbers", {"what": "before", "value": "42"})
-    raise ValueError("first line\nof the fault")
-
-
-def dead(setting):
-    yield Note("last words")
-    os._exit(7)
-
-
-def hanging(setting):
-    yield Note(f"started {subprocess.Popen(['sleep', '600']).pid};")
-    time.sleep(600)
-
-
-def failing(setting):
-    yield below("error", 2.0, 1.0, "because")
-
-
-def test_no_section_stops_another_and_what_was_found_before_stays(tmp_path, monkeypatch):
-    states = []
-    write = lambda *given: states.append(render(*given)) or states[-1]  # noqa: E731
-    monkeypatch.setattr(gpu_check.report, "render", write)
-    out = tmp_path / "gpu.md"
-    parts = {
-        one.__name__: Part(f"Title of {one.__name__}", one, 60.0)
-        for one in (broken, dead, hanging, failing, fine)
-    }
-    # The limit is passed as soon as the section hangs, and not before.
-    passed = lambda: 61.0 * sum("started " in text for text in states)  # noqa: E731
-    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=passed))
-    assert gpu_check.main([*CPU, "--out", str(out)], parts) == 1
-    text = out.read_text()
-    assert "| before | 42 |" in text and "`ValueError: first line`" in text
-    assert "last words" in text and "the process died, exit status 7" in text
-    assert "not done within its time limit" in text
-    [started] = re.findall("started ([0-9]+);", text)
-    # Gone, or dead and waiting for a parent to ask.
-    status = Path(f"/proc/{started}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
-    # It was in the file while its section still ran.
-    assert any("| Title of broken | running |" in s and "| before | 42 |" in s for s in states)
-    assert "| Title of failing | **a check failed** |" in text
-    assert "| Title of fine | done |" in text and "- all is well" in text
-
-
-def test_the_exit_status_is_1_for_a_check_or_an_error_alone(tmp_path):
-    out = ["--out", str(tmp_path / "gpu.md")]
-    for section, expected in ((fine, 0), (broken, 1), (failing, 1)):
-        assert gpu_check.main([*CPU, *out], {"only": Part("Only", section, 60.0)}) == expected
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "torch sees no CUDA GPU here"),
-        (["--shape", "tiny"], "torch sees no CUDA GPU here"),
-        (CPU, "only a whole run on a GPU may replace docs/gpu.md"),
-        ([*CPU, "--sections", "nothing"], "invalid choice: 'nothing'"),
-    ],
-)
-def test_what_cannot_be_measured_ends_with_2(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SystemExit) as ended:
-        gpu_check.main(arguments)
-    assert ended.value.code == 2 and message in capsys.readouterr().err
-
-
-def test_part_of_the_sections_does_not_replace_a_whole_run(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    names = list(gpu_check.PARTS)
-    whole = gpu_check._parse([], names)
-    assert whole.out.endswith("docs/gpu.md") and whole.sections == names
-    with pytest.raises(SystemExit):
-        gpu_check._parse(["--sections", "parity"], names)
 
 
 def failed(section):
@@ -221,6 +158,25 @@ def test_attention_by_plain_products_is_a_failure():
         assert failed(attention.attention(TINY)) == ["training's attention"]
 
 
+@pytest.mark.slow
+def test_ten_steps_of_fit_by_their_own_event_file():
+    """Slow: a whole run in a process of its own."""
+    found = list(fit.fit(TINY))
+    assert failed(found) == []
+    steps = [f.cells for f in found if isinstance(f, Row) and "number" in f.cells]
+    assert len(steps) == fit.STEPS
+    [whole] = [f.cells for f in found if isinstance(f, Row) and f.cells.get("phase") == "step"]
+    assert float(whole["seconds"]) > 0 and float(whole["planned"]) > 0
+
+
+def test_the_runs_that_must_be_equal_are_compared_weight_by_weight(tmp_path):
+    one = {"a": torch.zeros(2), "b": torch.ones(1)}
+    assert deterministic._equal("x", one, {k: v.clone() for k, v in one.items()}).passed
+    other = deterministic._equal("x", one, one | {"b": torch.full((1,), 1 + 2**-20)})
+    assert not other.passed and other.found.startswith("1 of 2")
+    assert not deterministic._equal("x", one, one | {"c": torch.ones(1)}).passed
+
+
 def test_memory_is_checked_against_the_plan(monkeypatch):
     gib = 2**30
 
@@ -251,17 +207,6 @@ def test_out_of_memory_is_a_finding_and_any_other_error_is_one():
     assert clock.Measured([3.0, 1.0, 2.0], None).spread == "2.00 (1.00-3.00)"
 
 
-def test_a_report_in_the_making():
-    checked = Section("B", "done", [below("b", 1, 2, "why"), above("c", 1, 2, "why")], "", 3)
-    text = render(["Heading."], [Section("A"), checked, Section("C", "left out")])
-    assert "| A | waiting | 0 |" in text and "| B | **a check failed** | 3 |" in text
-    assert "| b | 1 | at most 2: why | passed |" in text and "| **FAILED** |" in text
-    assert "Not measured (left out)." in text
-    assert not checked.fine and not Section("A").fine and Section("C", "left out").fine
-    assert not below("nan", float("nan"), 1, "").passed
-    assert not above("nan", float("nan"), 1, "").passed
-
-
 @pytest.mark.slow
 def test_no_library_asks_for_a_gpu_when_it_is_imported():
     """A driver that was opened before a fork cannot be used after it."""
@@ -281,7 +226,7 @@ def check_vllm():
     opened = VLLM(memory=engine.MEMORY["cpu"], eager=True)
     monkeypatch.setattr(engine, "VLLM", lambda **settings: opened)
     found = list(engine.engine(TINY))
-    assert failed(found) == [] and sum(isinstance(f, Check) for f in found) == 2
+    assert failed(found) == [] and sum(isinstance(f, Check) for f in found) == 3
     assert any("Sleep needs a GPU" in f.text for f in found if isinstance(f, Note))
 
     opened.sync(None)

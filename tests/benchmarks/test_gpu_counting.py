@@ -19,8 +19,8 @@ from fgexpo.model import packing
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.plan.job import Job
 from fgexpo.plan.known_models import r1_distill_1p5b
+from fgexpo.plan.passes import body_flops
 from fgexpo.plan.shape import shape_of
-from fgexpo.plan.timing import body_flops
 
 TINY = Setting("tiny", "cpu")
 

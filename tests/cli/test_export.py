@@ -36,7 +36,7 @@ def slow_export(path, out):
         (path.parent / "written").touch()
         time.sleep(60)
 
-    whole._exchange = stand
+    whole.exchange = stand
     export(path, out)
 
 

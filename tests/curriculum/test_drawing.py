@@ -7,6 +7,7 @@ import torch
 from near import within
 
 from fgexpo.curriculum.draw import draw_distinct
+from fgexpo.curriculum.pass_rates import FRONTIER, PassRateTable
 
 WEIGHTS = torch.tensor([0.5, 2.0, 0.0, 1.0, 4.0], dtype=torch.float64)
 
@@ -43,3 +44,43 @@ def test_the_generator_decides():
 
     assert draw(1) == draw(1)
     assert len({tuple(draw(seed)) for seed in range(20)}) > 3
+
+
+def first_version(weights, count, generator):
+    """How rows were drawn when the studies were made."""
+    weights, drawn = weights.clone(), {}
+    while len(drawn) < count:
+        running = weights.cumsum(0)
+        uniform = torch.rand(count - len(drawn), dtype=torch.float64, generator=generator)
+        rows = torch.searchsorted(running, uniform * running[-1], right=True)
+        rows = rows.clamp_max(len(weights) - 1)
+        drawn.update(dict.fromkeys(rows[weights[rows] > 0].tolist()))
+        weights[rows] = 0
+    return list(drawn)
+
+
+@pytest.mark.parametrize(("size", "count"), [(40, 39), (1680, 32), (20_011, 256)])
+def test_a_seed_draws_what_it_always_drew(size, count):
+    for seed in range(5):
+        generators = [torch.Generator().manual_seed(seed) for _ in range(2)]
+        weights = torch.rand(size, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+        weights[seed] = 0.0
+        before = weights.clone()
+        drawn = draw_distinct(weights, count, generators[0]).tolist()
+        assert drawn == first_version(weights, count, generators[1])
+        assert torch.equal(weights, before), "the caller's weights are its own"
+
+
+def test_statistics_of_a_pool_are_the_same_to_the_last_bit():
+    table = PassRateTable(20_011)
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        index = torch.randperm(len(table), generator=generator)[:256]
+        table.update(index, torch.randint(0, 9, (256,), generator=generator) / 8)
+    seen, rates = table.visits > 0, table.pass_rates
+    frontier = (rates >= FRONTIER[0]) & (rates <= FRONTIER[1]) & seen
+    assert table.metrics() == {
+        "frac_seen": int(seen.sum()) / len(table),
+        "frac_frontier": int(frontier.sum()) / int(seen.sum()),
+        "mean_pass_rate": float((rates * seen).sum()) / int(seen.sum()),
+    }

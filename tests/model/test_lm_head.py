@@ -6,7 +6,7 @@ from near import rounded, same
 from torch import nn
 from transformers import AutoModelForCausalLM, Gemma2Config
 
-from fgexpo.model import lm_head
+from fgexpo.model import head_slices, lm_head
 from fgexpo.model.lm_head import check_head, head_logprobs
 from fgexpo.model.precision import precise
 
@@ -38,7 +38,7 @@ def gradients(outputs, *wanted):
 @pytest.mark.parametrize("width", [1, 4, VOCABULARY, 1000])
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_values_and_gradients(width, temperature, monkeypatch):
-    monkeypatch.setitem(lm_head.LOGITS_PER_CHUNK, "cpu", width * TOKENS)
+    monkeypatch.setitem(head_slices.LOGITS_PER_CHUNK, "cpu", width * TOKENS)
     head, hidden, target = inputs()
     expected = whole(head, hidden, target, temperature)
     found = head_logprobs(head, hidden, target, temperature, entropy=True)
@@ -70,7 +70,7 @@ def test_an_output_that_is_only_looked_at_changes_no_gradient():
 
 
 def test_the_gradient_is_that_of_finite_differences(monkeypatch):
-    monkeypatch.setitem(lm_head.LOGITS_PER_CHUNK, "cpu", 4 * TOKENS)
+    monkeypatch.setitem(head_slices.LOGITS_PER_CHUNK, "cpu", 4 * TOKENS)
     head, hidden, target = inputs(torch.float64)
 
     def outputs(hidden, weight):

@@ -3,7 +3,7 @@ import torch
 from near import same
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from fgexpo.model import lm_head
+from fgexpo.model import head_slices
 from fgexpo.model.loading import load_model
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join_solutions
@@ -46,7 +46,7 @@ def test_against_the_models_own_logits(model, sequences, temperature):
 def test_gradients_are_those_of_the_full_logits(model, sequences, temperature, width, monkeypatch):
     if width is not None:
         tokens = int(sequences.completion_lengths_N.sum())
-        monkeypatch.setitem(lm_head.LOGITS_PER_CHUNK, "cpu", width * tokens)
+        monkeypatch.setitem(head_slices.LOGITS_PER_CHUNK, "cpu", width * tokens)
     weight_NT = torch.randn(3, sequences.width, generator=torch.Generator().manual_seed(0))
 
     def gradients(logp_NT, entropy_NT):

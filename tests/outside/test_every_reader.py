@@ -18,7 +18,10 @@ BLOCKS = {"reading", "_readable"}
 # What this project has just written itself or keeps in memory, and where others' files are checked.
 OWN = {
     "fgexpo/model/hf_folder.py": "text of transformers' own writer, and a checkpoint's copy",
-    "fgexpo/rollout/vllm/server.py": "replies of a server that this process started",
+    "fgexpo/rollout/vllm/server.py": "replies of a server, whose errors name it",
+    "fgexpo/rollout/vllm/server_facts.py": "the same",
+    "fgexpo/rollout/vllm/answers.py": "the same, read by server.py",
+    "fgexpo/rollout/vllm/flat_answers.py": "requests to a server, which are answered with an error",
     "fgexpo/gym/datasets.py": "settings that the source wrote",
     "fgexpo/gym/details.py": "a text that the source wrote",
     "fgexpo/isolated/worker.py": "lines of the process that started it",

@@ -9,12 +9,13 @@ import pytest
 import torch
 from helpers import EvenIsRight, make_data, make_module, make_trainer
 from near import ROUNDING, same
-from processes import run_ranks
+from processes import free_port, run_ranks
 from test_strategies import CASES, final, same_weights, train
 from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM
 
 from fgexpo.callbacks import EvaluationReport, ExportPolicy
+from fgexpo.errors import EnvironmentFailure
 from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.lora import LoRA
@@ -24,7 +25,7 @@ from fgexpo.parallel.sharding import shards, whole
 from fgexpo.parallel.whole_weights import full_weights
 from fgexpo.robustness.checkpoint import read_checkpoint
 from fgexpo.rollout import Native, Sampling, VLLMServer
-from fgexpo.rollout.vllm.transfer import NCCLTransfer, WeightTransfer
+from fgexpo.rollout.vllm.weight_stream import WeightStream
 from fgexpo.update.mismatch import DIFFERENCE
 
 
@@ -62,6 +63,13 @@ def weights_and_export(folder, out):
     total = sum(weight.numel() for weight in policy.parameters())
     assert 0.45 < held / total < 0.6, (held, total)
     gathered = dict(full_weights(policy))
+    # As a server gets them: told beforehand, whole, rounded once.
+    stream = WeightStream(policy, "bfloat16")
+    told, sent = stream.metadata(), dict(stream)
+    assert [meta.name for meta in told] == list(sent) == list(gathered)
+    for name, dtype, shape in told:
+        assert (sent[name].dtype, tuple(sent[name].shape)) == (dtype, shape)
+        assert torch.equal(sent[name], gathered[name].bfloat16())
     given = join_solutions([[3, 4, 5], [6]], [[9, 10, 1], [11, 12, 13, 14, 1]])
     with torch.no_grad():
         logp, _ = completion_logprobs(policy, given)
@@ -177,24 +185,12 @@ def test_models_are_opened_in_the_hosts_memory(model_folder, tmp_path):
         assert {weight.device.type for weight in model.parameters()} == {"cpu"}
 
 
-class Other(WeightTransfer):
-    def send(self, url, policy):
-        raise NotImplementedError
-
-
-def test_weights_that_a_server_cannot_take():
-    engine = VLLMServer("http://127.0.0.1:1", NCCLTransfer())
-    for adapters, sharded, setting in ((True, False, "model.lora"), (False, True, "fsdp2")):
-        with pytest.raises(ValueError, match=f"cannot take over weights with .*{setting}"):
-            engine.check_weights(adapters, sharded)
-    engine.check_weights(adapters=False, sharded=False)
-    VLLMServer("http://127.0.0.1:1", Other()).check_weights(adapters=True, sharded=True)
-
-
-def test_the_module_asks_the_engine(model_folder, tmp_path):
-    module = make_module(model_folder, engine=VLLMServer("http://127.0.0.1:1"), lora=LoRA())
-    with pytest.raises(ValueError, match=r"cannot take over weights with model\.lora"):
+def test_servers_are_asked_before_any_weight_is_loaded(model_folder, tmp_path):
+    absent = f"http://127.0.0.1:{free_port()}"
+    module = make_module(model_folder, engine=VLLMServer(absent), lora=LoRA())
+    with pytest.raises(EnvironmentFailure, match=f"{absent}/version cannot be reached"):
         make_trainer(tmp_path, 1).fit(module, make_data())
+    assert module.policy is None
 
 
 @pytest.mark.parametrize("strategy", [FSDP2(), None])

@@ -17,12 +17,12 @@ from fgexpo.plan import cpu_rates
 from fgexpo.plan.adapters import Adapters
 from fgexpo.plan.from_config import check_classes, read_job
 from fgexpo.plan.generation import GIB
+from fgexpo.plan.gpus import gpu_named
 from fgexpo.plan.job import Call, Engine, Job
 from fgexpo.plan.known_models import find_config
 from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
 from fgexpo.plan.state import state_of
-from fgexpo.plan.timing import gpu_named
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ["--trainer.strategy=ddp", "--model.activation_checkpointing=false"]
@@ -191,10 +191,12 @@ def test_advice_holds_when_it_is_followed(arguments, capsys, no_network):
     assert status == 0 and "it fits" in text
 
 
-@pytest.mark.parametrize("name", ["r1_1p5b", "qwen3_8b"])
-def test_full_size_configs_fit_the_node_that_they_are_made_for(name, capsys, no_network):
+@pytest.mark.parametrize(("name", "seconds"), [("r1_1p5b", 62), ("qwen3_8b", 250)])
+def test_full_size_configs_fit_the_node_that_they_are_made_for(name, seconds, capsys, no_network):
     status, text = plan(["plan", "--config", str(ROOT / f"configs/{name}.yaml"), *NODE], capsys)
     assert status == 0 and "8 x h100 of 80.00 GiB" in text
+    [step] = re.findall(r"│ step +│ +([\d.]+) │", text)
+    assert float(step) <= seconds
 
 
 def test_settings_reach_the_plan(capsys, model_folder):

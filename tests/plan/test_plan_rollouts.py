@@ -11,11 +11,12 @@ from fgexpo.plan.advice import advise
 from fgexpo.plan.count_bytes import StorageCounter
 from fgexpo.plan.decoding import copied_weights, count_wave, wave_of
 from fgexpo.plan.generation import ENGINE_RESIDUE, ENGINE_WORKSPACE, GIB, engine_bytes
+from fgexpo.plan.gpus import GPUS
 from fgexpo.plan.job import Call, Engine
 from fgexpo.plan.known_models import r1_distill_1p5b
 from fgexpo.plan.memory import plan_memory
 from fgexpo.plan.shape import shape_of
-from fgexpo.plan.timing import GPUS, plan_timing
+from fgexpo.plan.timing import plan_timing
 from fgexpo.rollout import Native, RolloutRequest, Sampling
 from fgexpo.rollout.native import decode_in_place
 from fgexpo.rollout.native_graphs import unrecorded

@@ -1,15 +1,12 @@
 """The parts of the vLLM engines that need no vLLM: order of calls, protocol, messages."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from fgexpo.parallel.whole_weights import full_weights
-from fgexpo.rollout import VLLM, RolloutRequest, Sampling, VLLMServer, WeightTransfer
+from fgexpo.rollout import VLLM, RolloutRequest, Sampling
 from fgexpo.rollout.vllm.cache_size import cpu_cache_bytes, token_bytes
 from fgexpo.rollout.vllm.formats import to_completions
 
@@ -123,87 +120,3 @@ def test_a_rollout_that_was_given_up_is_an_error():
     found = to_completions([[3, 1], [4]], [[-1.0, -2.0], [-3.0]], ["stop", "length"], CPU)
     assert found.tokens_NT.tolist() == [[3, 1], [4, 0]] and found.finish == ["stop", "length"]
     assert found.logp_NT.tolist() == [[-1.0, -2.0], [-3.0, 0.0]]
-
-
-class Recorded(WeightTransfer):
-    def __init__(self, calls):
-        self.calls = calls
-
-    def send(self, policy, url):
-        self.calls.append(("send", [name for name, _ in full_weights(policy)]))
-
-
-@pytest.fixture
-def server():
-    """An HTTP server with the two endpoints of vLLM's that are used."""
-    calls = []
-
-    class Handler(BaseHTTPRequestHandler):
-        broken = False
-
-        def do_POST(self):
-            content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            calls.append((self.path, content))
-            if self.path == "/inference/v1/generate" and Handler.broken:
-                return self.answer(500, {"error": "EngineDeadError"})
-            if self.path == "/reset_prefix_cache":
-                return self.answer(200, {"success": True})
-            last = content["token_ids"][-1]
-            logprobs = {"content": [{"token_id": last, "logprob": -0.5}]}
-            choices = [
-                {"index": g, "token_ids": [last], "logprobs": logprobs, "finish_reason": "stop"}
-                for g in reversed(range(content["sampling_params"]["n"]))
-            ]
-            return self.answer(200, {"choices": choices})
-
-        def answer(self, code, content):
-            self.send_response(code)
-            self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
-
-        def log_message(self, *_):
-            return
-
-    http = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{http.server_port}", calls, Handler
-    http.shutdown()
-    http.server_close()
-
-
-def test_the_server_is_asked_after_the_weights_were_sent_and_its_cache_cleared(server, model):
-    url, calls, _ = server
-    made = VLLMServer(url, Recorded(calls), concurrency=1)
-    found = made.generate(model, request(temperature=0.7))
-    assert found.tokens_NT.tolist() == [[4], [4], [5], [5]]
-    assert found.logp_NT.tolist() == [[-0.5]] * 4
-    assert [call[0] for call in calls] == [
-        "send",
-        "/reset_prefix_cache",
-        "/inference/v1/generate",
-        "/inference/v1/generate",
-    ]
-    sampling = calls[2][1]["sampling_params"]
-    assert sampling == {
-        "n": 2, "seed": 0, "temperature": 0.7, "top_p": 1.0, "top_k": -1, "max_tokens": 4,
-        "stop_token_ids": [1], "ignore_eos": True, "logprobs": 0, "detokenize": False,
-    }  # fmt: skip
-    calls.clear()
-    made.generate(model, request())
-    assert "send" not in [call[0] for call in calls]
-    made.sync(model)
-    made.generate(model, request(temperature=0.0))
-    assert [call[0] for call in calls].count("send") == 1
-    assert calls[-1][1]["sampling_params"]["n"] == 1
-
-
-def test_a_broken_or_absent_server_is_named(server, model):
-    url, calls, handler = server
-    handler.broken = True
-    with pytest.raises(RuntimeError, match=r"generate answered 500: .*EngineDeadError"):
-        VLLMServer(url, Recorded(calls)).generate(model, request())
-    with pytest.raises(RuntimeError, match=r"http://127\.0\.0\.1:9/.* cannot be reached"):
-        VLLMServer("http://127.0.0.1:9", Recorded(calls)).generate(model, request())
-    with pytest.raises(ValueError, match=r"model\.engine\.url must begin with"):
-        VLLMServer("node7:8000")

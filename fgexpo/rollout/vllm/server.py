@@ -1,38 +1,39 @@
-"""Rollouts by vLLM's own server on other devices or nodes, which receives each update's weights.
+"""Rollouts by vLLM's own servers on other devices or nodes, which receive each update's weights.
 
-Speaks the server's token endpoint for generation and its weight transfer (NCCL) for the sync. Start
-the server with ``VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --enable-scale-out --logprobs-mode
-processed_logprobs --weight-transfer-config '{"backend": "nccl"}'``.
+A step's questions are dealt out to the servers in turn. Weights go to all of them by vLLM's weight
+transfer (NCCL). How a server is started: :data:`fgexpo.rollout.vllm.server_facts.COMMAND`.
 """
 
 import json
-import urllib.error
-import urllib.request
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from typing import Any
 
 import torch.distributed as dist
+from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
 from ...errors import EnvironmentFailure, UserError
-from ...heartbeat import beat
+from ...heartbeat import PATIENT, phase
+from ...parallel.first_process import by_first
 from ...types import Completions
 from ..engine import RolloutEngine, RolloutRequest
 from ..limits import LIMITS
 from ..stop_text import cut_at_text
+from .answers import FLAT_PATH, JSON_PATH, Answer, read_flat, read_json
+from .connection import Connection
+from .fleet import Fleet, deal
 from .formats import sampling_arguments, to_completions
-from .transfer import NCCLTransfer, WeightTransfer
-
-HEALTH_SECONDS = 5.0
+from .server_facts import ServerFacts, ask, check_longest, check_servers
+from .transfer import NCCLTransfer, WeightTransfer, as_urls
 
 
 class VLLMServer(RolloutEngine):
-    """A vLLM server that is already running.
+    """One vLLM server that is already running, or several that share the questions.
 
     Args:
-        url: the server's address, such as ``http://node7:8000``.
+        url: a server's address, such as ``http://node7:8000``, or a list of them.
         transfer: how weights are sent.
-        concurrency: questions that each process asks at once.
+        concurrency: questions that each process asks each server at once.
         timeout: seconds that a question's rollouts may take; a server that reports itself healthy
             but makes no progress is noticed only then.
         seeded: see :class:`VLLM`.
@@ -44,110 +45,107 @@ class VLLMServer(RolloutEngine):
 
     def __init__(
         self,
-        url: str,
+        url: list[str] | str,
         transfer: WeightTransfer | None = None,
         concurrency: int = 64,
         timeout: float = 600.0,
         seeded: bool = True,
         max_logp_difference: float = LIMITS["bfloat16"],
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"model.engine.url must begin with http:// or https://, got {url!r}")
-        self.url = url.rstrip("/")
+        if concurrency < 1 or timeout <= 0:
+            raise UserError("model.engine.concurrency and timeout must be positive")
+        self.urls = as_urls(url)
         self.transfer = transfer or NCCLTransfer()
-        self.concurrency = concurrency
-        self.timeout = timeout
         self.seeded = seeded
         self.max_logp_difference = max_logp_difference
+        self._fleet = Fleet(self.urls, timeout, "model.engine.timeout", concurrency)
+        self._facts: list[ServerFacts] = []
         self._stale = True
 
     def check_weights(self, adapters: bool, sharded: bool) -> None:
-        """Check that the weights can be sent as they are in memory."""
-        if not isinstance(self.transfer, NCCLTransfer):
-            return
-        for setting, there in (("model.lora", adapters), ("trainer.strategy = fsdp2", sharded)):
-            if there:
-                raise UserError(
-                    f"model.engine: VLLMServer cannot take over weights with {setting}; use VLLM"
-                )
+        """Ask the servers what they are: all weights can be sent, if the servers can take them."""
+        self._meet()
 
     def generate(self, policy: nn.Module, request: RolloutRequest) -> Completions:
         """See :class:`RolloutEngine`."""
+        self._meet()
+        check_longest(self._facts, request.longest)
         if self._stale:
             self._take_over(policy)
-        pool = ThreadPoolExecutor(self.concurrency)
-        try:
-            asked = [
-                pool.submit(self._ask, prompt, seeds, request)
-                for prompt, seeds in zip(request.prompts, request.seeds, strict=True)
-            ]
-            self._wait(asked)
-        finally:
-            # After an error, no caller waits for the other answers.
-            pool.shutdown(wait=False, cancel_futures=True)
-        choices = [choice for future in asked for choice in future.result()]
-        tokens = [choice["token_ids"] for choice in choices]
-        logps = [[token["logprob"] for token in c["logprobs"]["content"]] for c in choices]
-        finish = [choice["finish_reason"] for choice in choices]
-        cut_at_text(request, tokens, logps, finish)
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        numbers = deal(len(request.prompts), len(self.urls), rank, world)
+        groups = zip(numbers, request.prompts, request.seeds, strict=True)
+        answers = self._fleet.run(
+            "sampled",
+            [(n, self._question(n, prompt, seeds, request)) for n, prompt, seeds in groups],
+        )
+        tokens: list[Any] = [row for answer in answers for row in answer.tokens]
+        logps: list[Any] = [row for answer in answers for row in answer.logps]
+        finish = [reason for answer in answers for reason in answer.finish]
+        if request.stop_strings is not None:
+            tokens = [row.tolist() for row in tokens]  # texts are looked for in lists
+            cut_at_text(request, tokens, logps, finish)
         return to_completions(tokens, logps, finish, request.device)
 
     def sync(self, policy: nn.Module) -> None:
-        """Mark the server's weights as stale."""
+        """Mark the servers' weights as stale."""
         self._stale = True
 
     def logp_limit(self) -> float:
         """See :class:`RolloutEngine`."""
         return self.max_logp_difference
 
+    def _meet(self) -> None:
+        """Ask each server once what it is, and check that it will do."""
+        if self._facts:
+            return
+
+        def meet() -> list[ServerFacts]:
+            facts = self._fleet.each("said what it is", ask)
+            check_servers(facts, self.transfer.nccl)
+            return facts
+
+        with phase("meet the vLLM servers", PATIENT):
+            self._facts = by_first(meet)
+        first = self._facts[0]
+        rank_zero_info(
+            f"{len(self.urls)} x vLLM {first.version} ({first.model}, {first.dtype}), answers as "
+            + ("plain numbers" if all(facts.flat for facts in self._facts) else "JSON")
+        )
+
     def _take_over(self, policy: nn.Module) -> None:
         """Send the weights, then drop what was computed with the old ones: only here."""
-        self.transfer.send(policy, self.url)
-        if not dist.is_initialized() or dist.get_rank() == 0:
-            answer = self._post("reset_prefix_cache")
-            if not answer.get("success"):
-                raise EnvironmentFailure(f"{self.url} did not reset its prefix cache: {answer}")
-        if dist.is_initialized():
-            dist.barrier()  # no process asks before the cache is clear
+        with phase("send the weights", PATIENT):
+            self.transfer.send(policy, self.urls)
+            # No process asks before the caches are clear.
+            by_first(lambda: self._fleet.each("dropped its prefix cache", _reset))
         self._stale = False
 
-    def _ask(self, prompt: list[int], seeds: list[int], request: RolloutRequest) -> list[Any]:
-        sampling = sampling_arguments(request)
+    def _question(
+        self, number: int, prompt: list[int], seeds: list[int], request: RolloutRequest
+    ) -> Callable[[Connection], Answer]:
+        """What asks a server for one question's rollouts."""
+        sampling: dict[str, Any] = sampling_arguments(request)
         greedy = request.sampling.temperature == 0
         sampling["n"] = 1 if greedy else len(seeds)
         if self.seeded:
             sampling["seed"] = seeds[0]
-        answer = self._post(
-            "inference/v1/generate", {"token_ids": prompt, "sampling_params": sampling}
-        )
-        group = sorted(answer["choices"], key=lambda choice: choice["index"])
-        return group * (len(seeds) // len(group))
+        content = {"token_ids": prompt, "sampling_params": sampling}
+        flat = self._facts[number].flat
 
-    def _wait(self, asked: list[Future[Any]]) -> None:
-        """Wait for all answers; an answer, or a server that reports itself healthy, is progress."""
-        left = set(asked)
-        while left:
-            done, left = wait(left, HEALTH_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                future.result()
-            if not done:
-                self._call(urllib.request.Request(f"{self.url}/health"), HEALTH_SECONDS)
-            beat()
+        def question(server: Connection) -> Answer:
+            answer = server.post(FLAT_PATH if flat else JSON_PATH, content)
+            try:
+                return (read_flat if flat else read_json)(answer).times(len(seeds))
+            except (ValueError, KeyError, TypeError) as error:
+                raise EnvironmentFailure(
+                    f"{server.url} answered something else ({error})"
+                ) from error
 
-    def _post(self, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
-        data = json.dumps(content or {}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}/{path}", data, headers)
-        return json.loads(self._call(request, self.timeout) or b"{}")
+        return question
 
-    def _call(self, request: urllib.request.Request, timeout: float) -> bytes:
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            detail = error.read().decode(errors="replace")[:500]
-            raise EnvironmentFailure(
-                f"{request.full_url} answered {error.code}: {detail}"
-            ) from error
-        except OSError as error:
-            raise EnvironmentFailure(f"{request.full_url} cannot be reached: {error}") from error
+
+def _reset(server: Connection) -> None:
+    answer = server.post("reset_prefix_cache")
+    if not json.loads(answer or b"{}").get("success"):
+        raise EnvironmentFailure(f"{server.url} did not reset its prefix cache: {answer!r}")

@@ -1,6 +1,7 @@
 """Processes that share one engine: each adds its prompts, and all decode them together."""
 
 import os
+import socket
 from dataclasses import replace
 
 import torch
@@ -20,6 +21,10 @@ class EngineGroup:
         size: processes per group.
         device: this process's.
 
+    Attributes:
+        distributed: there is more than one process.
+        one_node: all of them run on the same host.
+
     Raises:
         UserError: when the processes cannot be divided into groups of this size, or a single
             process does not use the first GPU, which vLLM would open.
@@ -33,6 +38,10 @@ class EngineGroup:
             )
         self.size = size
         self.distributed = world > 1
+        hosts = [socket.gethostname()] * world
+        if self.distributed:
+            dist.all_gather_object(hosts, hosts[0])
+        self.one_node = len(set(hosts)) == 1
         self._group = None
         if size > 1:
             self._group, _ = dist.new_subgroups(size)
