@@ -168,7 +168,8 @@ def server_output(size: Size, numbers: Numbers) -> Parts:
 
     reading, rows = timed(read)
     tensors, _ = timed(lambda: from_lists(*rows))
-    padded, _ = timed(lambda: to_completions(*rows, ["length"] * size.rollouts, CPU))
+    finish = ["length"] * size.rollouts
+    padded, _ = timed(lambda: to_completions(rows[0], rows[1], finish, CPU))
     return {"the same from a server's answers (JSON)": (reading + tensors, reading + padded)}
 
 
