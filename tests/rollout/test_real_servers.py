@@ -178,6 +178,7 @@ def test_two_real_servers_sample_from_the_policy_until_one_dies(folder, tmp_path
         agrees(both, policy)
 
         # A run, whose every step's rollouts are those of the weights that it has then.
+        both.sync(policy)  # the run has a policy of its own
         options = {"dtype": "float32", "verifier": EvenIsRight(), "warmup_steps": 1}
         _, _, recorder = fit(folder, tmp_path / "run", 3, engine=both, **options)
         assert all(metrics[DIFFERENCE] < LOGP for metrics in recorder.metrics)
