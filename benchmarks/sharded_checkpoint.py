@@ -50,7 +50,8 @@ class Saves(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Measure."""
         kinds = {}
-        for name in ("file", "parts"):
+        # The parts first, whose copy stays: it would hide in what a file has given back.
+        for name in ("parts", "file"):
             kinds[name] = RolloutCheckpoint(keep=1, sharded=name == "parts")
             kinds[name].folder = self.folder / name
             kinds[name].folder.mkdir(exist_ok=True)
@@ -66,7 +67,7 @@ class Saves(Callback):
                 waited = time.perf_counter() - began
                 saver.finish(trainer)
                 row.append((waited, time.perf_counter() - began, peak() - before))
-            (file, _, most), (parts, complete, some) = row
+            (parts, complete, some), (file, _, most) = row
             self.rows.append((file, parts, complete, most, some))
         began = time.perf_counter()
         check(kinds["parts"].folder / f"step={REPEATS:06d}.ckpt")
