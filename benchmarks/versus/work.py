@@ -76,7 +76,7 @@ WORKS = {
         learning_rate=1e-4,
         warm=3,
         steps=8,
-        limit=0.33,
+        limit=0.42,
     ),
     "long": Work(
         "32 rollouts x 512 tokens, 5 M", LARGE, questions=4, tokens=512, rows=8, warm=1, steps=1

@@ -1,6 +1,6 @@
 """A token for each row on a CPU, by the decoder's parts alone.
 
-That makes a mask and its positions anew, turns queries and keys one after the other, and calls all
+A model's own ``forward`` makes a mask and positions anew for every token, and calls its parts
 through layers of wrappers. On a CPU the decoding of a small model is mostly the start of such small
 operations. Here the same products, norms and activations get the same numbers, so the logits are
 the same to the last bit. An engine's check at the start of a run compares them with the model's own
@@ -80,16 +80,23 @@ def _attend(
     mask_N11L: Tensor | None,
     held: Any,
 ) -> Tensor:
-    """Attention of one token per row, [N, H]; queries and keys are turned as one."""
-    query_Na, key_Nb = attention.q_proj(hidden_NH), attention.k_proj(hidden_NH)
-    heads = query_Na.shape[1] // attention.head_dim
-    both_Nhd = torch.cat([query_Na, key_Nb], 1).unflatten(1, (-1, attention.head_dim))
-    cos_N1d, sin_N1d = turn
-    # A half's minus sign is in the sine, which rounds to the same.
-    first_Nhe, second_Nhe = both_Nhd.chunk(2, -1)
-    both_Nhd = both_Nhd * cos_N1d + torch.cat([second_Nhe, first_Nhe], -1) * sin_N1d
-    both_Nh1d = both_Nhd.unsqueeze(2)
-    value_Nh1d = attention.v_proj(hidden_NH).unflatten(1, (-1, 1, attention.head_dim))
-    keys, values = held.update(both_Nh1d[:, heads:], value_Nh1d)
-    found_N1hd = one_token(both_Nh1d[:, :heads], keys, values, mask_N11L, attention.scaling)
+    """Attention of one token per row, [N, H]."""
+    width = attention.head_dim
+    # Not turned as one: so many numbers begin to be shared out to threads, which wakes them up.
+    query_Nh1d, key_Nh1d = (
+        _turned(project(hidden_NH).unflatten(1, (-1, width)), *turn).unsqueeze(2)
+        for project in (attention.q_proj, attention.k_proj)
+    )
+    value_Nh1d = attention.v_proj(hidden_NH).unflatten(1, (-1, 1, width))
+    keys, values = held.update(key_Nh1d, value_Nh1d)
+    found_N1hd = one_token(query_Nh1d, keys, values, mask_N11L, attention.scaling)
     return attention.o_proj(found_N1hd.flatten(1))
+
+
+def _turned(heads_Nhd: Tensor, cos_N1d: Tensor, sin_N1d: Tensor) -> Tensor:
+    """Queries or keys turned by their position; the first half of the sine is negative.
+
+    A decoder negates the second half of the heads instead, which rounds to the same.
+    """
+    first_Nhe, second_Nhe = heads_Nhd.chunk(2, -1)
+    return heads_Nhd * cos_N1d + torch.cat([second_Nhe, first_Nhe], -1) * sin_N1d
