@@ -63,7 +63,7 @@ def _decoding(policy: Any, setting: Setting, decoding: Decoding, graphs: bool) -
         yield above(f"{what}: tokens/s", rate, FASTER * before, why)
 
 
-def generate(policy: Any, setting: Setting, decoding: Decoding, graphs: bool) -> Completions:
+def generate(policy: Any, setting: Setting, decoding: Decoding, graphs: bool = True) -> Completions:
     """One wave, as in a training step."""
     rows = decoding.questions * setting.size.group
     with torch.no_grad(), autocast(setting.device):

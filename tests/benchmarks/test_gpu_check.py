@@ -23,6 +23,7 @@ from gpu import (
     passes,
     planned,
     process,
+    trl_update,
     variant_table,
     variants,
     work,
@@ -30,7 +31,7 @@ from gpu import (
 from gpu.report import Check, Note, Row
 from gpu.scale import Setting
 
-from fgexpo.model import lm_head, logprobs, packing
+from fgexpo.model import head_slices, lm_head, logprobs, packing
 from fgexpo.rollout import VLLM
 from fgexpo.study.processes import CONTEXT
 
@@ -156,6 +157,49 @@ def test_the_precision_is_lightnings():
 def test_attention_by_plain_products_is_a_failure():
     with sdpa_kernel(SDPBackend.MATH):
         assert failed(attention.attention(TINY)) == ["training's attention"]
+
+
+def test_a_pass_that_rounds_otherwise_with_gradients_is_found(monkeypatch):
+    policy, head = work.open_policy(TINY), logprobs.head_logprobs
+    assert variant_table.same_without_grad("x", policy, sequences(), "cpu").passed
+
+    def other(model, hidden_MH, *rest):
+        return head(model, hidden_MH * (1 + 2**-6 * torch.is_grad_enabled()), *rest)
+
+    monkeypatch.setattr(logprobs, "head_logprobs", other)
+    assert not variant_table.same_without_grad("x", policy, sequences(), "cpu").passed
+
+
+def test_a_variant_of_other_weights_is_wrong():
+    yardstick, _ = variant_table._start(TINY, work.real_rollouts(TINY))
+    policy = work.open_policy(TINY)
+    assert failed(variant_table.right("x", policy, yardstick, "cpu")) == []
+    with torch.no_grad():
+        policy.get_output_embeddings().weight.mul_(-1)
+    wrong = failed(variant_table.right("x", policy, yardstick, "cpu"))
+    assert wrong == ["x: mean |log-prob difference|", "x: gradient's cosine"]
+
+
+def test_the_head_is_forced_only_while_a_variant_is_open():
+    with variants.opened(variants.BASELINE, TINY):
+        assert lm_head.slices is head_slices.Slices
+    assert lm_head.slices is head_slices.slices
+    names = [variant.name for variant, lacks in variants.chosen(TINY) if lacks is None]
+    assert variants.LIGER.name not in names and variants.FUSED.name in names
+
+
+def test_trl_gets_the_same_rollouts():
+    rollouts = work.real_rollouts(TINY)
+    rollouts.ref_logp_NT = rollouts.old_logp_NT = torch.zeros(rollouts.completions.tokens_NT.shape)
+    seen = []
+    for micro in trl_update.their_micro_batches(rollouts, 4):
+        ids = torch.cat([micro["prompt_ids"], micro["completion_ids"]], 1)
+        mask = torch.cat([micro["prompt_mask"], micro["completion_mask"]], 1).bool()
+        seen += [row[real].tolist() for row, real in zip(ids, mask, strict=True)]
+    ours = rollouts.sequences
+    assert seen == [
+        row[:length].tolist() for row, length in zip(ours.tokens_NL, ours.lengths_N, strict=True)
+    ]
 
 
 @pytest.mark.slow

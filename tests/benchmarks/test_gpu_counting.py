@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from gpu import generation, work
 from gpu.flops import flops_of, peak_flops
+from gpu.products import weights_of
 from gpu.scale import SCALES, Decoding, Setting, tiny_config
 
 from fgexpo.model import packing
@@ -33,6 +34,15 @@ def test_flops_of_the_true_shape():
     assert found.body(2000) == body_flops(job, shape_of(job.config), 2000)
     # 2 x 100 x matrices, and each new token looks back on 500.5 tokens on average.
     assert found.body(550, 450) == 200 * found.matrices + 4 * found.width * 100 * 500
+
+
+def test_the_timed_products_are_all_of_the_model():
+    for config in (r1_distill_1p5b(), tiny_config()):
+        timed = weights_of(config, 0.5)
+        assert sum(one.count * one.outputs * one.inputs for one in timed) == (
+            flops_of(config).matrices + flops_of(config).head
+        )
+        assert [one.share for one in timed if one.name == "LM head"] == [0.5]
 
 
 def counted(run, backend=SDPBackend.FLASH_ATTENTION):
