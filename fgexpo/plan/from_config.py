@@ -7,6 +7,7 @@ import torch
 from ..checks.settings import check_mini_batches
 from ..errors import UserError
 from ..losses import InReward
+from ..robustness.places import setting
 from .adapters import Adapters
 from .job import Call, Engine, Job, Optimizer, Strategy
 
@@ -48,6 +49,7 @@ def read_job(config: Any, shape: Any, gpus: int | None) -> Job:
         kl_in_reward=_kl_in_reward(model.get("loss")),
         moves=bool(model.get("reference_update")),
         offload=bool(model.get("reference_offload")),
+        sharded=bool(setting(config.get("checkpoint"), "sharded")),
         questions=data.questions_per_step,
         group=model.group_size,
         mini_batch=model.mini_batch_questions or data.questions_per_step,

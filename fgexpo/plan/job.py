@@ -81,6 +81,7 @@ class Job:
         kl_in_reward: the KL is part of the reward, so all rows are scored before the updates.
         moves: the reference is moved: it is saved, and LoRA keeps a second set of adapters for it.
         offload: the reference rests in host memory.
+        sharded: every process writes its own part of a checkpoint.
         questions: Q, per step, over all processes.
         group: G, rollouts per question.
         mini_batch: questions per optimizer step, over all processes.
@@ -112,6 +113,7 @@ class Job:
     kl_in_reward: bool = False
     moves: bool = False
     offload: bool = False
+    sharded: bool = False
     questions: int = 256
     group: int = 8
     mini_batch: int = 256

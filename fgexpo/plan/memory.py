@@ -153,21 +153,21 @@ def host_memory(job: Job, shape: Shape, state: State) -> Kinds:
 
     Every process loads the policy, and a reference if there is one, into its own host memory before
     they move to the GPU; FSDP2 takes the first before the second is loaded. FSDP2 also gathers a
-    checkpoint in the first process's host memory, while DDP writes from the GPU.
+    checkpoint in the first process's host memory, or every process keeps a copy of its own part of
+    one, while DDP writes from the GPU.
     """
     processes, sharded = job.processes // job.nodes, job.strategy == "fsdp2"
     whole = shape.count * job.dtype.itemsize
     copies = 1 + (job.reference and job.adapters is None and not sharded)
     saved = state_of(job.change(strategy="one process"), shape)
+    whole_state = saved.weights + saved.optimizer + job.moves * saved.reference
+    if job.sharded:
+        whole_state //= job.nodes
     kinds = {
         "processes": processes * PROCESS_HOST,
         "weights while they are loaded": processes * copies * whole,
         "optimizer's counters": processes * state.optimizer_host,
         "reference at rest": processes * state.reference if job.offload else 0,
-        "checkpoint while it is saved": saved.weights
-        + saved.optimizer
-        + job.moves * saved.reference
-        if sharded
-        else 0,
+        "checkpoint while it is saved": whole_state if sharded else 0,
     }
     return {kind: size for kind, size in kinds.items() if size}

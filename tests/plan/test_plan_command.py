@@ -59,6 +59,7 @@ def test_every_setting_is_read():
         "--model.activation_checkpointing=true",
         "--trainer.num_nodes=2",
         "--trainer.devices=4",
+        "--checkpoint.sharded=true",
     ]
     shape = small()
     found = read([*R1, *flags, "--model.optimizer.amsgrad=true"], shape)
@@ -74,6 +75,7 @@ def test_every_setting_is_read():
         engine=Engine("VLLM", 0.35, 2, torch.bfloat16, False, 77),
         adapters=Adapters(8, ("q_proj", "v_proj")),
         checkpointing=True,
+        sharded=True,
         questions=256,
         group=8,
         mini_batch=32,

@@ -44,6 +44,9 @@ def test_the_reference_rests_on_the_host():
     assert here.host["weights while they are loaded"] == 2 * 2 * whole
     assert sharded.host["weights while they are loaded"] == 2 * whole
     assert sharded.host["checkpoint while it is saved"] == 3 * whole
+    # In parts, each of two nodes copies a half.
+    parts = planned.change(strategy="fsdp2", nodes=2, sharded=True)
+    assert plan_memory(parts, 80 * GIB).host["checkpoint while it is saved"] == 3 * whole // 2
 
 
 def test_fsdp2_gathers_layers_and_to_decode_everything():
@@ -66,8 +69,13 @@ def test_fsdp2_gathers_layers_and_to_decode_everything():
     # Before any layer: the root and the buffer that it came in. After all: its gradients too.
     assert tiny["score"]["gathered weights"] == 2 * 2 * root - work["score"]
     assert tiny["update"]["gathered weights"] == 8 * root + 4 * layer - work["update"]
-    # vLLM gets whole weights, in fp32, before its cache is there, unless it stays awake.
-    for sleep, gathered in ((True, 0), (False, 4 * 151936 * 1536)):
+    # A single process keeps its bf16 copy of all weights until the backward pass.
+    alone = plan_memory(planned.change(processes=1), 140 * GIB).phases
+    assert alone["score"]["gathered weights"] == 2 * (shape.count + 2 * layer)
+    more = phases["update"]["gathered weights"] - phases["score"]["gathered weights"]
+    assert alone["update"]["gathered weights"] == alone["score"]["gathered weights"] + more
+    # vLLM gets whole weights, in its dtype, before its cache is there, unless it stays awake.
+    for sleep, gathered in ((True, 0), (False, 2 * 2 * 151936 * 1536)):
         with_vllm = planned.change(engine=Engine("VLLM", dtype=torch.bfloat16, sleep=sleep))
         phases = plan_memory(with_vllm, 80 * GIB).phases
         assert phases["generate"]["gathered weights"] == gathered
