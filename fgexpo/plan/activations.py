@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..model import head_slices, lm_head
+from ..model.head_slices import OnePass, Slices
 from ..model.packing import Packed, Segments, enable_packing, is_packed, packed_hidden
 from .adapters import Adapters, fake_model
 from .count_bytes import Bytes, StorageCounter, at_depth
@@ -143,13 +144,32 @@ def spread(tokens: int, longest: int) -> list[int]:
     return sorted(lengths, reverse=True)
 
 
+class _OnePass(OnePass):
+    """The memory of a GPU's kernels, which keep a column or two and write over the logits."""
+
+    def summarise(
+        self, logits_Mv: Tensor, start: int, target_M: Tensor, chosen_M: Tensor, mean: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        return self.new_column(), self.new_column() if mean else None
+
+    def gradient(self, logits_Mv: Tensor, *others: Any) -> Tensor:
+        return logits_Mv
+
+
 @contextmanager
 def _head_as_on(device: str) -> Iterator[None]:
-    """Slice the LM head's logits as on the real device, although fake tensors are on the CPU."""
-    chunks = head_slices.LOGITS_PER_CHUNK
+    """Take the LM head's logits as on the real device, although fake tensors are on the CPU."""
+    chunks, choose = head_slices.LOGITS_PER_CHUNK, lm_head.slices
     before = dict(chunks)
     chunks["cpu"] = chunks[device]
+
+    def slices(hidden: Tensor, weight_VH: Tensor, temperature: float) -> Slices:
+        one_pass = device == "cuda" and hidden.dtype in head_slices.HALF
+        return (_OnePass if one_pass else Slices)(hidden, weight_VH, temperature)
+
+    lm_head.slices = slices
     try:
         yield
     finally:
         chunks.update(before)
+        lm_head.slices = choose

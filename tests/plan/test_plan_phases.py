@@ -50,7 +50,7 @@ def test_the_reference_rests_on_the_host():
 
 
 def test_fsdp2_gathers_layers_and_to_decode_everything():
-    planned = full_size(strategy="fsdp2", engine=Engine(), max_new=31, max_prompt=1)
+    planned = full_size(strategy="fsdp2", engine=Engine(), max_new=63, max_prompt=1, mini_batch=256)
     phases = plan_memory(planned, 80 * GIB).phases
     shape = shape_of(planned.config)
     root = 2 * 151936 * 1536 + 1536
@@ -62,7 +62,7 @@ def test_fsdp2_gathers_layers_and_to_decode_everything():
     middle = 2 * (root + 4 * layer) + 2 * (151936 * 1536 + layer) + 4 * 2 * layer
     assert phases["update"]["gathered weights"] == middle
 
-    tiny = plan_memory(planned.change(micro_batch_tokens=32), 80 * GIB).phases
+    tiny = plan_memory(planned.change(micro_batch_tokens=32, max_new=31), 80 * GIB).phases
     work = {
         phase: tiny[phase]["activations"] + tiny[phase]["LM head, transients"] for phase in PASSES
     }
