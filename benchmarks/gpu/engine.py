@@ -89,7 +89,7 @@ def _speed(vllm: VLLM, policy: Any, setting: Setting) -> Iterator[Finding]:
 
 def _raw(vllm: VLLM, setting: Setting) -> None:
     """What vLLM's own interface takes for the same completions."""
-    from vllm import SamplingParams  # pyright: ignore[reportAttributeAccessIssue]
+    from vllm import SamplingParams  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     decoding = setting.size.vllm
     asked = request(setting, decoding, step=2 + decoding.repeats)

@@ -17,7 +17,8 @@ def alone(device: str) -> Iterator[Any]:
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     backend = "nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         mesh = init_device_mesh(device, (1,), mesh_dim_names=("data_parallel",))
         strategy = SimpleNamespace(device_mesh={"data_parallel": mesh})

@@ -92,7 +92,7 @@ def _theirs(setting: Setting, rollouts: TrainingBatch, rows: int) -> Measured | 
 def their_trainer(setting: Setting, policy: Any, rows: int, scratch: Path) -> Any:
     """TRL's trainer of this policy; the reference's log-probs are given, so it opens none."""
     from datasets import Dataset
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig, GRPOTrainer  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     size, cpu = setting.size, setting.device == "cpu"
     steps = size.questions * size.group // rows

@@ -55,7 +55,7 @@ def test_no_section_stops_another_and_what_was_found_before_stays(tmp_path, monk
         for one in (broken, dead, hanging, failing, fine)
     }
     # The limit is passed as soon as the section hangs, and not before.
-    passed = lambda: 1e3 * sum("started " in text for text in states)  # noqa: E731
+    passed = lambda: 1e6 * sum("started " in text for text in states)  # noqa: E731
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=passed))
     assert gpu_check.main([*CPU, "--out", str(out)], parts) == 1
     text = out.read_text()
