@@ -76,11 +76,11 @@ def _start(setting: Setting, rollouts: TrainingBatch) -> tuple[Yardstick, int]:
     drawn = draw_rollouts(setting, list(setting.size.prompt), lengths, len(SHARES) // 2)
     sequences = drawn.sequences.select(torch.tensor(SHORT))
     policy = open_policy(setting)
+    number = usual(policy, rollouts, setting)  # before its attention is another one
     with sdpa_kernel(SDPBackend.MATH):
         exact = plain(policy, sequences, setting.device, bf16=False)
         objective(exact, sequences).backward()
     gradients = [_in_host_memory(parameter.grad) for parameter in policy.parameters()]
-    number = usual(policy, rollouts, setting)
     del policy
     tidy(setting.device)
     return Yardstick(sequences, exact["logp"].detach(), gradients), number

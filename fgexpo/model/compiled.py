@@ -19,6 +19,10 @@ from .packing import ATTENTION, decoder_layers, packed_attention
 # Rounds intermediate results to 16 bits where PyTorch's own operations would. Without it a pass
 # with gradients, which keeps other intermediate results, rounds otherwise than one without.
 OPTIONS: dict[str, Any] = {"emulate_precision_casts": True}
+# Graphs of one piece of code: layers, kinds of pass and checkpointing need eight at most so far.
+GRAPHS = 64
+# Where a compiled forward pass keeps the one that it was compiled from.
+PLAIN = "plain"
 
 
 def check_compile(compile_layers: bool, kernels: str) -> None:
@@ -57,6 +61,9 @@ def compile_layers(model: Any) -> None:
             f"model.compile_layers = true: a {type(model).__name__}'s decoder does not hold its "
             "layers as `layers`; set it to false"
         )
+    # Past its limit Dynamo would run a layer as it is, and that rounds otherwise.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
     AttentionInterface.register(ATTENTION, torch.compiler.disable(packed_attention))
     for layer in layers:
         layer.forward = _without_cache(layer.forward)
@@ -69,4 +76,5 @@ def _without_cache(plain: Callable[..., Any]) -> Callable[..., Any]:
         cached = options.get("past_key_values") is not None
         return (plain if cached else compiled)(*inputs, **options)
 
+    setattr(forward, PLAIN, plain)
     return forward

@@ -8,7 +8,9 @@ quarter of the memory.
 import importlib.util
 import os
 import shutil
+import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -189,17 +191,24 @@ def slices(hidden: Tensor, weight_VH: Tensor, temperature: float) -> Slices:
 
 
 def kernels_work() -> bool:
-    """Whether Triton is here with the C compiler that it starts its kernels by.
+    """Whether Triton is here with what it builds the start of its kernels from.
 
-    PyTorch for CUDA brings Triton along. Where one of them lacks, a line says so once.
+    PyTorch for CUDA brings Triton along. Where something lacks, a line says so once.
     """
     if "found" not in _tools:
-        compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-        _tools["found"] = bool(compiler) and importlib.util.find_spec("triton") is not None
-        if not _tools["found"]:
+        compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+        header = Path(sysconfig.get_paths()["include"], "Python.h")
+        lacks = {
+            "Triton": importlib.util.find_spec("triton") is None,
+            f"a C compiler ({' or '.join(compilers)})": not any(map(shutil.which, compilers)),
+            f"Python's headers ({header}, in python3-dev)": not header.is_file(),
+        }
+        missing = [name for name, lacking in lacks.items() if lacking]
+        _tools["found"] = not missing
+        if missing:
             rank_zero_info(
-                "The LM head takes several passes over its logits (about a tenth of an update's "
-                "time): Triton, which makes it one, is not installed or finds no C compiler (gcc)"
+                "The LM head takes several passes over its logits, about a tenth of an update's "
+                f"time; for a single one {' and '.join(missing)} would have to be installed"
             )
     return _tools["found"]
 

@@ -24,6 +24,9 @@ from ..model.logprobs import LOGPROBS, compute_logprobs
 from ..model.packing import decoder_layers
 from .slices import Slices
 
+# A sharded model's mark: one process holds all of it.
+_ALONE = "sharded_on_one_process"
+
 
 def shards(trainer: Trainer) -> bool:
     """Whether this trainer cuts the weights up over the processes."""
@@ -71,7 +74,8 @@ def shard(model: Any, trainer: Trainer, offload: bool = False) -> None:
     # Called through the root, so that embedding, last norm and LM head are gathered too.
     setattr(model, LOGPROBS, MethodType(compute_logprobs, model))
     register_fsdp_forward_method(model, LOGPROBS)
-    if _alone(trainer.strategy):
+    setattr(model, _ALONE, _alone(trainer.strategy))
+    if getattr(model, _ALONE):
         setattr(model, LOGPROBS, _then_at_rest(model, getattr(model, LOGPROBS)))
 
 
@@ -104,8 +108,7 @@ def whole(model: nn.Module) -> Iterator[None]:
     All processes enter together.
     """
     parts = _parts(model)
-    weights = [weight for weight in model.parameters() if isinstance(weight, DTensor)]
-    alone = any(weight.device_mesh.size() == 1 for weight in weights)
+    alone = getattr(model, _ALONE, False)
     for part in parts:
         part.set_reshard_after_forward(False, recurse=False)
         part.unshard()

@@ -5,11 +5,14 @@ token. For a token of few rows that is most of the bytes that decoding moves. He
 the products get the same bits.
 """
 
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+
+from ..model.compiled import PLAIN
 
 
 def decoding_copy(policy: nn.Module, device: torch.device) -> Any:
@@ -49,7 +52,18 @@ def _bare(module: nn.Module) -> Any:
     bare: Any = object.__new__(next(kind for kind in kinds if not issubclass(kind, FSDPModule)))
     hooks = {name: type(held)() for name, held in vars(module).items() if name.endswith("_hooks")}
     vars(bare).update({**vars(module), **hooks, "_buffers": dict(module._buffers)})
+    if "forward" in vars(bare):
+        bare.forward = _of_its_own(module, bare)
     return bare
+
+
+def _of_its_own(module: nn.Module, bare: nn.Module) -> Any:
+    """A forward pass that lies in a module's object, for the copy and with its weights."""
+    forward = vars(module)["forward"]
+    forward = getattr(forward, PLAIN, forward)  # decoding is not compiled
+    if isinstance(forward, MethodType) and forward.__self__ is module:
+        return MethodType(forward.__func__, bare)
+    return forward
 
 
 def _rounded(weight: Tensor, dtype: torch.dtype) -> Tensor:

@@ -208,7 +208,14 @@ def test_a_cpu_float32_and_a_machine_without_a_compiler_take_slices(monkeypatch)
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr(head_slices.shutil, "which", lambda name: None)
     assert not head_slices.kernels_work() and not head_slices.kernels_work()
-    assert len(said) == 1 and "C compiler" in said[0]
+    assert len(said) == 1 and "a C compiler (gcc or clang)" in said[0]
+    # A compiler alone would fail at the first kernel, where Python's headers are not there.
+    said.clear()
+    monkeypatch.setattr(head_slices, "_tools", {})
+    monkeypatch.setattr(head_slices.shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(head_slices.sysconfig, "get_paths", lambda: {"include": "none"})
+    assert not head_slices.kernels_work()
+    assert "Python's headers" in said[0] and "C compiler" not in said[0]
 
 
 @pytest.mark.slow  # four kernels through Triton's compiler
