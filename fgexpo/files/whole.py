@@ -4,6 +4,7 @@ import errno
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -98,16 +99,24 @@ def sync_tree(folder: Path) -> None:
 
 
 def exchange(partial: Path, path: Path) -> None:
-    """Give a folder its name, in place of the folder or file that has it."""
+    """Give a folder or file its name, in place of the folder or file that has it, which goes last.
+
+    After a kill in the middle, :func:`put_back` mends what is there.
+    """
     old = beside(path, _OLD)
     try:
         os.rename(partial, path)  # replaces an empty folder too
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise
-        # A kill between the two leaves the old one under another name; see _recover.
+        # A kill between the two leaves the old one under another name; see put_back.
         path.rename(old)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        sync_folder(path.parent)
         remove(old)
 
 
@@ -119,19 +128,31 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _recover(path: Path) -> None:
-    for old in _leftovers(path, _OLD):
-        if path.exists():
-            shutil.rmtree(old)
+def put_back(folder: Path, pattern: str) -> None:
+    """Mend what a kill during :func:`exchange` has left: nothing is lost, and nothing hidden stays.
+
+    The old one gets its name back where the new one has not got it, and is removed where it has.
+
+    Args:
+        folder: where the exchanges were; nobody else writes there.
+        pattern: of the names that were exchanged.
+    """
+    for old in sorted(folder.glob(f".{pattern}.*{_OLD}")):
+        named = re.fullmatch(r"\.(.+)\.\d+-[0-9a-f]{8}" + re.escape(_OLD), old.name)
+        if named is None or not Path(named[1]).match(pattern):
+            continue
+        path = old.with_name(named[1])
+        if path.exists() or path.is_symlink():
+            remove(old)
         else:
             old.rename(path)
-    for partial in _leftovers(path, PARTIAL):
-        shutil.rmtree(partial)
 
 
-def _leftovers(path: Path, suffix: str) -> list[Path]:
-    found = path.parent.glob(f".{glob.escape(path.name)}.*{suffix}")
-    return [left for left in found if left.is_dir() and not left.is_symlink()]
+def _recover(path: Path) -> None:
+    put_back(path.parent, glob.escape(path.name))
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
 
 
 def beside(path: Path, suffix: str = PARTIAL) -> Path:
