@@ -18,10 +18,10 @@ from fgexpo.parallel.collectives import any_process, on_first
 from fgexpo.parallel.fsdp2 import FSDP2
 from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder
 from fgexpo.robustness.order import ORDER, Order, order_of
+from fgexpo.robustness.resume import lock_of
 from fgexpo.robustness.sharded import ShardedSaver
 
 STALE_SECONDS = 600.0
-_LOCK = ".lock"
 # Ours are named after their process and a random word.
 _OURS = re.compile(r"\.\d+-[0-9a-f]{8}" + re.escape(PARTIAL) + "$")
 
@@ -88,7 +88,7 @@ class RolloutCheckpoint(Checkpoint):
             self._check_shared(trainer)
 
     def _check_shared(self, trainer: Trainer) -> None:
-        lacks = self.sharded and not (self.folder / _LOCK).exists()
+        lacks = self.sharded and not lock_of(self.folder).file.exists()
         if any_process(trainer, lacks):
             raise UserError(
                 "checkpoint.sharded: true needs one folder for all processes, and "
@@ -97,7 +97,7 @@ class RolloutCheckpoint(Checkpoint):
             )
 
     def _move_in(self) -> None:
-        self._lock = Lock(self.folder / _LOCK, f"the folder of checkpoints {str(self.folder)!r}")
+        self._lock = lock_of(self.folder)
         self._lock.take()
         put_back(self.folder, PATTERN)
         for partial in self.folder.glob(f".*{PARTIAL}"):

@@ -3,6 +3,7 @@
 from .lock import Lock, is_locked, locked
 from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
+    OLD,
     PARTIAL,
     beside,
     exchange,
@@ -17,6 +18,7 @@ from .whole import (
 )
 
 __all__ = [
+    "OLD",
     "PARTIAL",
     "Lock",
     "beside",

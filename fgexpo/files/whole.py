@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .lock import locked
 
 # Names of what is being written, and of a folder that is being replaced.
 PARTIAL = ".partial"
-_OLD = ".old"
+OLD = ".old"
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def exchange(partial: Path, path: Path) -> None:
 
     After a kill in the middle, :func:`put_back` mends what is there.
     """
-    old = beside(path, _OLD)
+    old = beside(path, OLD)
     try:
         os.rename(partial, path)  # replaces an empty folder too
     except OSError as error:
@@ -137,15 +137,17 @@ def put_back(folder: Path, pattern: str) -> None:
         folder: where the exchanges were; nobody else writes there.
         pattern: of the names that were exchanged.
     """
-    for old in sorted(folder.glob(f".{pattern}.*{_OLD}")):
-        named = re.fullmatch(r"\.(.+)\.\d+-[0-9a-f]{8}" + re.escape(_OLD), old.name)
+    for old in sorted(folder.glob(f".{pattern}.*{OLD}")):
+        named = re.fullmatch(r"\.(.+)\.\d+-[0-9a-f]{8}" + re.escape(OLD), old.name)
         if named is None or not Path(named[1]).match(pattern):
             continue
         path = old.with_name(named[1])
-        if path.exists() or path.is_symlink():
-            remove(old)
-        else:
-            old.rename(path)
+        # On a filesystem without locks another process of the run may be as far.
+        with suppress(FileNotFoundError):
+            if path.exists() or path.is_symlink():
+                remove(old)
+            else:
+                old.rename(path)
 
 
 def _recover(path: Path) -> None:
