@@ -30,9 +30,9 @@ LIMIT = 1.2
 REPEATS = 5
 
 
-def make_model(folder: Path) -> None:
-    """Make a model of 126 M parameters."""
-    shape = TinyQwen2(hidden_size=1024, layers=8, intermediate_size=4096)
+def make_model(folder: Path, layers: int = 8) -> None:
+    """Make a model of 126 M parameters, with eight layers."""
+    shape = TinyQwen2(hidden_size=1024, layers=layers, intermediate_size=4096)
     shape.model().save_pretrained(folder)
     shape.tokenizer().save_pretrained(folder)
 

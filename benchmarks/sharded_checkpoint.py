@@ -4,9 +4,10 @@
 AdamW (1.5 GB of state) under FSDP2 on two processes, then saves it several times in both ways. It
 prints how long training waits, until when the checkpoint is complete, and what the first process's
 memory grows by in the first round. It exits non-zero if the parts stop training longer than a third
-of the file.
+of the file. ``--layers 1`` instead of 8 shows in a minute that it runs, with 0.2 GB of state.
 """
 
+import argparse
 import os
 import statistics
 import sys
@@ -82,10 +83,10 @@ def peak(reset: bool = False) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
-def measure(folder: Path) -> Saves:
+def measure(folder: Path, layers: int) -> Saves:
     """Train one step, then save."""
     if not (folder / "model").exists():
-        make_model(folder / "model")
+        make_model(folder / "model", layers)
     short, saves = Sampling(max_new_tokens=8), Saves(folder)
     module = GRPOModule(
         str(folder / "model"),
@@ -116,12 +117,15 @@ def measure(folder: Path) -> Saves:
 
 def main() -> int:
     """Measure both ways in turn and print the medians."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--layers", type=int, default=8, help="of the model; 0.19 GB of state each")
+    layers = parser.parse_args().layers
     if FOLDER in os.environ:
-        measure(Path(os.environ[FOLDER]))
+        measure(Path(os.environ[FOLDER]), layers)
         return 0
     with tempfile.TemporaryDirectory(dir=".") as name:
         os.environ[FOLDER] = name
-        saves = measure(Path(name))
+        saves = measure(Path(name), layers)
         size = sum(path.stat().st_size for path in Path(name).glob("parts/step=*/*"))
     columns = zip(*saves.rows[1:], strict=True)
     file, parts, complete, *_ = map(statistics.median, columns)

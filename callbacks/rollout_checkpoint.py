@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,16 +12,16 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fgexpo.errors import UserError
-from fgexpo.files import PARTIAL, Lock, beside, remove, run_folder, sync_folder
+from fgexpo.files import PARTIAL, Lock, beside, exchange, put_back, remove, run_folder, sync_folder
 from fgexpo.heartbeat import PATIENT, phase
 from fgexpo.parallel.collectives import any_process, on_first
 from fgexpo.parallel.fsdp2 import FSDP2
 from fgexpo.robustness.checkpoint import PATTERN, by_age, commit_folder
 from fgexpo.robustness.order import ORDER, Order, order_of
+from fgexpo.robustness.resume import lock_of
 from fgexpo.robustness.sharded import ShardedSaver
 
 STALE_SECONDS = 600.0
-_LOCK = ".lock"
 # Ours are named after their process and a random word.
 _OURS = re.compile(r"\.\d+-[0-9a-f]{8}" + re.escape(PARTIAL) + "$")
 
@@ -87,7 +88,7 @@ class RolloutCheckpoint(Checkpoint):
             self._check_shared(trainer)
 
     def _check_shared(self, trainer: Trainer) -> None:
-        lacks = self.sharded and not (self.folder / _LOCK).exists()
+        lacks = self.sharded and not lock_of(self.folder).file.exists()
         if any_process(trainer, lacks):
             raise UserError(
                 "checkpoint.sharded: true needs one folder for all processes, and "
@@ -96,8 +97,9 @@ class RolloutCheckpoint(Checkpoint):
             )
 
     def _move_in(self) -> None:
-        self._lock = Lock(self.folder / _LOCK, f"the folder of checkpoints {str(self.folder)!r}")
+        self._lock = lock_of(self.folder)
         self._lock.take()
+        put_back(self.folder, PATTERN)
         for partial in self.folder.glob(f".*{PARTIAL}"):
             # A younger one of an older version may belong to a run that knows no lock.
             if _OURS.search(partial.name) or time.time() - _changed(partial) > STALE_SECONDS:
@@ -178,16 +180,27 @@ class RolloutCheckpoint(Checkpoint):
         return path
 
     def _save_file(self, trainer: Trainer, path: Path, order: Order) -> None:
-        """Or a folder, if the strategy is one that writes folders."""
-        if trainer.is_global_zero and path.is_dir():
-            # A sharded one of the same step, of a run that was left; a file cannot replace it.
-            path.rename(beside(path))
+        if any_process(trainer, trainer.is_global_zero and path.is_dir()):
+            # A sharded one of the same step, of a run that was left: it goes once this is complete.
+            place = Path(trainer.strategy.broadcast(beside(path)))
+            try:
+                self._write(trainer, place / path.name, order)
+                if trainer.is_global_zero:
+                    exchange(place / path.name, path)
+            finally:
+                if trainer.is_global_zero:
+                    shutil.rmtree(place, ignore_errors=True)
+        else:
+            self._write(trainer, path, order)
+        if trainer.is_global_zero:
+            self._committed(path)
+
+    def _write(self, trainer: Trainer, path: Path, order: Order) -> None:
+        """A file, or a folder if the strategy is one that writes folders."""
         with phase("save", PATIENT):
             trainer.save_checkpoint(path, weights_only=False)
-        if trainer.is_global_zero:
-            if path.is_dir():
-                commit_folder(path, order.text())
-            self._committed(path)
+        if trainer.is_global_zero and path.is_dir():
+            commit_folder(path, order.text())
 
     def _begin(self, trainer: Trainer, path: Path) -> None:
         self._saver.finish(trainer)

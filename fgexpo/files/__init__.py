@@ -3,9 +3,11 @@
 from .lock import Lock, is_locked, locked
 from .run_folder import claim_version, run_folder, settle, version_name
 from .whole import (
+    OLD,
     PARTIAL,
     beside,
     exchange,
+    put_back,
     remove,
     sync_folder,
     sync_tree,
@@ -16,6 +18,7 @@ from .whole import (
 )
 
 __all__ = [
+    "OLD",
     "PARTIAL",
     "Lock",
     "beside",
@@ -23,6 +26,7 @@ __all__ = [
     "exchange",
     "is_locked",
     "locked",
+    "put_back",
     "remove",
     "run_folder",
     "settle",

@@ -4,10 +4,11 @@ import errno
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .lock import locked
 
 # Names of what is being written, and of a folder that is being replaced.
 PARTIAL = ".partial"
-_OLD = ".old"
+OLD = ".old"
 
 
 @contextmanager
@@ -98,16 +99,24 @@ def sync_tree(folder: Path) -> None:
 
 
 def exchange(partial: Path, path: Path) -> None:
-    """Give a folder its name, in place of the folder or file that has it."""
-    old = beside(path, _OLD)
+    """Give a folder or file its name, in place of the folder or file that has it, which goes last.
+
+    After a kill in the middle, :func:`put_back` mends what is there.
+    """
+    old = beside(path, OLD)
     try:
         os.rename(partial, path)  # replaces an empty folder too
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
             raise
-        # A kill between the two leaves the old one under another name; see _recover.
+        # A kill between the two leaves the old one under another name; see put_back.
         path.rename(old)
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        sync_folder(path.parent)
         remove(old)
 
 
@@ -119,19 +128,33 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
+def put_back(folder: Path, pattern: str) -> None:
+    """Mend what a kill during :func:`exchange` has left: nothing is lost, and nothing hidden stays.
+
+    The old one gets its name back where the new one has not got it, and is removed where it has.
+
+    Args:
+        folder: where the exchanges were; nobody else writes there.
+        pattern: of the names that were exchanged.
+    """
+    for old in sorted(folder.glob(f".{pattern}.*{OLD}")):
+        named = re.fullmatch(r"\.(.+)\.\d+-[0-9a-f]{8}" + re.escape(OLD), old.name)
+        if named is None or not Path(named[1]).match(pattern):
+            continue
+        path = old.with_name(named[1])
+        # On a filesystem without locks another process of the run may be as far.
+        with suppress(FileNotFoundError):
+            if path.exists() or path.is_symlink():
+                remove(old)
+            else:
+                old.rename(path)
+
+
 def _recover(path: Path) -> None:
-    for old in _leftovers(path, _OLD):
-        if path.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(path)
-    for partial in _leftovers(path, PARTIAL):
-        shutil.rmtree(partial)
-
-
-def _leftovers(path: Path, suffix: str) -> list[Path]:
-    found = path.parent.glob(f".{glob.escape(path.name)}.*{suffix}")
-    return [left for left in found if left.is_dir() and not left.is_symlink()]
+    put_back(path.parent, glob.escape(path.name))
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
 
 
 def beside(path: Path, suffix: str = PARTIAL) -> Path:

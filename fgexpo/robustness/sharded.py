@@ -31,10 +31,10 @@ from ..parallel.slices import Slice, take_apart
 from .checkpoint import NO_ROOM, free_bytes, no_room
 from .content import COMMON, commit_folder
 from .order import ORDER, Order
-from .shards import shard_name, write_shard
+from .shards import check_types, shard_name, write_shard
 
 _LOOK_SECONDS = 0.05
-# After an error a part that has not come for so long will not come any more.
+# After an error the parts that have not grown for so long will not come any more.
 GIVE_UP_SECONDS = 60.0
 _DONE, _RUNNING, _FAILED = range(3)
 _ABANDONED = EnvironmentFailure("another process could not write its part of the checkpoint")
@@ -101,6 +101,7 @@ class ShardedSaver:
 
         Raises:
             EnvironmentFailure: on all processes, when the disk has no room for it.
+            UserError: the same, when a tensor has a dtype that shards cannot hold.
         """
         assert self._save is None, "a save is in flight"
         note = Order(**state[ORDER]).text()
@@ -108,6 +109,7 @@ class ShardedSaver:
         common = io.BytesIO()
         if trainer.is_global_zero:
             torch.save(plain, common)
+        check_types(slices)
         wanted = len(common.getvalue()) + sum(map(_bytes_of, slices.values()))
         partial = beside(path)
 
@@ -232,15 +234,19 @@ def _note_of(save: _Save, rank: int) -> Path:
 def _commit(save: _Save) -> bool:
     """Wait for all parts, then mark the folder as complete and give it its name."""
     known: dict[str, list[int]] = {}
-    came = time.monotonic()
+    came, size = time.monotonic(), _bytes_from(save, 0)
     for rank in range(save.world_size):
         note = _note_of(save, rank)
         while not note.exists():
             save.progress()
             if save.leaving.is_set() and time.monotonic() - came > GIVE_UP_SECONDS:
-                return False
+                # A slow disk, or processes that have died?
+                before, size = size, _bytes_from(save, rank)
+                if size == before:
+                    return False
+                came = time.monotonic()
             time.sleep(_LOOK_SECONDS)
-        came = time.monotonic()
+        came, size = time.monotonic(), _bytes_from(save, rank + 1)
         with reading(note, "the note of a checkpoint's shard"):
             known |= json.loads(note.read_text())
         note.unlink()
@@ -248,3 +254,16 @@ def _commit(save: _Save) -> bool:
     exchange(save.partial, save.path)
     sync_folder(save.path.parent)
     return True
+
+
+def _bytes_from(save: _Save, rank: int) -> int:
+    """Of the parts of this and all further ranks, as far as they are written."""
+    size = 0
+    for each in range(rank, save.world_size):
+        try:
+            # Opened, since a network's filesystem may otherwise tell a size of a minute ago.
+            with (save.partial / shard_name(each, save.world_size)).open("rb") as file:
+                size += os.fstat(file.fileno()).st_size
+        except FileNotFoundError:
+            pass
+    return size

@@ -44,6 +44,21 @@ def shard_name(rank: int, world_size: int) -> str:
     return f"shard-{rank:05d}-of-{world_size:05d}{SUFFIX}"
 
 
+def check_types(slices: Mapping[str, Slice]) -> None:
+    """Refuse what a shard cannot hold.
+
+    Raises:
+        UserError: for a tensor of a rare dtype.
+    """
+    for name, each in slices.items():
+        if each.rows.dtype not in _TYPES:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES)
+            raise UserError(
+                f"checkpoint.sharded: true cannot save tensor {name!r} of dtype "
+                f"{str(each.rows.dtype).removeprefix('torch.')}, only {known}; set it to false"
+            )
+
+
 def write_shard(path: Path, slices: Mapping[str, Slice], progress: Callable[[], None]) -> list[int]:
     """Write one process's slices and flush them to disk.
 

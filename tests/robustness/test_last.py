@@ -1,12 +1,15 @@
 """Where ``--ckpt_path=last`` looks."""
 
+import fcntl
+
 import pytest
 from helpers import write_checkpoint
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer, loggers
 
 from fgexpo.files import run_folder
-from fgexpo.robustness.resume import find_last, stay_in_folder
+from fgexpo.robustness import resume
+from fgexpo.robustness.resume import find_last, lock_of, stay_in_folder
 
 
 def configuration(tmp_path, dirpath=None):
@@ -90,3 +93,16 @@ def test_last_is_looked_for_where_the_checkpoints_go(tmp_path):
     assert find_last(config) == path
     stay_in_folder(config, path)
     assert config.trainer.logger.init_args.version is None
+
+
+def test_last_is_brought_back_when_a_kill_has_left_it_without_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "run" / "version_0" / "checkpoints"
+    folder.mkdir(parents=True)
+    path, config = write_checkpoint(folder, 5, age=1), configuration(tmp_path)
+    hidden = path.rename(folder / f".{path.name}.7-00000001.old")
+    monkeypatch.setattr(resume, "_PATIENCE_SECONDS", 0.2)
+    with lock_of(folder).file.open("w") as held:  # by a run that trains
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert find_last(config) is None and hidden.exists()
+    assert find_last(config) == path
+    assert [found.name for found in folder.iterdir()] == [path.name]

@@ -1,6 +1,9 @@
 """A save in the background, on one process and without a run."""
 
+import json
 import threading
+import time
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +12,7 @@ from test_full_disk import files_of_at_most
 from test_sharded import saved
 
 from fgexpo.callbacks import RolloutCheckpoint
-from fgexpo.errors import EnvironmentFailure
+from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.heartbeat import read
 from fgexpo.parallel.fsdp2 import FSDP2
 from fgexpo.parallel.slices import PLACE, Slice
@@ -153,13 +156,113 @@ def test_a_folder_and_a_file_of_one_step_replace_each_other(cut, tmp_path):
     trainer.save_checkpoint = lambda path, weights_only: AtomicCheckpointIO().save_checkpoint(
         {"fgexpo": {}, "x": 2}, path
     )
-    callback = RolloutCheckpoint(dirpath=str(tmp_path))
-    callback.folder = tmp_path
+    callback = saver_in(tmp_path)
     callback._save_file(trainer, path, Order(3, 1))
     assert read_checkpoint(path)["x"] == 2
     callback._move_in()
     callback._leave()
     assert sorted(path.name for path in tmp_path.glob("*ckpt*")) == ["last.ckpt", path.name]
+
+
+def saver_in(folder):
+    callback = RolloutCheckpoint(dirpath=str(folder))
+    callback.folder = folder
+    return callback
+
+
+@pytest.mark.parametrize("size", [500, 60_000])
+def test_a_disk_that_fills_while_a_file_is_to_replace_a_folder(cut, tmp_path, size):
+    """The folder is the only checkpoint there is, and goes last."""
+    trainer, path, callback = trainer_of_one(), saved(tmp_path, 1), saver_in(tmp_path)
+    saver = ShardedSaver(callback._committed)
+    saver.begin(trainer, state_of(torch.ones(3), 1), path)
+    saver.finish(trainer)
+
+    def save(path, weights_only):
+        AtomicCheckpointIO().save_checkpoint({"fgexpo": {}, "x": torch.zeros(50_000)}, path)
+
+    trainer.save_checkpoint = save
+    words = r"step=000001.ckpt' was not saved \(File too large\)"
+    with pytest.raises(EnvironmentFailure, match=words), files_of_at_most(size):
+        callback._save_file(trainer, path, Order(2, 1))
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["last.ckpt", path.name]
+    assert newest_complete([tmp_path / "last.ckpt"])[0] is not None
+    assert torch.equal(read_checkpoint(path)["w"]["a"], torch.ones(3))
+
+
+def test_a_folder_of_a_strategy_that_writes_folders_is_replaced_whole(tmp_path):
+    trainer, path, callback = trainer_of_one(), saved(tmp_path, 1), saver_in(tmp_path)
+
+    def save(path, weights_only):
+        path.mkdir(parents=True)
+        (path / f"shard-{trainer.step}").touch()
+
+    trainer.save_checkpoint = save
+    for trainer.step in (1, 2):
+        callback._save_file(trainer, path, Order(trainer.step, 1))
+    assert is_complete(path) and (path / "shard-2").exists() and not (path / "shard-1").exists()
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["last.ckpt", path.name]
+
+
+def test_a_kill_between_the_two_names_of_a_save_loses_nothing(tmp_path):
+    """At that moment the old one has a hidden name, with or without the new one in its place."""
+    for step in (1, 2, 3):
+        hidden = tmp_path / f".step={step:06d}.ckpt.7-0000000{step}.old"
+        if step == 2:
+            hidden.write_text("old")  # a file that a folder has replaced
+        else:
+            hidden.mkdir()
+            (hidden / "a").write_text("old")
+    saved(tmp_path, 2).mkdir()
+    (saved(tmp_path, 2) / "a").write_text("new")
+    saved(tmp_path, 3).write_text("new")
+    stranger = tmp_path / ".other.ckpt.7-00000001.old"
+    stranger.touch()
+    callback = saver_in(tmp_path)
+    callback._move_in()
+    callback._leave()
+    assert (saved(tmp_path, 1) / "a").read_text() == "old"
+    assert (saved(tmp_path, 2) / "a").read_text() == saved(tmp_path, 3).read_text() == "new"
+    assert list(tmp_path.glob(".*")) == [stranger]
+
+
+def test_a_part_that_grows_after_an_error_is_waited_for(tmp_path, monkeypatch):
+    """It takes five times as long as one that does not grow is waited for."""
+    monkeypatch.setattr(sharded, "GIVE_UP_SECONDS", 0.4)
+    known = {}
+
+    def commit(grows):
+        folder = tmp_path / f".{grows}.partial"
+        folder.mkdir()
+        save = sharded._Save(saved(tmp_path, grows), folder, 0, 2, b"common", 0, "")
+        sharded._write(save, {})
+        save.leaving.set()
+        found = []
+        waits = threading.Thread(target=lambda: found.append(sharded._commit(save)))
+        waits.start()
+        part = folder / sharded.shard_name(1, 2)
+        with part.open("wb") as file:
+            for _ in range(20 * grows):
+                file.write(b"x")
+                file.flush()
+                time.sleep(0.1)
+        if grows:
+            known[part.name] = [part.stat().st_size, zlib.crc32(part.read_bytes())]
+            sharded._note_of(save, 1).write_text(json.dumps(known))
+        waits.join(60)
+        return found
+
+    assert commit(0) == [False]
+    assert commit(1) == [True] and is_complete(saved(tmp_path, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.uint16])
+def test_a_rare_dtype_is_refused_before_anything_is_written(cut, tmp_path, dtype):
+    saver, state = ShardedSaver(None), state_of(torch.zeros(3).to(dtype), 1)
+    words = f"cannot save tensor 'a' of dtype {str(dtype)[6:]}, only float64, .*; set it to false"
+    with pytest.raises(UserError, match=words):
+        saver.begin(trainer_of_one(), state, saved(tmp_path, 1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_run_left_half_written_is_not_last_and_is_cleared(cut, tmp_path, monkeypatch):
@@ -179,8 +282,7 @@ def test_what_a_killed_run_left_half_written_is_not_last_and_is_cleared(cut, tmp
     monkeypatch.setattr(sharded, "GIVE_UP_SECONDS", 0.0)
     saver.close()
     assert not saved(tmp_path, 2).exists()
-    callback = RolloutCheckpoint(dirpath=str(tmp_path))
-    callback.folder = tmp_path
+    callback = saver_in(tmp_path)
     callback._move_in()
     callback._leave()
     assert not partial.exists() and is_complete(done[0])
