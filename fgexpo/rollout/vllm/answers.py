@@ -34,9 +34,11 @@ class Answer:
 
     def for_all(self, asked: int, rollouts: int) -> "Answer":
         """See :func:`to_all`."""
-        rows = (self.tokens, self.logps, self.finish)
-        tokens, logps, finish = (to_all(row, asked, rollouts) for row in rows)
-        return Answer(tokens, logps, finish)
+        return Answer(
+            to_all(self.tokens, asked, rollouts),
+            to_all(self.logps, asked, rollouts),
+            to_all(self.finish, asked, rollouts),
+        )
 
 
 def read_json(content: bytes) -> Answer:
