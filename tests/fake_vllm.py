@@ -46,6 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def rollouts(self, content):
         last, n = content["token_ids"][-1], content["sampling_params"]["n"]
+        n = self.server.state.gives or n
         if self.path == FLAT:
             flat = write_flat([[last]] * n, [[-0.5]] * n, ["stop"] * n)
             return self.answer(200, flat)
@@ -83,7 +84,7 @@ def serving(calls=None, flat=True, enabled=True, version="0.32.0", longest=64, m
     """A server; yields its state, with ``url`` and the ``calls`` that it got.
 
     ``health``, ``before`` and ``weights`` are called before an answer; ``config`` replaces
-    settings of vLLM's.
+    settings of vLLM's; ``gives`` is another number of rollouts than was asked for.
     """
     settings = {"logprobs_mode": "processed_logprobs", "dtype": "torch.float32", "backend": "nccl"}
     settings |= config
@@ -100,6 +101,7 @@ def serving(calls=None, flat=True, enabled=True, version="0.32.0", longest=64, m
         health=do_nothing,
         before=do_nothing,
         weights=do_nothing,
+        gives=None,
         gets={
             "/version": {"version": version},
             "/v1/models": {"data": [{"id": model, "root": model, "max_model_len": longest}]},

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from fgexpo.errors import EnvironmentFailure
+from fgexpo.rollout import VLLM, RolloutRequest, Sampling
 from fgexpo.rollout.vllm.engine import only_dtype
 from fgexpo.rollout.vllm.formats import read_samples, to_completions
 from fgexpo.rollout.vllm.needs import VERSIONS, check_names, stay_on_this_node
@@ -70,6 +72,22 @@ def test_flat_log_probs_are_those_of_the_tokens_drawn():
     # numpy would spread one over the row.
     with pytest.raises(RuntimeError, match="not one per token"):
         to_completions([[3, 1]], [[-1.0]], ["stop"], CPU)
+
+
+@pytest.mark.parametrize(("temperature", "asked"), [(1.0, 4), (0.0, 1)])
+def test_no_rollout_of_the_engine_is_counted_twice(temperature, asked):
+    request = RolloutRequest([[3]], [[1, 2, 3, 4]], Sampling(temperature=temperature), [1], CPU, 9)
+    for number in (1, 2, 4, 8):
+        samples = [sample([g + 5], [-1.0]) for g in range(number)]
+        for index, made in enumerate(samples):
+            made.index = index
+        answers = [SimpleNamespace(outputs=samples[::-1])]
+        if number == asked:
+            found = VLLM._completions(None, answers, request).tokens_NT[:, 0].tolist()
+            assert found == ([5, 6, 7, 8] if asked == 4 else [5] * 4)
+        else:
+            with pytest.raises(EnvironmentFailure, match=f"{number} rollouts instead of {asked}"):
+                VLLM._completions(None, answers, request)
 
 
 def test_weights_are_rounded_early_only_where_the_engine_rounds_them_all():

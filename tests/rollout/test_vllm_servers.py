@@ -117,6 +117,23 @@ def test_answers_lose_no_bit():
         write_flat([[3, 4]], [[-1.0]], ["stop"])
 
 
+@pytest.mark.parametrize("flat", [True, False])
+def test_no_rollout_is_counted_twice(model, flat):
+    with serving(flat=flat) as server:
+        made = VLLMServer(server.url, Recorded())
+        # All greedy rollouts are the one that was asked for.
+        found = made.generate(model, request(group=4, temperature=0.0))
+        assert found.tokens_NT.tolist() == [[4]] * 4 + [[5]] * 4
+        for number, temperature in ((1, 1.0), (2, 1.0), (8, 1.0), (2, 0.0)):
+            server.gives = number
+            asked = 1 if temperature == 0 else 4
+            with pytest.raises(
+                EnvironmentFailure,
+                match=f"answered something else .{number} rollouts instead of {asked}",
+            ):
+                made.generate(model, request(group=4, temperature=temperature))
+
+
 LACKS = {
     "token endpoint": (
         {"flat": False, "enabled": False},

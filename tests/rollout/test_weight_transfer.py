@@ -15,7 +15,7 @@ from fgexpo.errors import EnvironmentFailure, UserError
 from fgexpo.rollout import NCCLTransfer
 from fgexpo.rollout.vllm.fleet import Fleet
 from fgexpo.rollout.vllm.receivers import Receivers, own_address
-from fgexpo.rollout.vllm.weight_stream import WeightStream
+from fgexpo.rollout.vllm.weight_stream import WeightStream, dtype_to_send
 
 
 def test_what_is_told_beforehand_is_what_comes_each_time(model):
@@ -31,6 +31,13 @@ def test_what_is_told_beforehand_is_what_comes_each_time(model):
             model.lm_head.weight.add_(1)
     own = WeightStream(model, None).metadata()
     assert {meta.dtype for meta in own} == {torch.float64}
+
+
+def test_a_model_that_may_keep_other_dtypes_is_not_rounded(model):
+    assert dtype_to_send(model, "bfloat16") == "bfloat16"
+    assert dtype_to_send(model, None) is None
+    mixture = SimpleNamespace(config=SimpleNamespace(model_type="qwen3_moe"))
+    assert dtype_to_send(mixture, "bfloat16") is None
 
 
 def test_adapters_are_sent_merged_under_the_names_of_the_plain_model(model):
@@ -108,7 +115,7 @@ def vllm(monkeypatch):
 
 
 @pytest.mark.usefixtures("vllm")
-def test_the_group_is_opened_once_with_what_the_servers_say(model):
+def test_the_group_is_opened_once_with_what_the_servers_say(model, monkeypatch):
     with serving(dtype="torch.bfloat16") as a, serving(dtype="torch.bfloat16") as b:
         transfer = NCCLTransfer(port=12345)
         for _ in range(2):
@@ -124,6 +131,11 @@ def test_the_group_is_opened_once_with_what_the_servers_say(model):
         b.gets.pop("/get_world_size")
         with pytest.raises(UserError, match=r"transfer\.workers must be given: .* does not say"):
             NCCLTransfer().send(model, [a.url, b.url])
+        b.gets["/get_world_size"] = {"world_size": 2}
+        monkeypatch.setattr(model.config, "model_type", "qwen3_moe")
+        mixture = NCCLTransfer()
+        mixture.send(model, [a.url, b.url])
+        assert {meta.dtype for meta in mixture._engine.source.metadata()} == {torch.float64}
 
 
 def test_without_vllm_it_says_what_is_needed(model, monkeypatch):

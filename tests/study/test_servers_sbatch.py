@@ -7,6 +7,7 @@ import time
 
 import pytest
 from doc_blocks import ROOT
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
 from fgexpo.cli import main
 from fgexpo.rollout.vllm.server_facts import BACKEND, FLAT_FLAG, LOGPROBS_FLAG
@@ -17,6 +18,7 @@ SRUN = """#!/bin/bash
 trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
 while [[ $1 == --* ]]; do
   [[ $1 == --nodelist=* ]] && nodes=${1#--nodelist=}
+  [[ $1 == --ntasks-per-node=* ]] && export SLURM_NTASKS_PER_NODE=${1#*=}
   echo "$1" >> {here}/srun
   shift
 done
@@ -33,7 +35,7 @@ SCONTROL = """#!/bin/bash
 TOLD = """#!/bin/bash
 python3 - "$@" <<'END'
 import json, os, sys
-keys = ("NODE", "MASTER_ADDR", "VLLM_SERVER_DEV_MODE")
+keys = ("NODE", "MASTER_ADDR", "VLLM_SERVER_DEV_MODE", "SLURM_NNODES", "SLURM_NTASKS_PER_NODE")
 record = {{"arguments": sys.argv[1:], **{{key: os.environ.get(key) for key in keys}}}}
 open(f"{here}/{name}-" + os.environ["NODE"], "w").write(json.dumps(record))
 END
@@ -70,6 +72,7 @@ def cluster(tmp_path):
             "VENV": str(tmp_path / "venv"),
             "SLURM_JOB_NODELIST": nodes,
             "SLURM_JOB_ID": "17",
+            "SLURM_NNODES": "3",
             "SLURM_CPUS_ON_NODE": "16",
             "GPUS": "2",
             "LOOK_SECONDS": "0.05",
@@ -140,6 +143,16 @@ def test_servers_and_trainer_get_what_they_need(cluster, tmp_path):
     asked = (tmp_path / "srun").read_text().split()
     assert {"--nodes=2", "--ntasks=2", "--nodelist=n1,n2", "--nodelist=n3"} <= set(asked)
     assert asked.count("--kill-on-bad-exit=1") == 2 and "--cpus-per-task=8" in asked
+
+
+def test_lightning_accepts_the_trainers_part_of_the_job(cluster, tmp_path, monkeypatch):
+    job = cluster("my-model")
+    assert job.wait(timeout=60) == 0
+    trainer = told(tmp_path, "trainer", "n3")
+    for key in ("SLURM_NNODES", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(key, trainer[key])
+    monkeypatch.delenv("SLURM_JOB_NAME", raising=False)  # "bash" would be an interactive job
+    SLURMEnvironment().validate_settings(num_devices=2, num_nodes=1)
 
 
 def test_a_server_that_dies_ends_the_job(cluster, tmp_path):

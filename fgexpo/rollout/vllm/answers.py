@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .formats import to_all
+
 FLAT_PATH = "fgexpo/generate"
 JSON_PATH = "inference/v1/generate"
 _TOKEN, _LOGP = np.dtype("<i4"), np.dtype("<f4")
@@ -18,10 +20,10 @@ _TOKEN, _LOGP = np.dtype("<i4"), np.dtype("<f4")
 
 @dataclass
 class Answer:
-    """A question's G rollouts.
+    """A question's rollouts.
 
     Attributes:
-        tokens: ids of each, G arrays.
+        tokens: ids of each.
         logps: the engine's log-probs of these, float32.
         finish: why each ended, as vLLM says it.
     """
@@ -30,12 +32,13 @@ class Answer:
     logps: list[np.ndarray]
     finish: list[str]
 
-    def times(self, rollouts: int) -> "Answer":
-        """Repeated to this many rollouts: greedy ones are all the same, and one was asked for."""
-        more, rest = divmod(rollouts, len(self.finish))
-        if rest:
-            raise ValueError(f"{len(self.finish)} rollouts instead of {rollouts}")
-        return Answer(self.tokens * more, self.logps * more, self.finish * more)
+    def for_all(self, asked: int, rollouts: int) -> "Answer":
+        """See :func:`to_all`."""
+        return Answer(
+            to_all(self.tokens, asked, rollouts),
+            to_all(self.logps, asked, rollouts),
+            to_all(self.finish, asked, rollouts),
+        )
 
 
 def read_json(content: bytes) -> Answer:

@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
-from ...errors import UserError
+from ...errors import EnvironmentFailure, UserError
 from ...heartbeat import PATIENT, beat, phase
 from ...parallel.whole_weights import full_weights
 from ...seeding import hash_seed
@@ -27,7 +27,14 @@ from ..engine import RolloutEngine, RolloutRequest
 from ..limits import LIMITS, trainer_dtype
 from ..stop_text import cut_at_text
 from .cache_size import cpu_cache_bytes, token_bytes
-from .formats import cpu_arguments, read_samples, sampling_arguments, to_completions
+from .formats import (
+    cpu_arguments,
+    read_samples,
+    sampling_arguments,
+    to_all,
+    to_ask,
+    to_completions,
+)
 from .needs import check_installed, check_interface, quiet, stay_on_this_node
 from .tensor_parallel import EngineGroup, own_rows
 
@@ -213,12 +220,11 @@ class VLLM(RolloutEngine):
         )
 
         engine, done, numbers = llm.llm_engine, {}, []
-        greedy = request.sampling.temperature == 0
         for prompt, seeds in zip(request.prompts, request.seeds, strict=True):
             numbers.append(next(_REQUESTS))
             params = SamplingParams(
                 **sampling_arguments(request),
-                n=1 if greedy else len(seeds),
+                n=to_ask(request, len(seeds)),
                 # vLLM counts up from here for the other samples; the seed is a hash: none repeats.
                 seed=seeds[0] if self.seeded else None,
                 output_kind=RequestOutputKind.FINAL_ONLY,
@@ -240,8 +246,10 @@ class VLLM(RolloutEngine):
         samples = []
         for answer, seeds in zip(answers, request.seeds, strict=True):
             group = sorted(answer.outputs, key=lambda sample: sample.index)
-            # Greedy samples are all the same, so only one was requested.
-            samples += group * (len(seeds) // len(group))
+            try:
+                samples += to_all(group, to_ask(request, len(seeds)), len(seeds))
+            except ValueError as error:
+                raise EnvironmentFailure(f"vLLM gave a question {error}") from error
         tokens, logps, finish = read_samples(samples)
         cut_at_text(request, tokens, logps, finish)
         return to_completions(tokens, logps, finish, request.device)

@@ -1,7 +1,7 @@
 """Translates settings into vLLM's and its server's terms, and their output into completions."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -9,6 +9,8 @@ import torch
 from ...questions import FinishReason
 from ...types import Completions
 from ..engine import RolloutRequest
+
+T = TypeVar("T")
 
 
 def cpu_arguments(longest: int, cache_bytes: int) -> dict[str, Any]:
@@ -39,6 +41,22 @@ def sampling_arguments(request: RolloutRequest) -> dict[str, Any]:
         "detokenize": stops is not None,
         **(text if stops else {}),
     }
+
+
+def to_ask(request: RolloutRequest, rollouts: int) -> int:
+    """How many of a question's rollouts are asked for: greedy ones are all the same, so one."""
+    return 1 if request.sampling.temperature == 0 else rollouts
+
+
+def to_all(found: list[T], asked: int, rollouts: int) -> list[T]:
+    """A question's rollouts; the one that was asked for, as often as it is needed.
+
+    Raises:
+        ValueError: when there are more or fewer than were asked for.
+    """
+    if len(found) != asked:
+        raise ValueError(f"{len(found)} rollouts instead of {asked}")
+    return found * (rollouts // asked)
 
 
 def read_samples(samples: Sequence[Any]) -> tuple[list[list[int]], list[list[float]], list[str]]:

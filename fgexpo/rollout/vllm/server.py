@@ -22,7 +22,7 @@ from ..stop_text import cut_at_text
 from .answers import FLAT_PATH, JSON_PATH, Answer, read_flat, read_json
 from .connection import Connection
 from .fleet import Fleet, deal
-from .formats import sampling_arguments, to_completions
+from .formats import sampling_arguments, to_ask, to_completions
 from .server_facts import ServerFacts, ask, check_longest, check_servers
 from .transfer import NCCLTransfer, WeightTransfer, as_urls
 
@@ -126,8 +126,7 @@ class VLLMServer(RolloutEngine):
     ) -> Callable[[Connection], Answer]:
         """What asks a server for one question's rollouts."""
         sampling: dict[str, Any] = sampling_arguments(request)
-        greedy = request.sampling.temperature == 0
-        sampling["n"] = 1 if greedy else len(seeds)
+        asked = sampling["n"] = to_ask(request, len(seeds))
         if self.seeded:
             sampling["seed"] = seeds[0]
         content = {"token_ids": prompt, "sampling_params": sampling}
@@ -136,7 +135,7 @@ class VLLMServer(RolloutEngine):
         def question(server: Connection) -> Answer:
             answer = server.post(FLAT_PATH if flat else JSON_PATH, content)
             try:
-                return (read_flat if flat else read_json)(answer).times(len(seeds))
+                return (read_flat if flat else read_json)(answer).for_all(asked, len(seeds))
             except (ValueError, KeyError, TypeError) as error:
                 raise EnvironmentFailure(
                     f"{server.url} answered something else ({error})"

@@ -17,7 +17,7 @@ from ...parallel.first_process import by_first
 from .fleet import Fleet
 from .receivers import Receivers, own_address
 from .server_facts import ServerFacts, ask
-from .weight_stream import WeightStream
+from .weight_stream import WeightStream, dtype_to_send
 
 
 def as_urls(url: Sequence[str] | str) -> list[str]:
@@ -52,8 +52,9 @@ class WeightTransfer(ABC):
 class NCCLTransfer(WeightTransfer):
     """vLLM's own transfer by NCCL broadcast, to all servers at once.
 
-    Weights that are sharded (FSDP2) are gathered one after another, LoRA adapters are merged, and
-    both are sent in the dtype of the server's weights. Unverified: it needs GPUs on both sides.
+    Weights that are sharded (FSDP2) are gathered in buckets, and LoRA adapters are merged. Dense
+    models of known types are sent in the dtype of the server's weights, all others in their own.
+    Unverified: it needs GPUs on both sides.
 
     Args:
         address: this node's address, as the servers reach it; null for the one from which this
@@ -113,7 +114,7 @@ class NCCLTransfer(WeightTransfer):
             master_port=self.port,
             world_size=1 + sum(workers),
         )
-        source = WeightStream(policy, facts[0].dtype)
+        source = WeightStream(policy, dtype_to_send(policy, facts[0].dtype))
         engine = NCCLTrainerWeightTransferEngine.trainer_init(info, client=client, source=source)
         client.abort = lambda: engine.model_update_group.destroy()
         return engine
