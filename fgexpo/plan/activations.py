@@ -152,7 +152,16 @@ class _OnePass(OnePass):
     ) -> tuple[Tensor, Tensor | None]:
         return self.new_column(), self.new_column() if mean else None
 
-    def gradient(self, logits_Mv: Tensor, *others: Any) -> Tensor:
+    def gradient(
+        self,
+        logits_Mv: Tensor,
+        start: int,
+        target_M: Tensor,
+        lse_M: Tensor,
+        by_logp_M: Tensor,
+        entropy_M: Tensor | None,
+        by_entropy_M: Tensor | None,
+    ) -> Tensor:
         return logits_Mv
 
 
