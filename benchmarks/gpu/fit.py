@@ -88,8 +88,9 @@ def planned(options: list[str], size: Fit, name: str) -> dict[str, float]:
     complete()
     from fgexpo.cli.plan import model_shape, parse_fit
     from fgexpo.plan.from_config import read_job
+    from fgexpo.plan.gpus import gpu_named, memory_named
     from fgexpo.plan.memory import plan_memory
-    from fgexpo.plan.timing import gpu_named, memory_named, plan_timing
+    from fgexpo.plan.timing import plan_timing
 
     config = parse_fit(options[1:])
     job = read_job(config, model_shape(config)[0], 1)

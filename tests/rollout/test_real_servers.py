@@ -185,6 +185,9 @@ def test_two_real_servers_sample_from_the_policy_until_one_dies(folder, tmp_path
 
         long = replace(request(max_new_tokens=60), prompts=[[n] for n in range(2, 18)] * 16)
         long.seeds = [[hash_seed(1, q, g) for g in range(4)] for q in range(256)]
+        both.generate(
+            policy, request()
+        )  # takes over the run's last weights, so what follows samples
         threading.Timer(1.0, kill, [servers[plain]]).start()
         began = time.monotonic()
         with pytest.raises(EnvironmentFailure, match=f"{plain} died while it sampled"):
