@@ -153,11 +153,16 @@ class Slices:
 class OnePass(Slices):
     """Logits stay as the product makes them, in 16 bits; see :class:`Slices`."""
 
+    def kernels(self) -> Any:
+        """What reads the logits: the functions of :mod:`.head_kernels`."""
+        return _kernels()
+
     def summarise(
         self, logits_Mv: Tensor, start: int, target_M: Tensor, chosen_M: Tensor, mean: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See :class:`Slices`; one read."""
-        return _kernels().summarise(logits_Mv, target_M, start, self.temperature, chosen_M, mean)
+        kernels = self.kernels()
+        return kernels.summarise(logits_Mv, target_M, start, self.temperature, chosen_M, mean)
 
     def gradient(
         self,
@@ -170,7 +175,7 @@ class OnePass(Slices):
         by_entropy_M: Tensor | None,
     ) -> Tensor:
         """See :class:`Slices`; one read, and one write over the logits."""
-        return _kernels().gradient_(
+        return self.kernels().gradient_(
             logits_Mv, target_M, start, self.temperature, lse_M, by_logp_M, entropy_M, by_entropy_M
         )
 

@@ -14,6 +14,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -260,10 +261,9 @@ def _bytes_from(save: _Save, rank: int) -> int:
     """Of the parts of this and all further ranks, as far as they are written."""
     size = 0
     for each in range(rank, save.world_size):
-        try:
-            # Opened, since a network's filesystem may otherwise tell a size of a minute ago.
-            with (save.partial / shard_name(each, save.world_size)).open("rb") as file:
-                size += os.fstat(file.fileno()).st_size
-        except FileNotFoundError:
-            pass
+        part = save.partial / shard_name(each, save.world_size)
+        # One that is not begun has no bytes. Opened, since the size that a network's filesystem
+        # tells may otherwise be that of a minute ago.
+        with suppress(FileNotFoundError), part.open("rb") as file:
+            size += os.fstat(file.fileno()).st_size
     return size

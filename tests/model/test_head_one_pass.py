@@ -151,7 +151,7 @@ def test_a_row_does_not_hang_on_its_neighbours(one_pass):
     logits = (hidden @ head.weight.t()).detach()[:, :128].contiguous()
 
     def summary(rows):
-        part = SimpleNamespace(temperature=0.6)
+        part = SimpleNamespace(kernels=head_slices._kernels, temperature=0.6)
         chosen = torch.zeros(len(rows), device=DEVICE)
         return OnePass.summarise(part, rows, 0, target[: len(rows)], chosen, True)
 
